@@ -1,0 +1,1 @@
+"""Static readers: bytes in, StaticModel out, nothing executed."""

@@ -1,0 +1,1 @@
+"""Measurements of a pair of models; no thresholds here."""

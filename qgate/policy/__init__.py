@@ -1,0 +1,1 @@
+"""The policy: its schema, built-in profiles, waivers and what a change loosens."""

@@ -1,0 +1,154 @@
+"""The words of qgate as types: verdicts, places, measurements, findings.
+
+These are data and nothing else. A measurement knows no threshold; a finding is a rule's judgement of
+measurements. Both travel unchanged into the report.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+_NON_FINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def _to_number(value: object) -> object:
+    return _NON_FINITE.get(value, value) if isinstance(value, str) else value
+
+
+def _from_number(value: float) -> float | str:
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    return value
+
+
+Number = Annotated[
+    float,
+    BeforeValidator(_to_number),
+    PlainSerializer(_from_number, return_type=float | str, when_used="json"),
+]
+"""A float whose non-finite values are the strings "nan", "inf" and "-inf" in JSON."""
+
+
+class Record(BaseModel):
+    """Base of everything that is stored: immutable, and unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+class Verdict(StrEnum):
+    """The outcome for a target or a run. Only PASS is green."""
+
+    PASS = "PASS"
+    INCONCLUSIVE = "INCONCLUSIVE"
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+
+    @property
+    def rank(self) -> int:
+        """Position from best (0) to worst (3)."""
+        return list(Verdict).index(self)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for PASS, 1 for FAIL, 2 for the verdicts that could not be reached."""
+        return {Verdict.PASS: 0, Verdict.FAIL: 1}.get(self, 2)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst verdict; PASS for none, so callers must have checked that something was judged."""
+    return max(verdicts, key=lambda verdict: verdict.rank, default=Verdict.PASS)
+
+
+class Severity(StrEnum):
+    """How much a finding weighs: an error blocks, a warning and a note inform."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Place(Record):
+    """Where something is, in the file's own names."""
+
+    file: str | None = None
+    input: str | None = None
+    output: str | None = None
+    tensor: str | None = None
+    node: str | None = None
+    index: tuple[int, ...] | None = None
+    slice: str | None = None
+
+    def __str__(self) -> str:
+        parts = [f"{key} {value}" for key, value in self if value is not None and key != "index"]
+        if self.index is not None:
+            parts.append("[" + ", ".join(map(str, self.index)) + "]")
+        return " ".join(parts)
+
+
+
+
+def _from_value(value: bool | int | float | str) -> bool | int | float | str:
+    return _from_number(value) if isinstance(value, float) else value
+
+
+Value = Annotated[
+    bool | int | float | str,
+    BeforeValidator(_to_number),
+    PlainSerializer(_from_value, return_type=bool | int | float | str, when_used="json"),
+]
+"""A number or a word; non-finite numbers as in Number."""
+
+
+class Measurement(Record):
+    """One number (or word) with unit, place, sample size and uncertainty.
+
+    ``not_measured`` carries the reason where there is no value: absence is a type, never silence.
+    """
+
+    name: str
+    at: Place = Place()
+    value: Value | None = None
+    unit: str = ""
+    not_measured: str | None = None
+    n: int | None = None
+    low: Number | None = Field(default=None, description="Lower end of the 95 % interval")
+    high: Number | None = Field(default=None, description="Upper end of the 95 % interval")
+    deterministic: bool = True
+    detail: dict[str, Any] = {}
+
+    @model_validator(mode="after")
+    def _one_of_value_and_reason(self) -> Measurement:
+        if (self.value is None) == (self.not_measured is None):
+            raise ValueError("a measurement has either a value or a reason why it has none")
+        return self
+
+    @property
+    def number(self) -> float:
+        """The value as a float; NaN where it was not measured or is a word."""
+        return math.nan if self.value is None or isinstance(self.value, str) else float(self.value)
+
+
+class Finding(Record):
+    """A rule's judgement. ``effect`` is what it does to the verdict."""
+
+    rule: str
+    severity: Severity
+    effect: Verdict = Verdict.PASS
+    at: Place = Place()
+    message: str
+    evidence: dict[str, Any] = {}
+    remedy: str = ""
+    waived: str | None = Field(default=None, description="The reason of the waiver that covers it")
+
+    @model_validator(mode="after")
+    def _only_errors_block(self) -> Finding:
+        if (self.severity is Severity.ERROR) == (self.effect is Verdict.PASS):
+            raise ValueError("an error finding blocks, a warning or a note does not")
+        return self

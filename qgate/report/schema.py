@@ -1,0 +1,196 @@
+"""The report ``qgate-report/v1``: what was judged, what was measured, what was found.
+
+Everything that renders, publishes, compares or audits works from this one record. The JSON Schema in
+``schemas/`` is generated from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, ValidationError
+
+from qgate.errors import QgateError
+from qgate.records import Finding, Measurement, Number, Record, Severity, Value, Verdict
+
+SCHEMA = "qgate-report/v1"
+MAX_BYTES = 256 * 2**20
+
+
+class Artifact(Record):
+    """One model as it was judged: where it came from and the digest of every byte of it."""
+
+    locator: str
+    format: str | None = None
+    sha256: str | None = None
+    content: str | None = Field(default=None, description="Digest of the decoded tensors, not of the file")
+    bytes: int | None = None
+    files: dict[str, str] = Field(default={}, description="sha256 of every file it consists of")
+
+
+class DataUsed(Record):
+    """The inputs that the models were run on."""
+
+    origin: Literal["given", "generated", "none"]
+    locator: str | None = None
+    sha256: str | None = None
+    samples: int = 0
+    seed: int | None = None
+    labels: str | None = None
+
+
+class Limit(Record):
+    """One threshold in force and where it came from."""
+
+    value: Value
+    unit: str = ""
+    origin: str
+
+
+class Delta(Record):
+    """One measurement against the baseline's."""
+
+    name: str
+    at: str
+    baseline: Value | None
+    current: Value | None
+    unit: str = ""
+    worse: bool = False
+    gone: bool = False
+    new: bool = False
+
+
+class BaselineUsed(Record):
+    """Which baseline the target was compared with."""
+
+    state: Literal["stored", "remeasured", "none", "not-compared"]
+    reason: str = ""
+    path: str | None = None
+    sha256: str | None = None
+    deltas: tuple[Delta, ...] = ()
+
+
+class TargetReport(Record):
+    """One target: its verdict and everything that led to it."""
+
+    name: str
+    verdict: Verdict
+    reason: str = Field(description="The verdict in one line")
+    profile: str
+    scheme: str | None = None
+    proposed: bool = Field(default=False, description="The change itself added this target")
+    candidate: Artifact
+    reference: Artifact | None = None
+    data: DataUsed = DataUsed(origin="none")
+    measurements: tuple[Measurement, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    thresholds: dict[str, dict[str, Limit]] = {}
+    baseline: BaselineUsed = BaselineUsed(state="not-compared")
+    timings: dict[str, Number] = Field(default={}, description="Seconds by step; not deterministic")
+
+    def count(self, severity: Severity) -> int:
+        """How many findings of that severity are not waived."""
+        return sum(1 for f in self.findings if f.severity is severity and f.waived is None)
+
+
+class Skipped(Record):
+    """A target that was not run, and why."""
+
+    name: str
+    reason: str
+
+
+class PolicyUsed(Record):
+    """The policy that judged, and what the change does to it."""
+
+    path: str | None = None
+    revision: str | None = None
+    sha256: str | None = None
+    bootstrap: bool = False
+    changes: tuple[str, ...] = Field(default=(), description="What the change loosens, deletes or waives")
+    approved_by: str | None = None
+
+
+class Provenance(Record):
+    """Who measured, with what, on which machine, for which commits."""
+
+    tool: str
+    versions: dict[str, str] = {}
+    cpu: str = ""
+    cpu_flags: tuple[str, ...] = ()
+    isa: str = Field(default="", description="ISA class that numbers may be compared within")
+    seed: int = 0
+    repository: str | None = None
+    event: str | None = None
+    pull_request: int | None = None
+    base_sha: str | None = None
+    head_sha: str | None = None
+    merge_sha: str | None = None
+    run_url: str | None = None
+    generated_at: str | None = Field(default=None, description="UTC, RFC 3339; not deterministic")
+
+
+class Summary(Record):
+    """The whole run in one line and a few counts."""
+
+    headline: str
+    targets: int = 0
+    passed: int = 0
+    failed: int = 0
+    inconclusive: int = 0
+    errors: int = 0
+    findings: dict[str, int] = Field(default={}, description="Findings by severity, waived ones apart")
+
+
+class Report(Record):
+    """The whole run."""
+
+    schema_: Literal["qgate-report/v1"] = Field(default=SCHEMA, alias="schema")
+    verdict: Verdict
+    summary: Summary
+    targets: tuple[TargetReport, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    findings: tuple[Finding, ...] = Field(default=(), description="Findings about the run, not one target")
+    notices: tuple[str, ...] = Field(default=(), description="What the reader must know about this run")
+    policy: PolicyUsed = PolicyUsed()
+    provenance: Provenance
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no NaN, one final newline."""
+        return canonical_json(self.model_dump(mode="json", by_alias=True))
+
+
+def canonical_json(value: object) -> str:
+    """Sorted keys, two-space indent, ASCII only, non-finite numbers refused.
+
+    Raises:
+        ValueError: ``value`` holds a non-finite float that was not encoded as a string.
+    """
+    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def read_report(path: Path) -> Report:
+    """Reads and validates a stored report, treating it as hostile data.
+
+    Raises:
+        QgateError: The file is missing, too large, not JSON or not of the schema.
+    """
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise QgateError("the report is larger than 256 MiB", where=str(path))
+        raw: Mapping[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        return Report.model_validate(raw)
+    except OSError as error:
+        raise QgateError(f"the report cannot be read ({error.strerror})", where=str(path)) from error
+    except (ValidationError, ValueError, RecursionError) as error:
+        first = str(error).splitlines()[0][:200]
+        raise QgateError(
+            f"not a {SCHEMA} report: {first}", where=str(path), remedy="Run `qgate verify` again"
+        ) from error
+
+
+def _refuse_constant(token: str) -> float:
+    raise ValueError(f"bare {token} is not JSON")

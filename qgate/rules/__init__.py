@@ -1,0 +1,1 @@
+"""The catalogue of rules, one module for each dimension."""

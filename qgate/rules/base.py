@@ -1,0 +1,177 @@
+"""What a rule is: its id, its words, its thresholds, and the pure function that judges measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from qgate.records import Finding, Measurement, Place, Severity, Value, Verdict
+from qgate.report.schema import Limit
+
+PROFILES = ("strict", "balanced", "permissive")
+SCHEMES = ("int8", "int4", "fp16", "fp8", "none")
+
+
+class Family(StrEnum):
+    """The rule families of the design."""
+
+    ART = "artifact"
+    QNT = "quantization"
+    RNG = "numeric range"
+    FEA = "features and outputs"
+    BEH = "behaviour"
+    TRC = "traceability"
+    DEP = "deployability"
+    CST = "cost"
+
+
+@dataclass(frozen=True)
+class Param:
+    """One threshold of a rule.
+
+    Args:
+        name: Key in the policy, for example ``min_db``.
+        doc: What it bounds, one sentence.
+        strict: Value in the profile ``strict``; likewise ``balanced`` and ``permissive``.
+        unit: ``dB``, ``ratio``, ``steps``, ...; empty for plain numbers and words.
+        by_scheme: Values that replace the profile's for a quantization scheme, by profile:
+            ``{"int4": (strict, balanced, permissive)}``.
+        choices: The only words allowed, for parameters that are words.
+    """
+
+    name: str
+    doc: str
+    strict: Value
+    balanced: Value
+    permissive: Value
+    unit: str = ""
+    by_scheme: Mapping[str, tuple[Value, Value, Value]] = field(default_factory=dict)
+    choices: tuple[str, ...] = ()
+
+    def default(self, profile: str, scheme: str | None) -> tuple[Value, str]:
+        """The built-in value for a built-in profile and a scheme, and where it came from."""
+        position = PROFILES.index(profile)
+        if scheme in self.by_scheme:
+            return self.by_scheme[scheme][position], f"built-in profile {profile}, scheme {scheme}"
+        return (self.strict, self.balanced, self.permissive)[position], f"built-in profile {profile}"
+
+
+def severity_param(strict: str, balanced: str, permissive: str) -> Param:
+    """The implicit parameter of every rule: how much its findings weigh."""
+    return Param(
+        "severity",
+        "How much a finding of this rule weighs.",
+        strict,
+        balanced,
+        permissive,
+        choices=tuple(Severity),
+    )
+
+
+@dataclass(frozen=True)
+class RuleContext:
+    """What a rule may look at: measurements, its own thresholds and the target's declaration.
+
+    Args:
+        measurements: All measurements of the target, by name.
+        limits: This rule's thresholds in force.
+        scheme: The scheme that the candidate was found to have.
+        declared: What the policy declares of the target (scheme, derivation, task, io, ...).
+    """
+
+    rule: Rule
+    measurements: Mapping[str, tuple[Measurement, ...]]
+    limits: Mapping[str, Limit]
+    scheme: str | None = None
+    declared: Mapping[str, Any] = field(default_factory=dict)
+
+    def all(self, name: str) -> tuple[Measurement, ...]:
+        """Every measurement of that name, empty where there is none."""
+        return self.measurements.get(name, ())
+
+    def limit(self, name: str) -> float:
+        """A threshold of this rule as a number."""
+        return float(self.limits[name].value)
+
+    def word(self, name: str) -> str:
+        """A threshold of this rule as a word."""
+        return str(self.limits[name].value)
+
+    def finding(
+        self,
+        message: str,
+        *,
+        at: Place | None = None,
+        evidence: Mapping[str, Any] | None = None,
+        severity: Severity | None = None,
+        effect: Verdict = Verdict.FAIL,
+        remedy: str | None = None,
+    ) -> Finding:
+        """A finding of this rule, with the severity in force unless another is named.
+
+        ``effect`` is what it does to the verdict if its severity is ``error``.
+        """
+        weight = severity if severity is not None else Severity(self.word("severity"))
+        return Finding(
+            rule=self.rule.id,
+            severity=weight,
+            effect=effect if weight is Severity.ERROR else Verdict.PASS,
+            at=at or Place(),
+            message=message,
+            evidence=dict(evidence or {}),
+            remedy=self.rule.remedy if remedy is None else remedy,
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of the catalogue.
+
+    Args:
+        id: Stable id, family and number, for example ``RNG103``.
+        title: One sentence: what must hold.
+        why: Why it matters.
+        how: How it is measured, with the source of the formula.
+        remedy: What to do when it fails.
+        check: Pure function from a context to findings.
+        params: Its thresholds; ``severity`` is among them.
+    """
+
+    id: str
+    title: str
+    why: str
+    how: str
+    remedy: str
+    check: Callable[[RuleContext], Iterator[Finding]]
+    params: tuple[Param, ...]
+
+    @property
+    def family(self) -> Family:
+        """The family that the id begins with."""
+        return Family[self.id[:3]]
+
+    def param(self, name: str) -> Param | None:
+        """The parameter of that name, if the rule has it."""
+        return next((p for p in self.params if p.name == name), None)
+
+
+def no_check(_: RuleContext) -> Iterator[Finding]:
+    """For rules whose findings are made where the fact is known (acquisition, policy, baseline)."""
+    return iter(())
+
+
+def rule(
+    rule_id: str,
+    title: str,
+    *,
+    why: str,
+    how: str,
+    remedy: str,
+    params: Iterable[Param] = (),
+    severity: tuple[str, str, str] = ("error", "error", "error"),
+    check: Callable[[RuleContext], Iterator[Finding]] = no_check,
+) -> Rule:
+    """Builds a rule and adds its implicit ``severity`` parameter."""
+    return Rule(rule_id, title, why, how, remedy, check, (severity_param(*severity), *params))

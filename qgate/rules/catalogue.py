@@ -1,0 +1,40 @@
+"""All rules by id. Adding a rule is one entry in its dimension's module."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from qgate.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qgate.rules.base import Rule
+
+
+@cache
+def catalogue() -> Mapping[str, Rule]:
+    """Every rule by its id, in the order of families and numbers."""
+    from qgate.rules import artifact, behaviour, cost, features, quantization, ranges, traceability
+
+    modules = (artifact, quantization, ranges, features, behaviour, traceability, cost)
+    found = {r.id: r for module in modules for r in module.RULES}
+    return MappingProxyType(found)
+
+
+def find_rule(rule_id: str) -> Rule:
+    """The rule of that id.
+
+    Raises:
+        UsageError: There is no such rule; the nearest id is named.
+    """
+    rules = catalogue()
+    if rule_id in rules:
+        return rules[rule_id]
+    from difflib import get_close_matches
+
+    near = get_close_matches(rule_id.upper(), list(rules), n=1, cutoff=0.5)
+    hint = f"Did you mean {near[0]}?" if near else "`qgate explain` lists all rules"
+    raise UsageError(f"there is no rule {rule_id!r}", remedy=hint)

@@ -1,0 +1,1 @@
+"""Who can run a model; one Runner protocol."""

@@ -1,0 +1,1 @@
+"""The child process that runs untrusted models, and its limits."""
