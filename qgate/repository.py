@@ -1,0 +1,333 @@
+"""Reading a git repository and nothing more: revisions, parents, changed paths, files at a revision.
+
+The repository's content is the pull request's, so git runs without hooks, file-system monitor, external
+diff, textconv, replace objects, network or anyone's configuration, and never through a shell.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from qgate.errors import SourceError, UsageError
+
+FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
+FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"
+
+_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
+_TIMEOUT = 300.0
+_LINK_MODE = "120000"
+_CONFIGURATION = (
+    "core.hooksPath=/dev/null",
+    "core.fsmonitor=",
+    "core.untrackedCache=false",
+    "core.quotePath=false",
+    "protocol.allow=never",
+    "diff.external=",
+    "submodule.recurse=false",
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One changed path: ``added``, ``deleted``, ``modified`` or ``retyped`` (file, link, submodule).
+
+    ``moved`` is the other end of a rename that kept the bytes: where a deleted file went, where an added
+    one came from.
+    """
+
+    path: str
+    status: str
+    old_blob: str | None = None
+    new_blob: str | None = None
+    moved: str | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One tree entry: git's mode, object type, object id and size in bytes (None for trees)."""
+
+    mode: str
+    kind: str
+    sha: str
+    size: int | None
+
+    @property
+    def is_link(self) -> bool:
+        """Whether it is a symbolic link."""
+        return self.mode == _LINK_MODE
+
+
+@dataclass(frozen=True)
+class Repository:
+    """A git work tree that is only read.
+
+    Args:
+        root: Top of the work tree, resolved.
+    """
+
+    root: Path
+
+    def resolve(self, revision: str) -> str | None:
+        """Full id of the commit that a revision names; None if this clone has no such commit."""
+        if not revision or revision.startswith("-") or "\x00" in revision:
+            return None
+        done = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", revision + "^{commit}")
+        found = done.stdout.decode("ascii", "replace").strip()
+        return found if done.returncode == 0 and _SHA.fullmatch(found) else None
+
+    def commit(self, revision: str, *, remedy: str = "") -> str:
+        """Full id of a commit that must be there.
+
+        Raises:
+            SourceError: This clone does not have it; for a shallow clone the depth to fetch is named.
+        """
+        found = self.resolve(revision)
+        if found is None:
+            shallow = self.is_shallow()
+            what = "the clone is shallow and does not hold" if shallow else "there is no"
+            advice = remedy or (FETCH_DEPTH_0 if shallow else "Fetch it, or name another revision")
+            raise SourceError(f"{what} commit {revision[:120]}", where=str(self.root), remedy=advice)
+        return found
+
+    def is_shallow(self) -> bool:
+        """Whether history is cut off."""
+        return self._text("rev-parse", "--is-shallow-repository").strip() == "true"
+
+    def parents(self, sha: str) -> tuple[str, ...]:
+        """The commit's own parents as it was made, whether this clone has them or not."""
+        header = self._bytes("cat-file", "commit", sha).partition(b"\n\n")[0].decode("ascii", "replace")
+        return tuple(
+            line[7:] for line in header.splitlines() if re.fullmatch(r"parent [0-9a-f]{40,64}", line)
+        )
+
+    def is_ancestor(self, ancestor: str, descendant: str) -> bool:
+        """Whether one commit is in the other's history, as far as this clone reaches."""
+        return self._run("merge-base", "--is-ancestor", ancestor, descendant).returncode == 0
+
+    def merge_base(self, one: str, other: str) -> str | None:
+        """The best common ancestor; None where there is none or the clone is too shallow to know."""
+        done = self._run("merge-base", one, other)
+        found = done.stdout.decode("ascii", "replace").strip()
+        return found if done.returncode == 0 and _SHA.fullmatch(found) else None
+
+    def changes(self, old: str, new: str | None) -> tuple[Change, ...]:
+        """Paths that differ between two commits, or a commit and the work tree (None).
+
+        Untracked files that git does not ignore count as added. Renames are two changes, with ``moved``
+        naming the other end where the bytes are the same.
+        """
+        options = ("-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-abbrev")
+        if new is not None:
+            raw = self._bytes("diff-tree", *options, "--end-of-options", old, new, "--")
+            return _note_moves(tuple(_parse_raw(raw)))
+        raw = self._bytes("diff-index", *options, "--ignore-submodules=none", old, "--")
+        listed = self._bytes("ls-files", "-z", "--others", "--exclude-standard").split(b"\x00")
+        untracked = (Change(_decode(path), "added") for path in listed if path)
+        return _note_moves((*_parse_raw(raw), *untracked))
+
+    def entry(self, revision: str, path: str) -> Entry | None:
+        """The tree entry of exactly that path at a revision; None where there is none."""
+        raw = self._bytes("ls-tree", "-z", "-l", "--full-tree", revision, "--", path)
+        for item in raw.split(b"\x00"):
+            head, _, name = item.partition(b"\t")
+            if name and _decode(name) == path:
+                mode, kind, sha, size = head.decode("ascii").split()
+                return Entry(mode, kind, sha, None if size == "-" else int(size))
+        return None
+
+    def paths(self, revision: str) -> tuple[str, ...]:
+        """Every file of a revision."""
+        raw = self._bytes("ls-tree", "-r", "-z", "--full-tree", "--name-only", revision)
+        return tuple(_decode(name) for name in raw.split(b"\x00") if name)
+
+    def exists(self, revision: str | None, path: str) -> bool:
+        """Whether a path is a file (or a link) at a revision, or in the work tree (None)."""
+        if revision is not None:
+            found = self.entry(revision, path)
+            return found is not None and found.kind == "blob"
+        try:
+            mode = (self.root / path).lstat().st_mode
+        except OSError:
+            return False
+        return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+
+    def read(self, revision: str | None, path: str, limit: int) -> bytes | None:
+        """A file's bytes at a revision, or in the work tree (None); None where there is no such file.
+
+        Raises:
+            SourceError: It is a link, a folder or a submodule, or larger than ``limit`` bytes.
+        """
+        where = f"{path} at {revision[:12]}" if revision else path
+        if revision is None:
+            return self._read_file(path, limit)
+        found = self.entry(revision, path)
+        if found is None:
+            return None
+        if found.kind != "blob" or found.is_link:
+            raise SourceError("not a regular file", where=where, remedy="Commit the file itself")
+        if found.size is not None and found.size > limit:
+            raise SourceError(f"larger than {limit} bytes", where=where, remedy="Make the file smaller")
+        return self._bytes("cat-file", "blob", found.sha)
+
+    def _read_file(self, path: str, limit: int) -> bytes | None:
+        full = self.root / path
+        try:
+            mode = full.lstat().st_mode
+            if not stat.S_ISREG(mode) or not full.resolve().is_relative_to(self.root):
+                raise SourceError(
+                    "not a regular file of the repository", where=path, remedy="Commit the file itself"
+                )
+            with full.open("rb") as stream:
+                content = stream.read(limit + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise SourceError(
+                f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions"
+            ) from error
+        if len(content) > limit:
+            raise SourceError(f"larger than {limit} bytes", where=path, remedy="Make the file smaller")
+        return content
+
+    def link_target(self, revision: str, path: str) -> str | None:
+        """Where a symbolic link at a revision points, relative to the repository; None if it is none."""
+        found = self.entry(revision, path)
+        if found is None or not found.is_link or (found.size or 0) > 4096:
+            return None
+        target = _decode(self._bytes("cat-file", "blob", found.sha))
+        return _join(path, target)
+
+    def _bytes(self, *arguments: str) -> bytes:
+        done = self._run(*arguments)
+        if done.returncode != 0:
+            said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            first = said[0][:300] if said else f"exit status {done.returncode}"
+            remedy = FETCH_DEPTH_0 if self.is_shallow_file() else "Check that the clone is complete"
+            raise SourceError(f"git {arguments[0]} failed: {first}", where=str(self.root), remedy=remedy)
+        return done.stdout
+
+    def is_shallow_file(self) -> bool:
+        """As ``is_shallow``, without git: for the words of an error."""
+        return (self.root / ".git" / "shallow").is_file()
+
+    def _text(self, *arguments: str) -> str:
+        return self._bytes(*arguments).decode("utf-8", "surrogateescape")
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        return run_git(self.root, *arguments)
+
+
+def open_repository(path: Path) -> Repository:
+    """The repository whose work tree holds ``path``.
+
+    Raises:
+        UsageError: There is none, or git itself is missing.
+    """
+    if not path.is_dir():
+        raise UsageError("there is no such folder", where=str(path), remedy="Name the checked-out repository")
+    done = run_git(path.resolve(), "rev-parse", "--show-toplevel")
+    top = done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
+    if done.returncode != 0 or not top:
+        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        raise UsageError(
+            f"not a git work tree ({said[0][:200] if said else 'git says nothing'})",
+            where=str(path),
+            remedy="Run actions/checkout before this step, or run inside a clone",
+        )
+    return Repository(Path(top).resolve())
+
+
+def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+    """Runs git in a folder with an environment and a configuration of our own.
+
+    Raises:
+        UsageError: git is not installed.
+        SourceError: git took longer than five minutes.
+    """
+    git = shutil.which("git")
+    if git is None:
+        raise UsageError("git is not installed", remedy="Install git, version 2.38 or later")
+    # safe.directory counts only where it comes from the command line or the user's own files. The work
+    # tree belongs to the runner's user while a container action runs as root.
+    settings = [*_CONFIGURATION, f"safe.directory={folder}", "safe.directory=*"]
+    options = [part for setting in settings for part in ("-c", setting)]
+    environment = {
+        "PATH": f"{Path(git).parent}:/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C",
+        "GIT_CONFIG_NOSYSTEM": "1",
+        "GIT_CONFIG_GLOBAL": "/dev/null",
+        "GIT_TERMINAL_PROMPT": "0",
+        "GIT_OPTIONAL_LOCKS": "0",
+        "GIT_NO_REPLACE_OBJECTS": "1",
+        "GIT_NO_LAZY_FETCH": "1",
+        "GIT_LITERAL_PATHSPECS": "1",
+        "GIT_ATTR_NOSYSTEM": "1",
+    }
+    try:
+        return subprocess.run(
+            [git, "--no-pager", *options, *arguments],
+            cwd=folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_TIMEOUT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"git {arguments[0]} took longer than {_TIMEOUT:.0f} s", where=str(folder), remedy="Run again"
+        ) from error
+
+
+def _decode(name: bytes) -> str:
+    return name.decode("utf-8", "surrogateescape")
+
+
+def _parse_raw(raw: bytes) -> Iterator[Change]:
+    """Parses ``--raw -z``: ``:mode mode sha sha status NUL path NUL`` again and again."""
+    words = {"A": "added", "D": "deleted", "M": "modified", "T": "retyped", "U": "modified"}
+    fields = raw.split(b"\x00")
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        _, _, old, new, status = head.decode("ascii").split()
+        yield Change(
+            _decode(path),
+            words.get(status[0], "modified"),
+            old_blob=old if old.strip("0") else None,
+            new_blob=new if new.strip("0") else None,
+        )
+
+
+def _note_moves(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    gone = {c.old_blob: c.path for c in changes if c.status == "deleted" and c.old_blob}
+    come = {c.new_blob: c.path for c in changes if c.status == "added" and c.new_blob}
+    noted = []
+    for change in changes:
+        if change.status == "deleted" and change.old_blob in come:
+            noted.append(replace(change, moved=come[change.old_blob]))
+        elif change.status == "added" and change.new_blob in gone:
+            noted.append(replace(change, moved=gone[change.new_blob]))
+        else:
+            noted.append(change)
+    return tuple(noted)
+
+
+def _join(path: str, target: str) -> str | None:
+    """A link's target relative to the repository's top; None where it leaves the repository."""
+    if target.startswith("/"):
+        return None
+    parts = path.split("/")[:-1]
+    for part in target.split("/"):
+        if part == "..":
+            if not parts:
+                return None
+            parts.pop()
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/".join(parts)
