@@ -16,7 +16,7 @@ Nothing is opened here: a locator is a name whose grammar was checked.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -26,7 +26,6 @@ from pydantic import (
     Field,
     GetJsonSchemaHandler,
     Tag,
-    model_validator,
 )
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
@@ -175,7 +174,7 @@ class HttpsLocator(Record):
 
     url: Annotated[str, AfterValidator(_web_address)]
     sha256: Sha256
-    files: SideDigests = {}
+    files: SideDigests = Field(default_factory=dict)
 
     @property
     def repository_path(self) -> str | None:
@@ -193,7 +192,7 @@ class ReleaseLocator(Record):
     release: Annotated[str, AfterValidator(_release)] = Field(description="owner/repo@tag")
     asset: Annotated[str, AfterValidator(_asset)]
     sha256: Sha256
-    files: SideDigests = {}
+    files: SideDigests = Field(default_factory=dict)
 
     @property
     def repository(self) -> str:
@@ -220,7 +219,7 @@ class HubLocator(Record):
 
     hf: Annotated[str, AfterValidator(_hub_reference)] = Field(description="owner/name@revision/file")
     sha256: Sha256
-    files: SideDigests = {}
+    files: SideDigests = Field(default_factory=dict)
 
     @property
     def repository(self) -> str:
@@ -246,12 +245,6 @@ class HubLocator(Record):
         """The place in one line, for reports and errors."""
         return f"hf://{self.hf}"
 
-    @model_validator(mode="after")
-    def _plain_file(self) -> Self:
-        if self.file.endswith("/"):
-            raise ValueError("a hub reference names a file")
-        return self
-
 
 def public_address(url: str) -> str:
     """A web address without query and fragment, where signatures and tokens live."""
@@ -259,7 +252,7 @@ def public_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _from_shorthand(value: Any) -> Any:
+def _from_shorthand(value: object) -> object:
     """Turns one string into the keys that it stands for; everything else passes unchanged."""
     if not isinstance(value, str):
         return value
@@ -276,13 +269,19 @@ def _from_shorthand(value: Any) -> Any:
 
 
 _KINDS = ("git", "url", "release", "hf", "path")
-_KIND_OF = {PathLocator: "path", GitLocator: "git", HttpsLocator: "url", ReleaseLocator: "release"}
+_KIND_OF: dict[type, str] = {
+    PathLocator: "path",
+    GitLocator: "git",
+    HttpsLocator: "url",
+    ReleaseLocator: "release",
+    HubLocator: "hf",
+}
 
 
-def _kind(value: Any) -> str | None:
+def _kind(value: object) -> str | None:
     if isinstance(value, dict):
         return next((kind for kind in _KINDS if kind in value), None)
-    return "hf" if isinstance(value, HubLocator) else _KIND_OF.get(type(value))
+    return _KIND_OF.get(type(value))
 
 
 class _OrShorthand:
