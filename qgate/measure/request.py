@@ -1,0 +1,113 @@
+"""What is asked of the child, as data. Standard library only: the child reads it before anything else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from qgate.sandbox.limits import Limits
+
+DEFAULT_SAMPLES = 32
+"""How many inputs are generated where none are given."""
+
+
+@dataclass(frozen=True)
+class Tap:
+    """One reference tensor to watch, and the range that the candidate's quantizer can represent.
+
+    Args:
+        tensor: Tensor name in the reference graph.
+        low: Smallest value that the candidate's quantizer represents.
+        high: Largest value that it represents.
+        name: The candidate's scale tensor, in the candidate's own words; findings point at it.
+        node: The candidate's quantizer node, if it has a name.
+    """
+
+    tensor: str
+    low: float
+    high: float
+    name: str
+    node: str | None = None
+
+
+@dataclass(frozen=True)
+class PairRequest:
+    """One pair of models to run on the same inputs.
+
+    Args:
+        reference: The full-precision model; None runs the candidate alone.
+        candidate: The quantized model. Both are staged copies that an unprivileged user can read
+            (see ``qgate.sandbox.staging``).
+        inputs: ``.npz`` with arrays named as the reference's inputs, first axis the samples; None
+            generates seeded inputs from the signature.
+        labels: Name of the array of labels or targets in ``inputs``.
+        slices: Name of the array in ``inputs`` that says which slice each sample belongs to.
+        task: ``top1``, ``mae``, ``rmse``, ``none``, or None for what labels and outputs suggest.
+        task_output: The reference's output that labels are compared with; None finds it.
+        io_map: Reference input or output name to the candidate's name.
+        io_optional: Inputs that one side may lack.
+        io_types: Reference input name to the dtype that the candidate takes instead.
+        scheme: Quantization scheme as declared or detected; carried for messages only.
+        dynamic: The candidate is dynamically quantized: its samples are run one at a time.
+        taps: Reference tensors to compare with the candidate's quantizer ranges.
+        seed: Seed of generated inputs.
+        samples: How many inputs are generated.
+        distribution: ``normal`` or ``uniform`` (0 to 1), for generated floating-point inputs.
+        threads: Processor threads to use; None uses those that the process may run on.
+        limits: Resources of the child.
+        reference_label: What messages call the reference; its path by default.
+        candidate_label: What messages call the candidate; its path by default.
+        inputs_label: What messages call the inputs; their path by default.
+    """
+
+    candidate: Path
+    reference: Path | None = None
+    inputs: Path | None = None
+    labels: str | None = None
+    slices: str | None = None
+    task: str | None = None
+    task_output: str | None = None
+    io_map: Mapping[str, str] = field(default_factory=dict)
+    io_optional: tuple[str, ...] = ()
+    io_types: Mapping[str, str] = field(default_factory=dict)
+    scheme: str | None = None
+    dynamic: bool = False
+    taps: tuple[Tap, ...] = ()
+    seed: int = 0
+    samples: int = DEFAULT_SAMPLES
+    distribution: str = "normal"
+    threads: int | None = None
+    limits: Limits = Limits()
+    reference_label: str = ""
+    candidate_label: str = ""
+    inputs_label: str = ""
+
+    def label(self, role: str) -> str:
+        """What messages call the ``reference``, the ``candidate`` or the ``inputs``."""
+        named = {
+            "reference": self.reference_label or str(self.reference or ""),
+            "candidate": self.candidate_label or str(self.candidate),
+            "inputs": self.inputs_label or str(self.inputs or "generated inputs"),
+        }
+        return named[role]
+
+    def to_json(self) -> str:
+        """The request as the child reads it; paths absolute, because the child has its own directory."""
+        raw = asdict(self)
+        for key in ("reference", "candidate", "inputs"):
+            raw[key] = None if raw[key] is None else str(Path(raw[key]).absolute())
+        return json.dumps(raw)
+
+    @classmethod
+    def from_json(cls, text: str) -> PairRequest:
+        """The inverse of ``to_json``; the text comes from the parent and is trusted."""
+        raw: dict[str, Any] = json.loads(text)
+        for key in ("reference", "candidate", "inputs"):
+            raw[key] = None if raw[key] is None else Path(raw[key])
+        raw["taps"] = tuple(Tap(**tap) for tap in raw["taps"])
+        raw["io_optional"] = tuple(raw["io_optional"])
+        raw["limits"] = Limits(**raw["limits"])
+        return cls(**raw)

@@ -1,0 +1,24 @@
+"""What the child process may use. Standard library only: both sides of the sandbox import it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Resources of one sandboxed child; each is enforced by the kernel or by the parent's clock.
+
+    Args:
+        memory_mb: Address space in MiB (``RLIMIT_AS``), shared libraries and thread stacks included.
+        cpu_seconds: Processor time of all threads together (``RLIMIT_CPU``).
+        wall_seconds: Time by the clock, after which the parent kills the child's process group.
+        file_mb: Size in MiB of any file that the child writes (``RLIMIT_FSIZE``).
+        open_files: Open descriptors (``RLIMIT_NOFILE``).
+    """
+
+    memory_mb: int = 8192
+    cpu_seconds: int = 1800
+    wall_seconds: float = 1800.0
+    file_mb: int = 64
+    open_files: int = 256
