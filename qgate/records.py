@@ -92,8 +92,6 @@ class Place(Record):
         return " ".join(parts)
 
 
-
-
 def _from_value(value: bool | int | float | str) -> bool | int | float | str:
     return _from_number(value) if isinstance(value, float) else value
 

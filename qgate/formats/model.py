@@ -1,0 +1,147 @@
+"""What a static reader hands out: a model as data, with nothing of it executed.
+
+Constants are loaded on demand, so that a reader of a large model holds no second copy of its weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Dim = int | str | None
+"""A fixed size, the name of a symbolic one, or unknown."""
+
+
+@dataclass(frozen=True)
+class TensorType:
+    """Name, element type and shape of an input, an output or an inner tensor.
+
+    ``shape`` is None where the file does not give one.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[Dim, ...] | None
+
+
+@dataclass(frozen=True)
+class Constant:
+    """A constant tensor of the file.
+
+    Args:
+        name: The file's own name.
+        dtype: ONNX element type in lower case: ``float``, ``float16``, ``int8``, ``uint4``, ...
+        shape: Its dimensions.
+        bits: Storage bits of one element.
+        load: Returns the values; sub-byte types come widened to int8 or uint8, float8 and bfloat16 as
+            float32.
+        file: The side file that holds the bytes, relative to the model; empty if the model does.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bits: int
+    load: Callable[[], NDArray[Any]] = field(repr=False, compare=False)
+    file: str = ""
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+
+    @property
+    def bytes(self) -> int:
+        """Storage of the values, rounded up."""
+        return (self.size * self.bits + 7) // 8
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation. ``domain`` is empty for the standard one."""
+
+    name: str
+    op: str
+    domain: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    position: int
+
+    @property
+    def label(self) -> str:
+        """The node's name, or a description where the file gave it none."""
+        if self.name:
+            return self.name
+        return f"{self.op}->{self.outputs[0]}" if self.outputs else f"{self.op}#{self.position}"
+
+    def attribute(self, name: str, default: Any = None) -> Any:
+        """The value of an attribute or a default."""
+        return self.attributes.get(name, default)
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph or a subgraph (an attribute value of If, Loop, Scan)."""
+
+    inputs: tuple[TensorType, ...]
+    outputs: tuple[TensorType, ...]
+    nodes: tuple[Node, ...]
+    constants: Mapping[str, Constant]
+    types: Mapping[str, TensorType] = field(default_factory=dict)
+
+    def subgraphs(self) -> Iterator[Graph]:
+        """Every graph held in an attribute, depth first."""
+        for node in self.nodes:
+            for value in node.attributes.values():
+                held = value if isinstance(value, tuple) else (value,)
+                for graph in held:
+                    if isinstance(graph, Graph):
+                        yield graph
+                        yield from graph.subgraphs()
+
+    def all_nodes(self) -> Iterator[Node]:
+        """The nodes of this graph and of every subgraph."""
+        yield from self.nodes
+        for graph in self.subgraphs():
+            yield from graph.nodes
+
+    def all_constants(self) -> Iterator[Constant]:
+        """The constants of this graph and of every subgraph."""
+        yield from self.constants.values()
+        for graph in self.subgraphs():
+            yield from graph.constants.values()
+
+
+@dataclass(frozen=True)
+class StaticModel:
+    """A model file as data.
+
+    Args:
+        path: The file that was read.
+        format: ``onnx`` or the recognised name of another format.
+        graph: The main graph.
+        opsets: Version by domain.
+        ir_version: The file's IR version.
+        producer: What the file says wrote it.
+        metadata: The file's key-value pairs.
+        functions: Names (domain::name) of model-local functions.
+        side_files: Every other file it needs, relative to the model.
+        file_bytes: Size of the model with its side files.
+    """
+
+    path: Path
+    format: str
+    graph: Graph
+    opsets: Mapping[str, int]
+    ir_version: int
+    producer: str
+    metadata: Mapping[str, str]
+    functions: tuple[str, ...]
+    side_files: tuple[str, ...]
+    file_bytes: int
