@@ -30,7 +30,8 @@ class TargetRun:
         profile: Replaces the target's and the policy's profile where it is not None.
         seed: Seed of everything random.
         proposed: The change itself added this target.
-        purpose: ``judge`` the candidate, or measure an older one to serve as the ``baseline``.
+        purpose: ``judge`` the candidate, measure an older one to serve as the ``baseline``, or show what
+            changed (``comparison``: its measurements inform, its verdict counts for nothing).
         number: Position of this run and how many there are, for the progress display.
     """
 
@@ -47,5 +48,5 @@ class TargetRun:
     profile: str | None = None
     seed: int = 0
     proposed: bool = False
-    purpose: Literal["judge", "baseline"] = "judge"
+    purpose: Literal["judge", "baseline", "comparison"] = "judge"
     number: tuple[int, int] = (1, 1)
