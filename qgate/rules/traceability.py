@@ -66,7 +66,7 @@ RULES = (
         how="Measurements of the baseline without a counterpart (gone, or not measured this time) are "
         "listed. An output, a slice or a whole kind of measurement that is gone blocks; single tensors and "
         "nodes, whose names a new quantization may change, are listed as a note.",
-        remedy="Restore the output or the data, or run `qgate accept TARGET --reason ...` and have it approved",
+        remedy="Restore the output or the data, or run `qgate accept TARGET --reason ...`",
     ),
     rule(
         "TRC104",
@@ -107,7 +107,7 @@ RULES = (
         "The candidate of every target still exists",
         why="A target whose file is gone is silently no longer checked.",
         how="Deleted and renamed paths of the change against `candidate` of the target.",
-        remedy="Point `candidate` at the new path, or remove the target from the policy and have that approved",
+        remedy="Point `candidate` at the new path, or remove the target in an approved change",
     ),
     rule(
         "TRC109",
