@@ -80,7 +80,7 @@ class PairRequest:
     samples: int = DEFAULT_SAMPLES
     distribution: str = "normal"
     threads: int | None = None
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     reference_label: str = ""
     candidate_label: str = ""
     inputs_label: str = ""
