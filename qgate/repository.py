@@ -1,13 +1,11 @@
 """Reading a git repository and nothing more: revisions, parents, changed paths, files at a revision.
 
-The repository's content is the pull request's, so git runs without hooks, file-system monitor, external
-diff, textconv, replace objects, network or anyone's configuration, and never through a shell.
+The content is the pull request's: see ``qgate.git`` for how git is run on it.
 """
 
 from __future__ import annotations
 
 import re
-import shutil
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -15,22 +13,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qgate.errors import SourceError, UsageError
+from qgate.git import git_command, git_environment, run_git
 
 FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
 FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
-_TIMEOUT = 300.0
 _LINK_MODE = "120000"
-_CONFIGURATION = (
-    "core.hooksPath=/dev/null",
-    "core.fsmonitor=",
-    "core.untrackedCache=false",
-    "core.quotePath=false",
-    "protocol.allow=never",
-    "diff.external=",
-    "submodule.recurse=false",
-)
+_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -175,22 +165,71 @@ class Repository:
             raise SourceError(f"larger than {limit} bytes", where=where, remedy="Make the file smaller")
         return self._bytes("cat-file", "blob", found.sha)
 
-    def _read_file(self, path: str, limit: int) -> bytes | None:
+    def stream(self, revision: str | None, path: str) -> Iterator[bytes]:
+        """A file's bytes in pieces of 1 MiB; see ``read``. Nothing where there is no such file.
+
+        Raises:
+            SourceError: It is a link, a folder or a submodule, or git fails.
+        """
+        if revision is None:
+            yield from self._stream_file(path)
+            return
+        found = self.entry(revision, path)
+        if found is None:
+            return
+        if found.kind != "blob" or found.is_link:
+            raise SourceError("not a regular file", where=path, remedy="Commit the file itself")
+        with subprocess.Popen(
+            git_command(self.root, "cat-file", "blob", found.sha),
+            cwd=self.root,
+            env=git_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            if process.stdout is not None:
+                while piece := process.stdout.read(_PIECE):
+                    yield piece
+        if process.returncode != 0:
+            raise SourceError("git cat-file failed", where=path, remedy="Check that the clone is complete")
+
+    def _stream_file(self, path: str) -> Iterator[bytes]:
+        if self._regular(path):
+            try:
+                with (self.root / path).open("rb") as stream:
+                    while piece := stream.read(_PIECE):
+                        yield piece
+            except OSError as error:
+                raise _unreadable(path, error) from error
+
+    def _regular(self, path: str) -> bool:
+        """Whether the work tree has a regular file there; False where it has nothing.
+
+        Raises:
+            SourceError: There is something else, or it lies behind a link that leaves the repository.
+        """
         full = self.root / path
         try:
             mode = full.lstat().st_mode
-            if not stat.S_ISREG(mode) or not full.resolve().is_relative_to(self.root):
-                raise SourceError(
-                    "not a regular file of the repository", where=path, remedy="Commit the file itself"
-                )
-            with full.open("rb") as stream:
-                content = stream.read(limit + 1)
+            inside = full.resolve().is_relative_to(self.root)
         except (FileNotFoundError, NotADirectoryError):
-            return None
+            return False
         except OSError as error:
+            raise _unreadable(path, error) from error
+        if not stat.S_ISREG(mode) or not inside:
             raise SourceError(
-                f"cannot be read ({error.strerror})", where=path, remedy="Check its permissions"
-            ) from error
+                "not a regular file of the repository", where=path, remedy="Commit the file itself"
+            )
+        return True
+
+    def _read_file(self, path: str, limit: int) -> bytes | None:
+        if not self._regular(path):
+            return None
+        try:
+            with (self.root / path).open("rb") as stream:
+                content = stream.read(limit + 1)
+        except OSError as error:
+            raise _unreadable(path, error) from error
         if len(content) > limit:
             raise SourceError(f"larger than {limit} bytes", where=path, remedy="Make the file smaller")
         return content
@@ -243,47 +282,10 @@ def open_repository(path: Path) -> Repository:
     return Repository(Path(top).resolve())
 
 
-def run_git(folder: Path, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """Runs git in a folder with an environment and a configuration of our own.
-
-    Raises:
-        UsageError: git is not installed.
-        SourceError: git took longer than five minutes.
-    """
-    git = shutil.which("git")
-    if git is None:
-        raise UsageError("git is not installed", remedy="Install git, version 2.38 or later")
-    # safe.directory counts only where it comes from the command line or the user's own files. The work
-    # tree belongs to the runner's user while a container action runs as root.
-    settings = [*_CONFIGURATION, f"safe.directory={folder}", "safe.directory=*"]
-    options = [part for setting in settings for part in ("-c", setting)]
-    environment = {
-        "PATH": f"{Path(git).parent}:/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/nonexistent",
-        "LC_ALL": "C",
-        "GIT_CONFIG_NOSYSTEM": "1",
-        "GIT_CONFIG_GLOBAL": "/dev/null",
-        "GIT_TERMINAL_PROMPT": "0",
-        "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_LITERAL_PATHSPECS": "1",
-        "GIT_ATTR_NOSYSTEM": "1",
-    }
-    try:
-        return subprocess.run(
-            [git, "--no-pager", *options, *arguments],
-            cwd=folder,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            timeout=_TIMEOUT,
-            check=False,
-        )
-    except subprocess.TimeoutExpired as error:
-        raise SourceError(
-            f"git {arguments[0]} took longer than {_TIMEOUT:.0f} s", where=str(folder), remedy="Run again"
-        ) from error
+def _unreadable(path: str, error: OSError) -> SourceError:
+    return SourceError(
+        f"cannot be read ({error.strerror})", where=path, remedy="Check the file and its permissions"
+    )
 
 
 def _decode(name: bytes) -> str:

@@ -6,7 +6,12 @@ made in the gate; the rules here carry words, thresholds and severity.
 
 from __future__ import annotations
 
-from qgate.rules.base import Param, rule
+from collections.abc import Mapping
+from typing import Any
+
+from qgate.records import Finding, Place, Severity, Verdict
+from qgate.report.schema import Limit
+from qgate.rules.base import Param, RuleContext, rule
 
 _ALLOWANCES = (
     Param("sqnr_db", "How far an SQNR may fall below the baseline's.", 0.5, 1.0, 3.0, unit="dB"),
@@ -14,11 +19,19 @@ _ALLOWANCES = (
     Param("agreement", "How far an agreement with the reference may fall.", 0.002, 0.005, 0.02, unit="ratio"),
     Param(
         "error_ratio",
-        "How much an error (relative L2, mean relative error, max abs, KL, RMSE) may grow, as a share of "
+        "How much an error (relative L2, mean relative error, KL, RMSE) may grow, as a share of "
         "the baseline's.",
         0.05,
         0.1,
         0.3,
+        unit="ratio",
+    ),
+    Param(
+        "extreme_ratio",
+        "The same for errors that are one extreme value (max abs, largest KL), which move more.",
+        0.25,
+        0.5,
+        1.0,
         unit="ratio",
     ),
     Param("error_abs", "Growth of an error that is never counted, however small it was.", 1e-6, 1e-5, 1e-4),
@@ -54,7 +67,8 @@ RULES = (
         why="Absolute thresholds leave room; a drop that stays within them is still a drop that nobody "
         "decided on.",
         how="Each deterministic measurement is compared with the baseline's of the same name and place, in "
-        "the direction that is better for it. Allowed is max(absolute, share x |baseline|).",
+        "the direction that is better for it. Allowed is max(absolute, share x |baseline|), and two samples "
+        "where it is a share of samples.",
         remedy="Fix the quantization, or run `qgate accept TARGET --reason ...` and have the change approved",
         params=_ALLOWANCES,
     ),
@@ -164,3 +178,44 @@ RULES = (
         severity=("note", "note", "note"),
     ),
 )
+
+_BY_ID = {found.id: found for found in RULES}
+
+
+def trace_finding(
+    rule_id: str,
+    message: str,
+    *,
+    limits: Mapping[str, Mapping[str, Limit]] | None = None,
+    severity: Severity | None = None,
+    effect: Verdict = Verdict.FAIL,
+    at: Place | None = None,
+    evidence: Mapping[str, Any] | None = None,
+    remedy: str | None = None,
+) -> Finding:
+    """A finding of a TRC rule.
+
+    Args:
+        rule_id: One of this module's rules.
+        message: What was found.
+        limits: Thresholds in force by rule; where they do not name this rule, those of ``balanced``.
+        severity: Replaces the severity in force.
+        effect: What it does to the verdict if it is an error.
+        at: Where it is.
+        evidence: The numbers and names behind it.
+        remedy: Replaces the rule's own.
+    """
+    found = _BY_ID[rule_id]
+    own = (limits or {}).get(rule_id) or default_limits(rule_id)
+    return RuleContext(found, {}, own).finding(
+        message, at=at, evidence=evidence, severity=severity, effect=effect, remedy=remedy
+    )
+
+
+def default_limits(rule_id: str) -> dict[str, Limit]:
+    """The thresholds of a TRC rule in the built-in profile ``balanced``."""
+    limits = {}
+    for param in _BY_ID[rule_id].params:
+        value, origin = param.default("balanced", None)
+        limits[param.name] = Limit(value=value, unit=param.unit, origin=origin)
+    return limits
