@@ -36,6 +36,16 @@ _WORDS: dict[str, object] = {
 
 
 @dataclass(frozen=True, eq=False)
+class Trace:
+    """Where a path leads: the parts that exist, the place to point at, and the value there."""
+
+    path: Path
+    line: int
+    column: int
+    node: Node
+
+
+@dataclass(frozen=True, eq=False)
 class Node:
     """A value of the document with its place, both counted from 1.
 
@@ -71,25 +81,30 @@ class Node:
             return [node.plain() for node in self.items]
         return self.value
 
-    def locate(self, path: Path) -> tuple[int, int]:
-        """Line and column of the deepest part of ``path`` that exists, at its key where it has one.
+    def trace(self, path: Path) -> Trace:
+        """The best match of ``path``, at its key where it has one.
 
-        Parts that are not in the document (a missing key, the tag of a union) are passed over.
+        Parts that are not in the document (a missing key, the tag of a union) are passed over; of several
+        matches, the one whose last matched part is latest in ``path``, then the one with most parts.
         """
-        return self._locate(path, 0)[1]
+        return self._trace(path, 0)[1]
 
-    def _locate(self, path: Path, position: int) -> tuple[tuple[int, int], tuple[int, int]]:
-        found = (0, 0), (self.line, self.column)
+    def _trace(self, path: Path, position: int) -> tuple[tuple[int, int], Trace]:
+        best, found = (0, 0), Trace((), self.line, self.column, self)
         for skip, part in enumerate(path):
             step = self._step(part)
             if step is None:
                 continue
             line, column, node = step
-            (last, count), place = node._locate(path[skip + 1 :], position + skip + 1)
-            mine = (max(last, position + skip + 1), count + 1)
-            if mine > found[0]:
-                found = mine, (place if count else (line, column))
-        return found
+            here = position + skip + 1
+            (last, count), below = node._trace(path[skip + 1 :], here)
+            rank = max(last, here), count + 1
+            if rank > best:
+                best = rank
+                found = Trace((part, *below.path), below.line, below.column, below.node)
+                if not count:
+                    found = Trace((part,), line, column, node)
+        return best, found
 
     def _step(self, part: str | int) -> tuple[int, int, Node] | None:
         if isinstance(part, str):

@@ -1,0 +1,177 @@
+"""What the keys of a policy must mean together: names that exist, thresholds that a rule has."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping
+
+from qgate.policy.document import Path, quoted, type_name
+from qgate.policy.problems import Problem, did_you_mean, nearest
+from qgate.policy.schema import Policy, Target, Thresholds
+from qgate.records import Value
+from qgate.rules.base import PROFILES, Param, Rule
+
+UNWAIVABLE = "TRC104"
+"""The rule that reports expired waivers."""
+
+_WITH_UNIT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*(\D.{0,20}?)?\s*")
+
+
+def check_policy(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    """Everything that is wrong with a well-formed policy.
+
+    Args:
+        policy: The policy.
+        rules: The catalogue of rules by id.
+    """
+    yield from _profiles(policy, rules)
+    yield from _profile_name(policy, policy.profile, ("profile",))
+    seen: dict[str, str] = {}
+    for position, target in enumerate(policy.targets):
+        path: Path = ("targets", position)
+        if (other := seen.setdefault(target.name.casefold(), target.name)) and other is not target.name:
+            how = "is given twice" if other == target.name else f"differs from `{other}` in case alone"
+            yield Problem(
+                (*path, "name"), f"the target name `{target.name}` {how}", "Give each target its own name"
+            )
+        yield from _target(policy, target, path, rules)
+    yield from _waivers(policy, rules)
+
+
+def _profiles(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    for name, profile in policy.profiles.items():
+        path: Path = ("profiles", name)
+        if name in PROFILES:
+            yield Problem(
+                path, f"the profile `{name}` is built in", f"Use another name and `extends: {name}`"
+            )
+            continue
+        yield from _profile_name(policy, profile.extends, (*path, "extends"))
+        chain = _cycle(policy, name)
+        if chain:
+            yield Problem(
+                (*path, "extends"),
+                f"profiles extend each other in a circle: {' -> '.join(chain)}",
+                f"Let one of them extend {', '.join(PROFILES[:-1])} or {PROFILES[-1]}",
+            )
+        yield from check_thresholds(profile.thresholds, (*path, "thresholds"), rules)
+
+
+def _cycle(policy: Policy, name: str) -> list[str]:
+    chain = [name]
+    while (spec := policy.profiles.get(chain[-1])) is not None and chain[-1] not in PROFILES:
+        if spec.extends in chain:
+            return [*chain, spec.extends]
+        chain.append(spec.extends)
+    return []
+
+
+def _profile_name(policy: Policy, name: str, path: Path) -> Iterator[Problem]:
+    if name not in PROFILES and name not in policy.profiles:
+        known = (*PROFILES, *policy.profiles)
+        yield Problem(path, f"there is no profile {quoted(name)}", did_you_mean(name, known))
+
+
+def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    if target.profile is not None:
+        yield from _profile_name(policy, target.profile, (*path, "profile"))
+    yield from check_thresholds(target.thresholds, (*path, "thresholds"), rules)
+    if target.reference == target.candidate:
+        yield Problem(
+            (*path, "reference"),
+            "candidate and reference are the same file, which proves nothing",
+            "Point `reference` at the full-precision model",
+        )
+    labels = target.data.labels if target.data is not None else None
+    if target.task is not None and target.task.metric != "none" and labels is None:
+        yield Problem(
+            (*path, "task", "metric"),
+            f"the metric {target.task.metric} needs labels, and the target has none",
+            "Name the array of labels in `data: {inputs: ..., labels: ...}`",
+        )
+
+
+def _waivers(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    seen = set()
+    for position, waiver in enumerate(policy.waivers):
+        path: Path = ("waivers", position)
+        if policy.target(waiver.target) is None:
+            names = [target.name for target in policy.targets]
+            yield Problem(
+                (*path, "target"),
+                f"there is no target {quoted(waiver.target)}",
+                did_you_mean(waiver.target, names),
+            )
+        if waiver.rule == UNWAIVABLE:
+            yield Problem(
+                (*path, "rule"),
+                f"{UNWAIVABLE} reports expired waivers and cannot be waived itself",
+                "Renew or remove the expired waiver",
+            )
+        elif waiver.rule not in rules:
+            yield _unknown_rule(waiver.rule, (*path, "rule"), rules)
+        key = (waiver.target, waiver.rule, waiver.at)
+        if key in seen:
+            yield Problem(path, "the same target, rule and place are waived twice", "Keep one waiver")
+        seen.add(key)
+
+
+def check_thresholds(thresholds: Thresholds, path: Path, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    """Rules and parameters that do not exist, and values that a parameter cannot have."""
+    for rule_id, values in thresholds.items():
+        rule = rules.get(rule_id)
+        if rule is None:
+            yield _unknown_rule(rule_id, (*path, rule_id), rules)
+            continue
+        for name, value in values.items():
+            place = (*path, rule_id, name)
+            param = rule.param(name)
+            if param is None:
+                known = [p.name for p in rule.params]
+                yield Problem(place, f"{rule_id} has no parameter {quoted(name)}", did_you_mean(name, known))
+            elif problem := _value(param, value, place):
+                yield problem
+
+
+def _unknown_rule(rule_id: str, path: Path, rules: Mapping[str, Rule]) -> Problem:
+    near = nearest(rule_id, rules)
+    remedy = f"Did you mean {near} ({rules[near].title})?" if near else "`qgate explain` lists all rules"
+    return Problem(path, f"there is no rule {quoted(rule_id)}", remedy)
+
+
+def _value(param: Param, value: Value, path: Path) -> Problem | None:
+    given = f"the {type_name(value)}"
+    if param.choices:
+        if isinstance(value, str) and value in param.choices:
+            return None
+        remedy = did_you_mean(value, param.choices) if isinstance(value, str) else ""
+        return Problem(path, f"must be one of {', '.join(param.choices)}, not {given}", remedy)
+    for kind, words in ((bool, "true or false"), (str, "a word")):
+        if isinstance(param.balanced, kind):
+            return None if isinstance(value, kind) else Problem(path, f"must be {words}, not {given}")
+    unit = f" ({param.unit})" if param.unit else ""
+    if isinstance(value, bool | str):
+        return Problem(path, f"must be a number{unit}, not {given}", _plain_number(param, value))
+    if not math.isfinite(value):
+        return Problem(
+            path,
+            f"must be a finite number{unit}, not {given}: it would switch the rule off",
+            "Write a number; to let the rule only inform, set its `severity` to warning or note",
+        )
+    return None
+
+
+def _plain_number(param: Param, value: bool | str) -> str:
+    """How the number that was probably meant is written."""
+    match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return f"For example {param.balanced}, its value in the profile balanced"
+    number, unit = match[1], match[2] or ""
+    if not unit:
+        return "Remove the quotes"
+    if unit.lower() == param.unit.lower():
+        return f"Write {number}: the unit is {param.unit} already"
+    if unit == "%" and param.unit in ("", "ratio"):
+        return f"Write {float(number) / 100:g}: the unit is a ratio, not percent"
+    return f"The unit is {param.unit or 'a plain number'}: write the number alone"

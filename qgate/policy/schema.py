@@ -1,0 +1,224 @@
+"""``qgate.yml`` version 1 as types, and the JSON Schema that editors complete and check it with.
+
+What one key may hold is said here; what keys mean together (names that must exist, thresholds that a
+rule must have) is checked in ``qgate.policy.check``. ``python -m qgate.policy.schema`` prints the
+JSON Schema that is kept in ``schemas/qgate-policy-v1.json``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import date
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PositiveInt,
+    Strict,
+    StrictBool,
+    StringConstraints,
+    WithJsonSchema,
+)
+
+from qgate.records import Record, Value
+from qgate.sources.locator import Locator
+
+SCHEMA_ID = "qgate-policy-v1"
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|[0-9a-f:]+")
+_DTYPES = Literal[
+    "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64",
+    "uint8", "uint16", "uint32", "uint64", "bool",
+]  # fmt: skip
+
+
+def _visible(text: str) -> str:
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("control characters, or spaces at its ends, are not allowed")
+    return text
+
+
+def _calendar_date(value: object) -> object:
+    if isinstance(value, date):
+        return value
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise ValueError("a date is written YYYY-MM-DD")
+    try:
+        return date.fromisoformat(value)
+    except ValueError as error:
+        raise ValueError(f"there is no such day ({error})") from error
+
+
+def _version(value: object) -> object:
+    if value != 1 or type(value) is not int:
+        raise ValueError("this qgate reads version 1 of the policy, written as the number 1")
+    return value
+
+
+def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not items:
+        raise ValueError("at least one entry is needed")
+    return items
+
+
+def _number_or_word(value: object) -> object:
+    if not isinstance(value, bool | int | float | str):
+        kind = "nothing" if value is None else "a mapping" if isinstance(value, dict) else "a list"
+        raise ValueError(f"a threshold is a number or a word, not {kind}")
+    return value
+
+
+def _host(value: str) -> str:
+    host = value.lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError("a host is a plain name or address: no scheme, port, path or wildcard")
+    return host
+
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""Name of a target or a profile; also the stem of the target's baseline file."""
+
+Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_visible)]
+"""One line of text."""
+
+_T = TypeVar("_T")
+NonEmpty = Annotated[tuple[_T, ...], AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]
+
+Threshold = Annotated[Value, BeforeValidator(_number_or_word)]
+Thresholds = dict[str, dict[str, Threshold]]
+Approval = Literal["approve", "allow"]
+Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
+Derivation = Literal["auto", "exact", "folded", "qat", "none"]
+Runtime = Literal["onnxruntime"]
+Day = Annotated[date, BeforeValidator(_calendar_date), WithJsonSchema({"type": "string", "format": "date"})]
+Whole = Annotated[PositiveInt, Strict()]
+
+
+class ProfileSpec(Record):
+    """A profile of the team's own: another profile with some thresholds changed."""
+
+    extends: str = Field(default="balanced", description="strict, balanced, permissive or another profile")
+    thresholds: Thresholds = Field(default={}, description="Thresholds by rule and parameter")
+
+
+class DataSpec(Record):
+    """The inputs that both models are run on."""
+
+    inputs: Locator = Field(description="An .npz with arrays named as the model's inputs, samples first")
+    labels: Text | None = Field(default=None, description="Array of the .npz with labels or target values")
+    slices: Text | None = Field(default=None, description="Array of the .npz with each sample's slice")
+
+
+class TaskSpec(Record):
+    """What the model is for, so that behaviour can be judged."""
+
+    metric: Literal["top1", "mae", "rmse", "none"] = Field(description="How outputs are scored with labels")
+    output: Text | None = Field(default=None, description="The reference's output that is scored")
+
+
+class IoSpec(Record):
+    """Differences of the interface that are intended."""
+
+    map: dict[Text, Text] = Field(default={}, description="Reference input or output to candidate's name")
+    optional: tuple[Text, ...] = Field(default=(), description="Inputs that one side may lack")
+    types: dict[Text, _DTYPES] = Field(default={}, description="Input or output to candidate's dtype")
+
+
+class Target(Record):
+    """A named pair: a candidate that claims to come from a reference."""
+
+    name: Name
+    candidate: Locator = Field(description="The quantized model")
+    reference: Locator | None = Field(default=None, description="The full-precision model")
+    data: DataSpec | None = Field(default=None, description="Inputs and labels; seeded inputs without it")
+    task: TaskSpec | None = None
+    scheme: Scheme = Field(
+        default="auto", description="auto: must be quantized, somehow; none: equivalence of two float models"
+    )
+    derivation: Derivation = Field(default="auto", description="How weights must follow from the reference")
+    io: IoSpec = IoSpec()
+    runtimes: NonEmpty[Runtime] = Field(default=("onnxruntime",), description="Where the candidate must run")
+    profile: str | None = Field(default=None, description="Replaces the policy's profile")
+    thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
+    require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
+
+
+class Waiver(Record):
+    """A finding that is known and accepted until a day."""
+
+    target: Name
+    rule: str = Field(description="Id of the rule, for example RNG104")
+    at: Text | None = Field(
+        default=None, description="Exact place as the report prints it; all places without"
+    )
+    reason: Text
+    until: Day = Field(description="Last day (UTC) on which the waiver holds")
+
+
+class ApprovalSpec(Record):
+    """How a maintainer approves what the policy lets be approved."""
+
+    label: Text = Field(default="qgate-approved", description="The pull request's label")
+
+
+class Limits(Record):
+    """What measuring one target may use."""
+
+    memory_mb: Whole = Field(default=8192, le=2**24, description="Address space of the child, MiB")
+    cpu_seconds: Whole = Field(default=1800, le=86_400, description="Processor time of the child, s")
+    wall_seconds: Whole = Field(default=1800, le=86_400, description="Time by the clock of the child, s")
+    file_mb: Whole = Field(default=64, le=2**20, description="Largest file that the child may write, MiB")
+    download_mb: Whole = Field(default=4096, le=2**20, description="Largest file that is fetched, MiB")
+
+
+class Policy(Record):
+    """A whole ``qgate.yml``."""
+
+    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="Version of this format")
+    profile: str = Field(default="balanced", description="strict, balanced, permissive or one of `profiles`")
+    profiles: dict[Name, ProfileSpec] = Field(default={}, description="Profiles of the team's own")
+    targets: NonEmpty[Target] = Field(description="The pairs that are verified")
+    waivers: tuple[Waiver, ...] = ()
+    rereference: Literal["approve", "allow", "forbid"] = Field(
+        default="approve", description="A change of a target's reference, data, labels or task"
+    )
+    accept: Approval = Field(default="approve", description="A new baseline that is worse than the old one")
+    loosen: Approval = Field(default="approve", description="A change that loosens this policy")
+    require_baseline: StrictBool = Field(default=False, description="No baseline at all is an error")
+    allow_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+        default=(), description="Hosts that may be fetched from although their address is private"
+    )
+    approval: ApprovalSpec = ApprovalSpec()
+    limits: Limits = Limits()
+    allow_ops: tuple[
+        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,128}::[A-Za-z0-9_]{1,128}$")], ...
+    ] = Field(default=(), description="Operators beyond the known ones, as domain::OpType")
+
+    def target(self, name: str) -> Target | None:
+        """The target of that name, if there is one."""
+        return next((target for target in self.targets if target.name == name), None)
+
+    def requires_baseline(self, target: Target) -> bool:
+        """Whether the target must have a baseline: its own word before the policy's."""
+        return self.require_baseline if target.require_baseline is None else target.require_baseline
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of a policy, for editors."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **Policy.model_json_schema(mode="validation"),
+        "title": "qgate policy, version 1",
+    }
+
+
+def render_json_schema() -> str:
+    """``json_schema`` as the text of the file in ``schemas/``."""
+    return json.dumps(json_schema(), indent=2, sort_keys=True, ensure_ascii=True) + "\n"
+
+
+if __name__ == "__main__":
+    print(render_json_schema(), end="")
