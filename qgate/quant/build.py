@@ -1,0 +1,271 @@
+"""Builds the float view of a graph, one node of the file after another."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qgate.formats.model import Constant, Graph, Node, StaticModel
+from qgate.quant.attributes import normalised
+from qgate.quant.constants import Array, ConstantValue, Quantized, View, plain
+from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
+from qgate.quant.folding import fold
+from qgate.quant.simplify import simplify
+
+_FLOAT_CODES = {1, 10, 11, 16}
+_LAYOUT = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Gather", "Slice", "Split", "Concat"}
+
+
+def float_view(model: StaticModel) -> FloatGraph:
+    """The float view of a model's main graph, simplified."""
+    builder = Builder(model.graph, model.opsets)
+    for node in model.graph.nodes:
+        builder.add(node)
+    graph = builder.finish()
+    simplify(graph)
+    return graph
+
+
+class Builder:
+    """Collects the float view; ``alias`` maps the file's tensors to those of the view."""
+
+    def __init__(self, graph: Graph, opsets: Mapping[str, int]) -> None:
+        self.graph = graph
+        self.opsets = opsets
+        self.alias: dict[str, str] = {}
+        self.constants: dict[str, ConstantValue] = {name: plain(c) for name, c in graph.constants.items()}
+        self.nodes: list[FloatNode] = []
+        self.quantizers: dict[str, list[Quantizer]] = defaultdict(list)
+        self.coded: dict[str, Quantizer] = {}
+        self.defects: list[Defect] = []
+        self.dynamic = False
+        self.dynamic_scales: set[str] = set()
+        self.absorbed: set[int] = set()
+        self.known = {t.name for t in graph.inputs} | set(graph.constants) | {""}
+        self.readers: dict[str, list[Node]] = defaultdict(list)
+        self.makers: dict[str, Node] = {}
+        for node in graph.nodes:
+            for name in dict.fromkeys(node.inputs):
+                self.readers[name].append(node)
+            for name in node.outputs:
+                if name in self.makers and name:
+                    self.defect("graph", f"two nodes make the tensor {name!r}", tensor=name, node=node.label)
+                self.makers[name] = node
+
+    # -- looking things up ------------------------------------------------------------------------
+
+    def ref(self, name: str) -> str:
+        """The tensor of the float view that a tensor of the file stands for."""
+        while name in self.alias:
+            name = self.alias[name]
+        return name
+
+    def constant(self, name: str) -> ConstantValue | None:
+        """The constant behind a tensor, if it is one."""
+        return self.constants.get(self.ref(name)) if name else None
+
+    def array(self, name: str) -> Array | None:
+        """The values of a small constant as they are stored."""
+        found = self.constant(name)
+        return None if found is None else found.codes()
+
+    def only_reader(self, name: str, op: str) -> Node | None:
+        """The single node that reads a tensor, if it is of that operator."""
+        readers = self.readers[name]
+        return readers[0] if len(readers) == 1 and readers[0].op == op else None
+
+    def defect(self, kind: str, message: str, **place: Any) -> None:
+        """Notes a defect of the graph itself."""
+        self.defects.append(Defect(kind, message, **place))
+
+    # -- adding -----------------------------------------------------------------------------------
+
+    def add(self, node: Node) -> None:
+        """Adds one node of the file."""
+        from qgate.quant.operators import HANDLERS
+
+        for name in node.inputs:
+            if name not in self.known:
+                self.defect("graph", f"node reads the tensor {name!r}, which nothing before it makes", node=node.label)
+                self.known.add(name)
+        self.known.update(node.outputs)
+        if node.position in self.absorbed:
+            return
+        handler = HANDLERS.get((node.domain, node.op)) or HANDLERS.get(("*", node.op))
+        if handler is None or not handler(self, node):
+            self.generic(node)
+
+    def generic(self, node: Node) -> None:
+        """A node that the view keeps: folded if all it reads is constant."""
+        folded = fold(node, [self.constant(name) for name in node.inputs]) if len(node.outputs) == 1 else None
+        if folded is not None:
+            self.constants[node.outputs[0]] = folded
+            return
+        self.emit(node, node.op, [self.ref(name) for name in node.inputs], list(node.outputs))
+
+    def emit(
+        self,
+        node: Node,
+        op: str,
+        inputs: list[str],
+        outputs: list[str],
+        attributes: Mapping[str, Any] | None = None,
+        **stages: str,
+    ) -> FloatNode:
+        """Adds an operation to the view."""
+        domain = node.domain if op == node.op else ""
+        graphs = held_graphs(node)
+        made = FloatNode(
+            op=op,
+            domain=domain,
+            inputs=inputs,
+            outputs=outputs,
+            attributes={},
+            node=node,
+            stages=dict(stages),
+            implicit=tuple(sorted(self.ref(name) for name in outer_names(graphs))),
+        )
+        made.attributes = normalised(
+            made, node.attributes if attributes is None else attributes, self.opsets.get(domain, 1), self.constants
+        )
+        self.nodes.append(made)
+        if op in _LAYOUT and len(inputs) > 0 and node.inputs and node.inputs[0] in self.coded:
+            for name in node.outputs:
+                self.coded[name] = self.coded[node.inputs[0]]
+        return made
+
+    def quantized(
+        self, codes: str, scale: str, zero: str, axis: int | None, block: int = 0
+    ) -> ConstantValue | None:
+        """A constant of codes with its scale and zero point, if all three are constant."""
+        held, scale_value = self.constant(codes), self.constant(scale)
+        if held is None or scale_value is None:
+            return None
+        zero_value = self.array(zero) if zero else None
+        scale_array = scale_value.values()
+        made = Quantized(
+            dtype=held.dtype,
+            scale=scale_array,
+            zero_point=zero_value,
+            axis=axis if scale_array.size > 1 else None,
+            block=block,
+            scale_name=scale_value.name,
+            zero_name=zero,
+            scale_dtype=scale_value.dtype,
+        )
+        return replace(held, quantized=made)
+
+    def put_constant(self, name: str, value: ConstantValue) -> str:
+        """Stores a constant of the view under a name of the file."""
+        self.constants[name] = value
+        return name
+
+    def mark(self, node: Node, source: str, codes: str, scale: str, zero: str) -> None:
+        """Marks a tensor as quantized by a static quantizer whose codes go to ``codes``."""
+        scale_value = self.constant(scale)
+        if scale_value is None:
+            return
+        zero_value = self.constant(zero) if zero else None
+        dtype = zero_value.dtype if zero_value is not None else self._code_type(node, codes)
+        quantizer = Quantizer(
+            tensor=self.ref(source),
+            source=source,
+            node=node.label,
+            dtype=dtype,
+            scale=scale_value.values(),
+            zero_point=None if zero_value is None else zero_value.codes(),
+            scale_name=scale_value.name,
+            zero_name=zero_value.name if zero_value is not None else "",
+        )
+        self.quantizers[quantizer.tensor].append(quantizer)
+        self.coded[codes] = quantizer
+
+    def check_coded(self, node: Node, codes: str, scale: str, zero: str) -> None:
+        """Compares the scale that a node reads codes with against the one that made them."""
+        made = self.coded.get(codes)
+        scale_value, zero_value = self.array(scale), self.array(zero) if zero else None
+        if made is None or scale_value is None:
+            return
+        same_scale = np.array_equal(made.scale.reshape(-1), scale_value.astype(made.scale.dtype).reshape(-1))
+        made_zero = np.zeros(1) if made.zero_point is None else made.zero_point.reshape(-1)
+        read_zero = np.zeros(1) if zero_value is None else zero_value.reshape(-1)
+        if not same_scale:
+            self.defect(
+                "requantized",
+                f"codes made with scale {made.scale_name!r} are read with another scale",
+                node=node.label,
+                tensor=scale,
+                evidence={"made_with": _first(made.scale), "read_with": _first(scale_value)},
+            )
+        if not np.array_equal(made_zero, read_zero):
+            self.defect(
+                "requantized",
+                f"codes made with zero point {made.zero_name!r} are read with another zero point",
+                node=node.label,
+                tensor=zero or scale,
+                evidence={"made_with": _first(made_zero), "read_with": _first(read_zero)},
+            )
+
+    def _code_type(self, node: Node, codes: str) -> str:
+        named = self.graph.types.get(codes)
+        code = node.attribute("output_dtype", 0)
+        if code:
+            from qgate.formats.onnx_reader import DTYPES
+
+            return DTYPES.get(code, ("uint8", 8))[0]
+        return named.dtype if named and named.dtype else "uint8"
+
+    def finish(self) -> FloatGraph:
+        """The view, pruned to what the outputs need."""
+        outputs = []
+        for out in self.graph.outputs:
+            if out.name not in self.known:
+                self.defect("graph", f"nothing makes the output {out.name!r}", tensor=out.name)
+            outputs.append((out.name, self.ref(out.name)))
+        graph = FloatGraph(
+            inputs=self.graph.inputs,
+            outputs=tuple(outputs),
+            nodes=self.nodes,
+            constants=self.constants,
+            quantizers=dict(self.quantizers),
+            defects=self.defects,
+            dynamic=self.dynamic,
+            names={name: self.ref(name) for name in self.alias},
+            types=self.graph.types,
+        )
+        graph.prune()
+        return graph
+
+
+def is_float_cast(node: Node) -> bool:
+    """Whether a Cast goes to a float type."""
+    return int(node.attribute("to", 0)) in _FLOAT_CODES
+
+
+def attribute_constant(node: Node) -> Constant | Array | None:
+    """What a Constant node holds."""
+    for key, value in node.attributes.items():
+        if key == "value" and isinstance(value, Constant):
+            return replace(value, name=node.outputs[0] if node.outputs else value.name)
+        if key in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if key in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+        if key in ("value_string", "value_strings"):
+            return np.asarray(value, dtype=object)
+    return None
+
+
+def transposed(value: ConstantValue) -> ConstantValue:
+    """A matrix transposed, or a stack of matrices each transposed."""
+    rank = len(value.shape)
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    return value.viewed(View(perm=perm), tuple(value.shape[i] for i in perm))
+
+
+def _first(values: Array) -> float:
+    return float(np.asarray(values, np.float64).reshape(-1)[0]) if np.size(values) else float("nan")

@@ -1,0 +1,193 @@
+"""A constant of a graph seen as the float tensor that it stands for.
+
+Quantized codes, their scale and zero point stay apart and keep their names, so that a finding can name
+the element in the file's own tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qgate.formats.model import Constant
+
+Array = NDArray[Any]
+INTEGER_RANGES = {
+    "int2": (-2, 1), "uint2": (0, 3), "int4": (-8, 7), "uint4": (0, 15), "int8": (-128, 127),
+    "uint8": (0, 255), "int16": (-32768, 32767), "uint16": (0, 65535), "int32": (-(2**31), 2**31 - 1),
+}  # fmt: skip
+FLOATS = {"float", "double", "float16", "bfloat16", "float8e4m3fn", "float8e4m3fnuz", "float8e5m2", "float8e5m2fnuz"}
+
+
+@dataclass(frozen=True)
+class View:
+    """A change of layout between the file's tensor and its canonical form: transpose or reshape."""
+
+    perm: tuple[int, ...] | None = None
+    shape: tuple[int, ...] | None = None
+
+    def apply(self, values: Array) -> Array:
+        """The array in the new layout."""
+        return values.transpose(self.perm) if self.perm is not None else values.reshape(self.shape)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """Codes with the affine map ``value = (code - zero_point) * scale`` (ONNX DequantizeLinear).
+
+    Args:
+        dtype: Integer or float8 type of the codes.
+        scale: Scales, of any shape that ``axis`` and ``block`` explain.
+        zero_point: Zero points of the scale's shape, or None for 0.
+        axis: Per-channel axis of the codes; None for per tensor.
+        block: Elements along ``axis`` that share a scale; 0 for per channel.
+        scale_name: The scale's own name in the file.
+        zero_name: The zero point's own name, empty where there is none.
+        scale_dtype: Storage type of the scale.
+    """
+
+    dtype: str
+    scale: Array
+    zero_point: Array | None
+    axis: int | None
+    block: int
+    scale_name: str
+    zero_name: str
+    scale_dtype: str
+
+    def spread(self, values: Array, shape: tuple[int, ...]) -> Array:
+        """Scale or zero point brought to a shape that broadcasts against the codes."""
+        if values.size == 1:
+            return values.reshape((1,) * len(shape))
+        if self.block:
+            axis = self.axis or 0
+            spread = np.repeat(values, self.block, axis=axis)
+            return spread[tuple(slice(0, n) for n in shape)]
+        if values.ndim == len(shape):
+            return values
+        axis = self.channel_axis(values.size, shape)
+        return values.reshape(tuple(-1 if i == axis else 1 for i in range(len(shape))))
+
+    def channel_axis(self, channels: int, shape: tuple[int, ...]) -> int:
+        """The axis of the codes that the scale runs along.
+
+        Raises:
+            ValueError: No axis of the codes has as many entries as the scale.
+        """
+        axis = (self.axis or 0) % max(len(shape), 1)
+        if axis < len(shape) and shape[axis] == channels:
+            return axis
+        raise ValueError(f"{channels} scales do not fit axis {axis} of shape {list(shape)}")
+
+
+@dataclass(frozen=True)
+class ConstantValue:
+    """A constant of the float view.
+
+    Args:
+        name: The file's own name of the tensor that holds the codes or the values.
+        dtype: Its storage type.
+        stored: Loads the stored values (codes or floats), in the file's layout.
+        bits: Storage bits of one element.
+        quantized: How codes become floats; None for a plain constant.
+        views: Layout changes from the file's tensor to this constant, in order.
+        factor: Factor folded in (Gemm's alpha, a BatchNorm's scale); broadcasts against this layout.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    stored: Callable[[], Array]
+    bits: int
+    quantized: Quantized | None = None
+    views: tuple[View, ...] = ()
+    factor: float | Array | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return int(np.prod(self.shape, dtype=np.int64)) if self.shape else 1
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether it is stored as codes with a scale."""
+        return self.quantized is not None
+
+    def viewed(self, view: View, shape: tuple[int, ...]) -> ConstantValue:
+        """The same constant in another layout; a folded factor that varies is laid out with it."""
+        if isinstance(self.factor, np.ndarray) and self.factor.size > 1:
+            factor = view.apply(np.broadcast_to(self.factor, self.shape))
+            return replace(self, views=(*self.views, view), shape=shape, factor=factor)
+        return replace(self, views=(*self.views, view), shape=shape)
+
+    def lay_out(self, stored: Array) -> Array:
+        """Brings an array in the file's layout to this constant's."""
+        for view in self.views:
+            stored = view.apply(stored)
+        return stored
+
+    def codes(self) -> Array:
+        """The stored values in this constant's layout."""
+        return self.lay_out(self.stored())
+
+    def scales(self) -> Array:
+        """float64 scale for every element, in this constant's layout (broadcast, read-only).
+
+        Raises:
+            ValueError: The scale does not fit the codes.
+        """
+        quantized = self._quantized()
+        stored = self.stored()
+        spread = quantized.spread(quantized.scale.astype(np.float64), stored.shape)
+        laid_out = self.lay_out(np.broadcast_to(spread, stored.shape))
+        return laid_out if self.factor is None else laid_out * self.factor
+
+    def zero_points(self) -> Array:
+        """float64 zero point for every element, in this constant's layout (broadcast, read-only)."""
+        quantized = self._quantized()
+        stored = self.stored()
+        zero = quantized.zero_point
+        if zero is None:
+            return self.lay_out(np.broadcast_to(np.float64(0), stored.shape))
+        spread = quantized.spread(zero.astype(np.float64), stored.shape)
+        return self.lay_out(np.broadcast_to(spread, stored.shape))
+
+    def values(self) -> Array:
+        """The float values that the constant stands for, float32 (float64 for doubles)."""
+        if self.quantized is None:
+            raw = self.codes()
+            plain = raw.astype(np.float32) if raw.dtype == np.float16 else raw
+            return plain * np.asarray(self.factor, plain.dtype) if self.factor is not None else plain
+        with np.errstate(invalid="ignore", over="ignore"):
+            return ((self.codes().astype(np.float64) - self.zero_points()) * self.scales()).astype(np.float32)
+
+    def times(self, factor: float | Array) -> ConstantValue:
+        """The same constant multiplied by a factor that broadcasts against it."""
+        return replace(self, factor=factor if self.factor is None else self.factor * factor)
+
+    def stored_index(self, flat: int) -> tuple[int, ...]:
+        """The index in the file's own tensor of an element given by its flat index here."""
+        stored_shape = self.stored().shape
+        positions = np.arange(int(np.prod(stored_shape, dtype=np.int64))).reshape(stored_shape)
+        source = int(self.lay_out(positions).reshape(-1)[flat])
+        return tuple(int(i) for i in np.unravel_index(source, stored_shape)) if stored_shape else ()
+
+    def _quantized(self) -> Quantized:
+        if self.quantized is None:
+            raise ValueError(f"{self.name} is not quantized")
+        return self.quantized
+
+
+def plain(constant: Constant) -> ConstantValue:
+    """A constant of the file as it stands."""
+    return ConstantValue(constant.name, constant.dtype, constant.shape, constant.load, constant.bits)
+
+
+def computed(name: str, values: Array) -> ConstantValue:
+    """A constant that was folded from others, under the name of what it replaces."""
+    dtype = {"f4": "float", "f8": "double", "f2": "float16"}.get(values.dtype.str[1:], values.dtype.name)
+    return ConstantValue(name, dtype, values.shape, lambda: values, values.dtype.itemsize * 8)

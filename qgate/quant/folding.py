@@ -1,0 +1,190 @@
+"""Folds nodes whose operands are all constant, as every converter does.
+
+Layout changes keep codes and scale apart; an integer tensor that is cast and multiplied by a scale
+becomes a quantized constant (weight-only files have no DequantizeLinear at all); arithmetic on small
+constants is carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qgate.formats.model import Constant, Node
+from qgate.quant.constants import FLOATS, INTEGER_RANGES, Array, ConstantValue, Quantized, View, computed
+
+MAX_ELEMENTS = 1 << 22
+_CODES = set(INTEGER_RANGES) - {"int32"}
+_BINARY: dict[str, Callable[[Array, Array], Array]] = {
+    "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Pow": np.power,
+    "Min": np.minimum, "Max": np.maximum, "Equal": np.equal,
+}  # fmt: skip
+_UNARY: dict[str, Callable[[Array], Array]] = {
+    "Sqrt": np.sqrt, "Neg": np.negative, "Reciprocal": np.reciprocal, "Exp": np.exp, "Abs": np.abs,
+    "Floor": np.floor, "Ceil": np.ceil, "Not": np.logical_not,
+}  # fmt: skip
+
+
+def fold(node: Node, operands: Sequence[ConstantValue | None]) -> ConstantValue | None:
+    """The constant that a node makes, or None where it reads something that is not constant."""
+    if node.domain or not operands or any(v is None for v, n in zip(operands, node.inputs, strict=True) if n):
+        return None
+    held = [v for v in operands if v is not None]
+    if not held or max(v.size for v in held) > MAX_ELEMENTS:
+        return _layout(node, held) if held else None
+    laid_out = _layout(node, held)
+    if laid_out is not None:
+        return laid_out
+    scaled = _scaled_codes(node, held)
+    if scaled is not None:
+        return scaled
+    try:
+        with np.errstate(all="ignore"):
+            values = _compute(node, held)
+    except (ValueError, IndexError, TypeError, OverflowError):
+        return None
+    if values is None or values.size > MAX_ELEMENTS:
+        return None
+    name = max(held, key=lambda v: v.size).name if max(v.size for v in held) > 1 else node.outputs[0]
+    return computed(name, np.ascontiguousarray(values))
+
+
+def _layout(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
+    """Transpose, Reshape and their kin, without touching the values."""
+    value = held[0]
+    shape = value.shape
+    if node.op == "Transpose":
+        perm = tuple(node.attribute("perm") or range(len(shape))[::-1])
+        if sorted(perm) != list(range(len(shape))):
+            return None
+        return value.viewed(View(perm=perm), tuple(shape[i] for i in perm))
+    target: tuple[int, ...] | None = None
+    if node.op == "Reshape" and len(held) == 2:
+        target = _reshaped(shape, [int(v) for v in held[1].codes().reshape(-1)])
+    elif node.op == "Flatten":
+        axis = int(node.attribute("axis", 1)) % (len(shape) + 1)
+        target = (int(np.prod(shape[:axis], dtype=np.int64)), int(np.prod(shape[axis:], dtype=np.int64)))
+    elif node.op in ("Squeeze", "Unsqueeze"):
+        axes = held[1].codes().reshape(-1).tolist() if len(held) == 2 else list(node.attribute("axes") or ())
+        target = _squeezed(shape, axes) if node.op == "Squeeze" else _unsqueezed(shape, axes)
+    if target is None or int(np.prod(target, dtype=np.int64)) != value.size:
+        return None
+    return value.viewed(View(shape=target), target)
+
+
+def _reshaped(shape: tuple[int, ...], wanted: list[int]) -> tuple[int, ...] | None:
+    target = [shape[i] if d == 0 and i < len(shape) else d for i, d in enumerate(wanted)]
+    if target.count(-1) == 1:
+        rest = int(np.prod([d for d in target if d != -1], dtype=np.int64))
+        total = int(np.prod(shape, dtype=np.int64))
+        if rest <= 0 or total % rest:
+            return None
+        target[target.index(-1)] = total // rest
+    return tuple(target) if all(d >= 0 for d in target) else None
+
+
+def _squeezed(shape: tuple[int, ...], axes: list[int]) -> tuple[int, ...]:
+    drop = {a % max(len(shape), 1) for a in axes} if axes else {i for i, d in enumerate(shape) if d == 1}
+    return tuple(d for i, d in enumerate(shape) if i not in drop)
+
+
+def _unsqueezed(shape: tuple[int, ...], axes: list[int]) -> tuple[int, ...]:
+    rank = len(shape) + len(axes)
+    put = {a % rank for a in axes}
+    rest = iter(shape)
+    return tuple(1 if i in put else next(rest, 1) for i in range(rank))
+
+
+def _scaled_codes(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
+    """Cast, minus a zero point, times a scale: the weight-only form without DequantizeLinear."""
+    first = held[0]
+    if node.op == "Cast":
+        to = int(node.attribute("to", 0))
+        if first.dtype in _CODES and to in (1, 10, 11, 16):
+            return first
+        return first if first.dtype in FLOATS and to in (1, 16) else None
+    if len(held) != 2 or node.op not in ("Mul", "Sub"):
+        return None
+    codes, other = (held[0], held[1]) if held[0].dtype in _CODES else (held[1], held[0])
+    if codes.dtype not in _CODES or codes.size < 2 or codes.views or other.is_quantized:
+        return None
+    if node.op == "Sub" and codes is held[0] and codes.quantized is None:
+        zero = other.codes().astype(np.float64)
+        return replace(codes, quantized=_affine(codes, np.ones(1), zero, "", other.name, "float"))
+    if node.op == "Mul" and other.dtype in FLOATS:
+        if codes.quantized is not None and codes.quantized.scale_name:
+            return None
+        zero_point = codes.quantized.zero_point if codes.quantized else None
+        zero_name = codes.quantized.zero_name if codes.quantized else ""
+        return replace(
+            codes, quantized=_affine(codes, other.values(), zero_point, other.name, zero_name, other.dtype)
+        )
+    return None
+
+
+def _affine(
+    codes: ConstantValue, scale: Array, zero: Array | None, scale_name: str, zero_name: str, scale_dtype: str
+) -> Quantized:
+    # Mul broadcasts from the last axis, DequantizeLinear by a named one: full rank serves both.
+    def full(values: Array) -> Array:
+        missing = len(codes.shape) - values.ndim
+        return values.reshape((1,) * missing + values.shape) if values.size > 1 and missing > 0 else values
+
+    return Quantized(
+        codes.dtype, full(scale), None if zero is None else full(zero), None, 0, scale_name, zero_name, scale_dtype
+    )
+
+
+def _numbers(value: ConstantValue) -> Array:
+    return value.values() if value.is_quantized or value.dtype in FLOATS else value.codes()
+
+
+def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
+    values: list[Any] = [_numbers(v) for v in held]
+    if node.op in _BINARY and len(values) == 2:
+        return np.asarray(_BINARY[node.op](values[0], values[1]))
+    if node.op == "Div" and len(values) == 2:
+        whole = np.issubdtype(values[0].dtype, np.integer)
+        return np.asarray(values[0] // values[1] if whole else values[0] / values[1])
+    if node.op in _UNARY:
+        return np.asarray(_UNARY[node.op](values[0]))
+    if node.op == "Shape":
+        return np.asarray(values[0].shape, np.int64)
+    if node.op == "Concat":
+        return np.concatenate(values, axis=int(node.attribute("axis", 0)))
+    if node.op == "Gather" and len(values) == 2:
+        return np.take(values[0], values[1].astype(np.int64), axis=int(node.attribute("axis", 0)))
+    if node.op == "Cast":
+        return _cast(values[0], int(node.attribute("to", 0)))
+    if node.op == "ConstantOfShape":
+        return _filled(node, values[0])
+    if node.op == "Range" and len(values) == 3 and abs(float(values[1]) - float(values[0])) <= 65536 * abs(float(values[2])):
+        return np.arange(values[0].item(), values[1].item(), values[2].item(), dtype=values[0].dtype)
+    return _slice(node, values) if node.op == "Slice" and len(values) >= 3 else None
+
+
+def _cast(values: Array, to: int) -> Array | None:
+    kinds = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64, 10: np.float16}
+    return values.astype(kinds[to]) if to in kinds else None
+
+
+def _filled(node: Node, sizes: Array) -> Array | None:
+    shape = [int(v) for v in sizes.reshape(-1)]
+    if any(d < 0 for d in shape) or int(np.prod(shape, dtype=object)) > 65536:
+        return None
+    value = node.attribute("value")
+    fill = value.load().reshape(-1)[0] if isinstance(value, Constant) else np.float32(0)
+    return np.full(shape, fill)
+
+
+def _slice(node: Node, values: Sequence[Array]) -> Array:
+    data, starts, ends = values[0], values[1].reshape(-1), values[2].reshape(-1)
+    axes = values[3].reshape(-1) if len(values) > 3 else np.arange(len(starts))
+    steps = values[4].reshape(-1) if len(values) > 4 else np.ones(len(starts), np.int64)
+    cut: list[slice] = [slice(None)] * data.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        cut[int(axis)] = slice(int(start), None if step < 0 and end < -data.shape[int(axis)] else int(end), int(step))
+    return data[tuple(cut)]

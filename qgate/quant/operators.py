@@ -1,0 +1,433 @@
+"""What each quantized operator stands for in the float view.
+
+A handler returns True when it has dealt with the node; False leaves the node as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.formats.model import Constant, Node
+from qgate.quant.build import attribute_constant, is_float_cast, transposed
+from qgate.quant.constants import FLOATS, Array, ConstantValue, Quantized, View, computed, plain
+
+if TYPE_CHECKING:
+    from qgate.quant.build import Builder
+
+Handler = Callable[["Builder", Node], bool]
+MS = "com.microsoft"
+
+
+def _input(node: Node, index: int) -> str:
+    return node.inputs[index] if index < len(node.inputs) else ""
+
+
+def _constant(builder: Builder, node: Node) -> bool:
+    held = attribute_constant(node)
+    if held is None:
+        return False
+    value = plain(held) if isinstance(held, Constant) else computed(node.outputs[0], held)
+    builder.put_constant(node.outputs[0], value)
+    return True
+
+
+def _alias(builder: Builder, node: Node) -> bool:
+    builder.alias[node.outputs[0]] = _input(node, 0)
+    if _input(node, 0) in builder.coded:
+        builder.coded[node.outputs[0]] = builder.coded[_input(node, 0)]
+    return True
+
+
+def _dropout(builder: Builder, node: Node) -> bool:
+    training = builder.array(_input(node, 2)) if _input(node, 2) else None
+    if training is not None and bool(np.any(training)):
+        return False
+    return _alias(builder, node)
+
+
+def _cast(builder: Builder, node: Node) -> bool:
+    source = _input(node, 0)
+    if builder.constant(source) is not None:
+        return False
+    if is_float_cast(node) and _is_float(builder, source):
+        return _alias(builder, node)
+    return False
+
+
+def _is_float(builder: Builder, name: str) -> bool:
+    named = builder.graph.types.get(name)
+    if named is not None and named.dtype:
+        return named.dtype in FLOATS
+    maker = builder.makers.get(name)
+    integer_makers = ("Shape", "ArgMax", "ArgMin", "Size", "NonZero", "Equal", "Greater", "Less", "Not", "And", "Or",
+                      "ConvInteger", "MatMulInteger", "GreaterOrEqual", "LessOrEqual", "TopK", "Cast")  # fmt: skip
+    return maker is not None and maker.op not in integer_makers
+
+
+def _quantize(builder: Builder, node: Node) -> bool:
+    source, scale, zero = _input(node, 0), _input(node, 1), _input(node, 2)
+    if builder.constant(scale) is None:
+        return False
+    builder.mark(node, source, node.outputs[0], scale, zero)
+    builder.alias[node.outputs[0]] = source
+    return True
+
+
+def _dequantize(builder: Builder, node: Node) -> bool:
+    source, scale, zero = _input(node, 0), _input(node, 1), _input(node, 2)
+    if builder.constant(source) is not None and source not in builder.coded:
+        made = builder.quantized(source, scale, zero, int(node.attribute("axis", 1)), int(node.attribute("block_size", 0)))
+        if made is None:
+            return False
+        builder.put_constant(node.outputs[0], made)
+        return True
+    if builder.constant(scale) is None:
+        return False
+    builder.check_coded(node, source, scale, zero)
+    builder.alias[node.outputs[0]] = source
+    return True
+
+
+def _dynamic_quantize(builder: Builder, node: Node) -> bool:
+    builder.dynamic = True
+    builder.alias[node.outputs[0]] = _input(node, 0)
+    builder.dynamic_scales.update(node.outputs[1:])
+    return True
+
+
+def _gemm(builder: Builder, node: Node) -> bool:
+    a, b, c = (_input(node, i) for i in range(3))
+    weight = builder.constant(b)
+    if weight is None or node.attribute("transA", 0) or len(weight.shape) != 2:
+        return False
+    if builder.constant(a) is not None:
+        return False
+    return _linear(builder, node, a, weight, c, float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0)))
+
+
+def _linear(
+    builder: Builder, node: Node, source: str, weight: ConstantValue, bias: str, alpha: float, beta: float
+) -> bool:
+    """Gemm in the form MatMul(x, W, b) with W of shape [in, out]."""
+    if node.attribute("transB", 0):
+        weight = transposed(weight)
+    if alpha != 1.0:
+        weight = weight.times(alpha)
+    inputs = [builder.ref(source), builder.put_constant(f"{node.outputs[0]}|weight", weight)]
+    if bias:
+        held = builder.constant(bias)
+        if held is None and beta != 1.0:
+            return False
+        if held is not None:
+            scaled = held.times(beta) if beta != 1.0 else held
+            inputs.append(builder.put_constant(f"{node.outputs[0]}|bias", scaled))
+        else:
+            inputs.append(builder.ref(bias))
+    builder.emit(node, "MatMul", inputs, list(node.outputs), {}, MatMul=node.outputs[0])
+    return True
+
+
+def _with_quantized_output(builder: Builder, node: Node, scale: str, zero: str) -> None:
+    builder.mark(node, node.outputs[0], node.outputs[0], scale, zero)
+
+
+def _bias(builder: Builder, node: Node, name: str, source_scale: str, weight: ConstantValue) -> ConstantValue | None:
+    """The int32 bias of a quantized operator: scale = input scale times weight scale, zero point 0."""
+    held, scale = builder.constant(name), builder.array(source_scale)
+    if held is None or scale is None or weight.quantized is None:
+        return None
+    product = scale.astype(np.float64).reshape(-1)[0] * weight.quantized.scale.astype(np.float64).reshape(-1)
+    made = Quantized(
+        held.dtype, product, None, 0 if product.size > 1 else None, 0, weight.quantized.scale_name, "", "float"
+    )
+    return replace(held, quantized=made)
+
+
+def _qlinear_conv(builder: Builder, node: Node) -> bool:
+    x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, b = (_input(node, i) for i in range(9))
+    weight = builder.quantized(w, w_scale, w_zero, 0)
+    if weight is None:
+        return False
+    builder.check_coded(node, x, x_scale, x_zero)
+    inputs = [builder.ref(x), builder.put_constant(f"{node.outputs[0]}|weight", weight)]
+    bias = _bias(builder, node, b, x_scale, weight) if b else None
+    if bias is not None:
+        inputs.append(builder.put_constant(f"{node.outputs[0]}|bias", bias))
+    builder.emit(node, "Conv", inputs, list(node.outputs), node.attributes, Conv=node.outputs[0])
+    _with_quantized_output(builder, node, y_scale, y_zero)
+    return True
+
+
+def _qlinear_matmul(builder: Builder, node: Node) -> bool:
+    a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero = (_input(node, i) for i in range(8))
+    inputs = []
+    for name, scale, zero in ((a, a_scale, a_zero), (b, b_scale, b_zero)):
+        held = builder.constant(name)
+        if held is not None:
+            made = builder.quantized(name, scale, zero, -1)
+            if made is None:
+                return False
+            inputs.append(builder.put_constant(f"{node.outputs[0]}|{name}", made))
+        else:
+            builder.check_coded(node, name, scale, zero)
+            inputs.append(builder.ref(name))
+    builder.emit(node, "MatMul", inputs, list(node.outputs), {}, MatMul=node.outputs[0])
+    _with_quantized_output(builder, node, y_scale, y_zero)
+    return True
+
+
+def _qgemm(builder: Builder, node: Node) -> bool:
+    a, a_scale, a_zero, b, b_scale, b_zero, c, y_scale, y_zero = (_input(node, i) for i in range(9))
+    weight = builder.quantized(b, b_scale, b_zero, 0 if node.attribute("transB", 0) else 1)
+    if weight is None or node.attribute("transA", 0):
+        return False
+    builder.check_coded(node, a, a_scale, a_zero)
+    bias = _bias(builder, node, c, a_scale, weight) if c else None
+    name = builder.put_constant(f"{node.outputs[0]}|c", bias) if bias is not None else ""
+    done = _linear(builder, node, a, weight, name, float(node.attribute("alpha", 1.0)), 1.0)
+    if done and y_scale:
+        _with_quantized_output(builder, node, y_scale, y_zero)
+    return done
+
+
+def _qlinear_pointwise(op: str, operands: int) -> Handler:
+    """QLinearAdd and its kin: operands come as (tensor, scale, zero point), then the output's pair."""
+
+    def handle(builder: Builder, node: Node) -> bool:
+        inputs = []
+        for i in range(operands):
+            name, scale, zero = (_input(node, 3 * i + k) for k in range(3))
+            held = builder.constant(name)
+            made = builder.quantized(name, scale, zero, None) if held is not None else None
+            if made is not None:
+                inputs.append(builder.put_constant(f"{node.outputs[0]}|{name}", made))
+            else:
+                builder.check_coded(node, name, scale, zero)
+                inputs.append(builder.ref(name))
+        builder.emit(node, op, inputs, list(node.outputs), node.attributes)
+        _with_quantized_output(builder, node, _input(node, 3 * operands), _input(node, 3 * operands + 1))
+        return True
+
+    return handle
+
+
+def _qlinear_concat(builder: Builder, node: Node) -> bool:
+    inputs = [builder.ref(node.inputs[i]) for i in range(2, len(node.inputs), 3)]
+    for i in range(2, len(node.inputs), 3):
+        builder.check_coded(node, _input(node, i), _input(node, i + 1), _input(node, i + 2))
+    builder.emit(node, "Concat", inputs, list(node.outputs), node.attributes)
+    _with_quantized_output(builder, node, _input(node, 0), _input(node, 1))
+    return True
+
+
+def _weight_scale(builder: Builder, name: str) -> str | None:
+    """The constant scale in a product of a dynamic input scale and a weight scale."""
+    maker = builder.makers.get(name)
+    if maker is None or maker.op != "Mul":
+        return None
+    constants = [i for i in maker.inputs if builder.constant(i) is not None]
+    dynamic = [i for i in maker.inputs if i in builder.dynamic_scales]
+    return constants[0] if len(constants) == 1 and len(dynamic) == 1 else None
+
+
+def _integer_product(op: str, axis: int) -> Handler:
+    """ConvInteger or MatMulInteger, Cast and the Mul with input scale times weight scale."""
+
+    def handle(builder: Builder, node: Node) -> bool:
+        x, w, w_zero = _input(node, 0), _input(node, 1), _input(node, 3)
+        cast = builder.only_reader(node.outputs[0], "Cast")
+        mul = builder.only_reader(cast.outputs[0], "Mul") if cast is not None else None
+        if cast is None or mul is None or builder.constant(w) is None:
+            return False
+        other = next((i for i in mul.inputs if i != cast.outputs[0]), "")
+        scale = _weight_scale(builder, other)
+        if scale is None:
+            return False
+        weight = builder.quantized(w, scale, w_zero, axis)
+        if weight is None:
+            return False
+        builder.dynamic = True
+        builder.absorbed.update((cast.position, mul.position))
+        inputs = [builder.ref(x), builder.put_constant(f"{mul.outputs[0]}|weight", weight)]
+        attributes = dict(node.attributes) if op == "Conv" else {}
+        made = builder.emit(node, op, inputs, [mul.outputs[0]], attributes)
+        made.stages[op] = mul.outputs[0]
+        builder.known.update((*cast.outputs, *mul.outputs))
+        return True
+
+    return handle
+
+
+def _integer_to_float(builder: Builder, node: Node) -> bool:
+    a, b, b_scale, b_zero, bias = (_input(node, i) for i in (0, 1, 3, 5, 6))
+    return _dynamic_matmul(builder, node, a, b, b_scale, b_zero, bias)
+
+
+def _dynamic_quantize_matmul(builder: Builder, node: Node) -> bool:
+    a, b, b_scale, b_zero, bias = (_input(node, i) for i in range(5))
+    return _dynamic_matmul(builder, node, a, b, b_scale, b_zero, bias)
+
+
+def _dynamic_matmul(
+    builder: Builder, node: Node, a: str, b: str, b_scale: str, b_zero: str, bias: str
+) -> bool:
+    weight = builder.quantized(b, b_scale, b_zero, -1)
+    if weight is None:
+        return False
+    builder.dynamic = True
+    inputs = [builder.ref(a), builder.put_constant(f"{node.outputs[0]}|weight", weight)]
+    inputs += [builder.ref(bias)] if bias else []
+    builder.emit(node, "MatMul", inputs, list(node.outputs), {}, MatMul=node.outputs[0])
+    return True
+
+
+def _matmul_nbits(builder: Builder, node: Node) -> bool:
+    """com.microsoft MatMulNBits: B is [N, blocks, block bytes], packed low half first."""
+    k, n = int(node.attribute("K", 0)), int(node.attribute("N", 0))
+    bits, block = int(node.attribute("bits", 4)), int(node.attribute("block_size", 0))
+    packed, scales = builder.constant(_input(node, 1)), builder.constant(_input(node, 2))
+    if packed is None or scales is None or bits not in (4, 8) or block <= 0 or k <= 0 or n <= 0 or _input(node, 4):
+        return False
+    blocks = -(-k // block)
+    if packed.size != n * blocks * block * bits // 8 or scales.size != n * blocks:
+        builder.defect("nbits", "the packed weight does not have the size that K, N, bits and block_size give",
+                       node=node.label, tensor=packed.name)  # fmt: skip
+        return False
+    zero = _nbits_zero_points(builder, _input(node, 3), n, blocks, bits)
+    source = packed
+
+    def codes() -> Array:
+        raw = source.codes().astype(np.uint8).reshape(n, -1)
+        wide = raw if bits == 8 else np.stack([raw & 15, raw >> 4], axis=-1).reshape(n, -1)
+        return wide[:, :k]
+
+    made = Quantized(
+        dtype=f"uint{bits}",
+        scale=scales.values().reshape(n, blocks),
+        zero_point=zero,
+        axis=1,
+        block=block,
+        scale_name=scales.name,
+        zero_name=_input(node, 3),
+        scale_dtype=scales.dtype,
+    )
+    weight = ConstantValue(packed.name, f"uint{bits}", (n, k), codes, bits, made, (), None)
+    inputs = [builder.ref(_input(node, 0)), builder.put_constant(f"{node.outputs[0]}|weight", transposed(weight))]
+    bias = _input(node, 5)
+    inputs += [builder.ref(bias)] if bias else []
+    builder.emit(node, "MatMul", inputs, list(node.outputs), {}, MatMul=node.outputs[0])
+    return True
+
+
+def _nbits_zero_points(builder: Builder, name: str, n: int, blocks: int, bits: int) -> Array:
+    held = builder.constant(name) if name else None
+    if held is None:
+        return np.full((n, blocks), 1 << (bits - 1), np.uint8)
+    raw = held.codes().reshape(n, -1)
+    if bits == 8 or raw.shape[1] == blocks:
+        return raw[:, :blocks]
+    raw = raw.astype(np.uint8)
+    return np.stack([raw & 15, raw >> 4], axis=-1).reshape(n, -1)[:, :blocks]
+
+
+def _gather_block(builder: Builder, node: Node) -> bool:
+    data, indices, scale, zero = (_input(node, i) for i in range(4))
+    axis, block = int(node.attribute("quantize_axis", 1)), int(node.attribute("block_size", 128))
+    weight = builder.quantized(data, scale, zero, axis, block)
+    if weight is None or weight.dtype not in ("int4", "uint4"):
+        return False
+    inputs = [builder.put_constant(f"{node.outputs[0]}|weight", weight), builder.ref(indices)]
+    builder.emit(node, "Gather", inputs, list(node.outputs), {"axis": int(node.attribute("gather_axis", 0))})
+    return True
+
+
+def _dynamic_lstm(builder: Builder, node: Node) -> bool:
+    names = [_input(node, i) for i in range(12)]
+    weights: list[str] = []
+    for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
+        held = builder.constant(names[index])
+        made = builder.quantized(names[index], names[scale], names[zero], 0) if held is not None else None
+        if made is None or made.quantized is None:
+            return False
+        weights.append(builder.put_constant(f"{node.outputs[0]}|{index}", _lstm_weight(made)))
+    builder.dynamic = True
+    rest = [builder.ref(name) for name in names[3:8]]
+    builder.emit(node, "LSTM", [builder.ref(names[0]), *weights, *rest], list(node.outputs), node.attributes)
+    return True
+
+
+def _lstm_weight(weight: ConstantValue) -> ConstantValue:
+    """[directions, input, 4 hidden] with a scale per direction or gate, back to LSTM's [d, 4 hidden, input]."""
+    quantized = weight.quantized
+    assert quantized is not None  # noqa: S101 - the caller has checked; mypy cannot see it
+    scale, zero = quantized.scale, quantized.zero_point
+    if scale.ndim == 2:
+        scale = scale[:, None, :]
+        zero = zero[:, None, :] if zero is not None and zero.ndim == 2 else zero
+    elif scale.size > 1:
+        scale = scale.reshape(-1, 1, 1)
+        zero = zero.reshape(-1, 1, 1) if zero is not None and zero.size > 1 else zero
+    fitted = replace(weight, quantized=replace(quantized, scale=scale, zero_point=zero))
+    return fitted.viewed(View(perm=(0, 2, 1)), (weight.shape[0], weight.shape[2], weight.shape[1]))
+
+
+def _fused(op: str) -> Handler:
+    """FusedConv and FusedGemm: the operation, then its activation as a node of its own."""
+
+    def handle(builder: Builder, node: Node) -> bool:
+        activation = str(node.attribute("activation", ""))
+        if op == "Conv" and len(node.inputs) > 3:
+            return False
+        inner = f"{node.outputs[0]}|{op}"
+        attributes = {k: v for k, v in node.attributes.items() if not k.startswith("activation")}
+        plain_node = replace(node, op=op, domain="", outputs=(inner,), attributes=attributes)
+        if not (op == "Gemm" and _gemm(builder, plain_node)):
+            builder.emit(plain_node, op, [builder.ref(n) for n in node.inputs], [inner], attributes)
+        parameters: dict[str, Any] = {}
+        values = node.attribute("activation_params") or ()
+        if activation == "LeakyRelu" and values:
+            parameters = {"alpha": values[0]}
+        if activation == "Clip" and len(values) == 2:
+            parameters = {"min": values[0], "max": values[1]}
+        builder.emit(node, activation, [inner], list(node.outputs), parameters)
+        return True
+
+    return handle
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("", "Constant"): _constant,
+    ("", "Identity"): _alias,
+    ("", "Dropout"): _dropout,
+    ("", "Cast"): _cast,
+    ("*", "QuantizeLinear"): _quantize,
+    ("*", "DequantizeLinear"): _dequantize,
+    ("", "DynamicQuantizeLinear"): _dynamic_quantize,
+    ("", "Gemm"): _gemm,
+    ("", "QLinearConv"): _qlinear_conv,
+    (MS, "QLinearConv"): _qlinear_conv,
+    ("", "QLinearMatMul"): _qlinear_matmul,
+    (MS, "QGemm"): _qgemm,
+    (MS, "QLinearAdd"): _qlinear_pointwise("Add", 2),
+    (MS, "QLinearMul"): _qlinear_pointwise("Mul", 2),
+    (MS, "QLinearSigmoid"): _qlinear_pointwise("Sigmoid", 1),
+    (MS, "QLinearLeakyRelu"): _qlinear_pointwise("LeakyRelu", 1),
+    (MS, "QLinearAveragePool"): _qlinear_pointwise("AveragePool", 1),
+    (MS, "QLinearGlobalAveragePool"): _qlinear_pointwise("GlobalAveragePool", 1),
+    (MS, "QLinearReduceMean"): _qlinear_pointwise("ReduceMean", 1),
+    (MS, "QLinearSoftmax"): _qlinear_pointwise("Softmax", 1),
+    (MS, "QLinearConcat"): _qlinear_concat,
+    ("", "ConvInteger"): _integer_product("Conv", 0),
+    ("", "MatMulInteger"): _integer_product("MatMul", -1),
+    (MS, "MatMulIntegerToFloat"): _integer_to_float,
+    (MS, "DynamicQuantizeMatMul"): _dynamic_quantize_matmul,
+    (MS, "DynamicQuantizeLSTM"): _dynamic_lstm,
+    (MS, "MatMulNBits"): _matmul_nbits,
+    (MS, "GatherBlockQuantized"): _gather_block,
+    (MS, "FusedConv"): _fused("Conv"),
+    (MS, "FusedGemm"): _fused("Gemm"),
+}
