@@ -51,7 +51,7 @@ def describes(artifact: Artifact, repo: Repository, revision: str | None, locato
 
 
 def file_digest(repo: Repository, revision: str | None, path: str) -> str | None:
-    """sha256 of a file at a revision, of what a Git LFS pointer stands for; None if it is missing or empty."""
+    """sha256 of a file at a revision, or of what a Git LFS pointer stands for; None without content."""
     digest, head, size = hashlib.sha256(), b"", 0
     for piece in repo.stream(revision, path):
         digest.update(piece)
