@@ -10,6 +10,7 @@ from qgate.sources.context import SourceContext, origin
 from qgate.sources.locator import public_address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
 _COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
@@ -28,8 +29,12 @@ def is_public(address: str) -> bool:
     if "%" in address:
         return False
     ip = ipaddress.ip_address(address)
+    if ip in _NAT64:
+        return is_public(str(_carried(ip)))
     if not ip.is_global or ip.is_multicast or ip.is_reserved or ip.is_unspecified:
-        return _carried(ip) is not None and ip in _NAT64 and is_public(str(_carried(ip)))
+        return False
+    if isinstance(ip, ipaddress.IPv6Address) and (ip.is_site_local or ip in _NAT64_LOCAL):
+        return False
     inner = _carried(ip)
     return inner is None or is_public(str(inner))
 

@@ -31,6 +31,11 @@ class NewFile:
         target: Where to write; nothing may be there yet.
         where: The source's place, for errors.
         room: Most bytes that it may have.
+
+    Attributes:
+        bytes: How many were written.
+        tag: Strong ETag of the remote file that they belong to, None where there is none.
+        notes: What a reader of the report should know of this file's way here.
     """
 
     def __init__(self, target: Path, *, where: str, room: int) -> None:
@@ -38,6 +43,7 @@ class NewFile:
         self.where = where
         self.room = room
         self.bytes = 0
+        self.tag: str | None = None
         self.notes: list[str] = []
         self._hash = hashlib.sha256()
         self._fd = -1
@@ -90,6 +96,7 @@ class NewFile:
         os.ftruncate(self._fd, 0)
         os.lseek(self._fd, 0, os.SEEK_SET)
         self.bytes = 0
+        self.tag = None
         self._hash = hashlib.sha256()
 
     def expect(self, sha256: str | None) -> None:
