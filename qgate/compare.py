@@ -156,7 +156,9 @@ def delta_findings(
         *(
             finding
             for name, found in gone.items()
-            for finding in _gone_findings(found, name in kept, places, limits, note, tail)
+            for finding in _gone_findings(
+                found, kept=name in kept, places=places, limits=limits, note=note, tail=tail
+            )
         ),
     )
 
@@ -190,6 +192,7 @@ def _worse_finding(
 
 def _gone_findings(
     found: list[Delta],
+    *,
     kept: bool,
     places: Mapping[str, Place],
     limits: Mapping[str, Mapping[str, Limit]],
