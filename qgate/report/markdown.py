@@ -1,0 +1,136 @@
+"""The Jinja2 environment of the Markdown templates: nothing is printed that a filter has not made safe.
+
+Every expression in a template must be a whole number or come out of one of the filters here; a bare
+string is a TypeError, so an unescaped value cannot be written by oversight.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from qgate.records import Place, Verdict
+from qgate.report import escape, figures
+from qgate.report.view import Mark
+
+PROOF = ("stored", "expected", "xor")
+"""The evidence that shows a changed element, always first."""
+
+_EVIDENCE_ITEMS = 8
+_CONSTANT = re.compile(r"[A-Za-z0-9 ,.:;()…-]*")
+_ADDRESS = re.compile(r"https?://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~/%?=&-]*)?(?:#[A-Za-z0-9._-]*)?")
+_DIGEST = re.compile(r"[0-9a-f]{40,128}")
+_ICONS: Mapping[Mark, str] = {
+    Mark.ERROR: "⛔",
+    Mark.FAIL: "❌",
+    Mark.OPEN: "🟡",
+    Mark.WARNING: "⚠️",
+    Mark.PASS: "✅",
+    Mark.NONE: "–",
+}
+_ALERTS: Mapping[Verdict, str] = {Verdict.INCONCLUSIVE: "WARNING", Verdict.PASS: "NOTE"}
+
+
+class Markdown(str):
+    """Text that may stand in the Markdown as it is."""
+
+    __slots__ = ()
+
+
+def address(url: str | None) -> str | None:
+    """A web address that may become a link, or None: at most 300 plain characters, http or https."""
+    return url if url and len(url) <= 300 and _ADDRESS.fullmatch(url) else None
+
+
+def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Evidence as labels and short values: stored, expected and xor first, at most eight."""
+    keys = [key for key in PROOF if key in evidence] + [key for key in evidence if key not in PROOF]
+    items = [(key.replace("_", " "), figures.plain(evidence[key])) for key in keys[:_EVIDENCE_ITEMS]]
+    left = len(keys) - len(items)
+    return [*items, ("more", f"{left} in report.json")] if left else items
+
+
+def place_items(place: Place) -> list[tuple[str, str]]:
+    """A place as labels and names, the file first and the element last."""
+    items = [(key, str(text)) for key, text in place if text is not None and key != "index"]
+    if place.index is not None:
+        items.append(("", "[" + ", ".join(map(str, place.index)) + "]"))
+    return items
+
+
+@cache
+def templates() -> Any:
+    """The macros of ``comment.md.j2``, each of which renders one block."""
+    environment = Environment(  # noqa: S701 - Markdown, escaped by _only_safe and the filters
+        loader=PackageLoader("qgate.report", "templates"),
+        undefined=StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        finalize=_only_safe,
+    )
+    environment.filters.update({label: _marked(function) for label, function in _FILTERS.items()})
+    return environment.get_template("comment.md.j2").module
+
+
+def _only_safe(printed: object) -> object:
+    if isinstance(printed, Markdown) or type(printed) is int:
+        return printed
+    raise TypeError(f"a template prints a bare {type(printed).__name__}; send it through a filter")
+
+
+def _marked(function: Callable[..., str]) -> Callable[..., Markdown]:
+    return lambda *values: Markdown(function(*values))
+
+
+def _constant(text: str) -> str:
+    """A word of qgate's own; anything else is a defect."""
+    if not _CONSTANT.fullmatch(text):
+        raise TypeError(f"{text!r} is no constant of a template")
+    return text
+
+
+def _place(place: Place) -> str:
+    parts = [f"{label} {escape.code(text)}".strip() for label, text in place_items(place)]
+    return " · ".join(parts) or "–"
+
+
+def _evidence(evidence: Mapping[str, Any]) -> str:
+    return " · ".join(f"{escape.prose(k, 60)} {escape.code(v, 80)}" for k, v in evidence_items(evidence))
+
+
+def _digest(sha256: str | None) -> str:
+    if sha256 is None:
+        return "–"
+    return escape.code(sha256[:12] if _DIGEST.fullmatch(sha256) else sha256)
+
+
+def _address(url: str) -> str:
+    checked = address(url)
+    if checked is None:
+        raise TypeError("not an address that may be linked")
+    return checked
+
+
+_FILTERS: Mapping[str, Callable[..., str]] = {
+    "code": escape.code,
+    "tag": lambda text: f"<code>{escape.name(text)}</code>",  # where GitHub reads HTML, not Markdown
+    "prose": escape.prose,
+    "constant": _constant,
+    "address": _address,
+    "count": lambda number: f"{number:,}",
+    "icon": lambda mark: _ICONS[mark],
+    "alert": lambda verdict: _ALERTS.get(verdict, "CAUTION"),
+    "place": _place,
+    "evidence": _evidence,
+    "proof": lambda evidence, key: escape.code(figures.plain(evidence[key]), 40) if key in evidence else "",
+    "besides": lambda evidence, keys: _evidence({k: v for k, v in evidence.items() if k not in keys}),
+    "digest": _digest,
+    "value": lambda value, unit: escape.prose(figures.value(value, unit), escape.NAME_LIMIT),
+    "bytes": lambda size: escape.prose(figures.size(size)),
+}

@@ -1,0 +1,276 @@
+"""What a reader needs of a report, in reading order: worst first, one row a target, one cell a dimension.
+
+Pure functions from the report to plain records. Nothing here is escaped: every renderer does that for
+its own medium.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.report import figures
+from qgate.report.schema import Report, TargetReport
+
+FAMILIES: Mapping[str, str] = {
+    "ART": "Artifact",
+    "QNT": "Quantization",
+    "RNG": "Numeric range",
+    "FEA": "Features, outputs",
+    "BEH": "Behaviour",
+    "TRC": "Traceability",
+    "DEP": "Deployability",
+    "CST": "Cost",
+}
+"""Dimensions by rule family, in the order of reading."""
+
+_ONLY_WHEN_SPEAKING = ("ART", "DEP")
+_NOT_STATIC = ("output", "task", "activation", "run", "cost")
+
+
+class Mark(StrEnum):
+    """What a dimension of a target comes to."""
+
+    ERROR = "error"
+    FAIL = "fail"
+    OPEN = "open"
+    WARNING = "warning"
+    PASS = "pass"  # noqa: S105 - a verdict, not a password
+    NONE = "none"
+
+
+MARK_OF_VERDICT: Mapping[Verdict, Mark] = {
+    Verdict.ERROR: Mark.ERROR,
+    Verdict.FAIL: Mark.FAIL,
+    Verdict.INCONCLUSIVE: Mark.OPEN,
+    Verdict.PASS: Mark.PASS,
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One dimension of one target: its mark, how many findings made it, its key figures."""
+
+    mark: Mark
+    count: int = 0
+    figures: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Row:
+    """One target in the table of targets."""
+
+    target: TargetReport
+    mark: Mark
+    cells: Mapping[str, Cell]
+
+
+@dataclass(frozen=True)
+class Group:
+    """The findings of one rule with one remedy, for one target (None: for the run)."""
+
+    target: str | None
+    rule: str
+    dimension: str
+    mark: Mark
+    remedy: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def shared_message(self) -> str | None:
+        """The message, where all findings say the same."""
+        messages = {finding.message for finding in self.findings}
+        return messages.pop() if len(messages) == 1 else None
+
+
+def dimension(rule: str) -> str:
+    """The dimension of a rule id; ``Other`` for an id of no known family."""
+    return FAMILIES.get(rule[:3], "Other")
+
+
+def by_verdict(targets: Iterable[TargetReport]) -> tuple[TargetReport, ...]:
+    """Targets worst first, otherwise in the report's order."""
+    return tuple(sorted(targets, key=lambda target: -target.verdict.rank))
+
+
+def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Errors that no waiver covers, those that hide more first."""
+    found = [f for f in findings if f.severity is Severity.ERROR and f.waived is None]
+    return tuple(sorted(found, key=lambda finding: -finding.effect.rank))
+
+
+def informing(findings: Iterable[Finding], severity: Severity) -> tuple[Finding, ...]:
+    """Findings of a severity that no waiver covers."""
+    return tuple(f for f in findings if f.severity is severity and f.waived is None)
+
+
+def waived(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Findings that a waiver covers."""
+    return tuple(f for f in findings if f.waived is not None)
+
+
+def everything_found(report: Report) -> Iterator[tuple[str | None, Finding]]:
+    """Every finding with its target's name: the run's own first, then the targets' worst first."""
+    for finding in report.findings:
+        yield None, finding
+    for target in by_verdict(report.targets):
+        for finding in target.findings:
+            yield target.name, finding
+
+
+def grouped(target: str | None, findings: Iterable[Finding]) -> tuple[Group, ...]:
+    """Blocking findings by rule and remedy, the worst group first."""
+    groups: dict[tuple[str, str], list[Finding]] = {}
+    for finding in blocking(findings):
+        groups.setdefault((finding.rule, finding.remedy), []).append(finding)
+    return tuple(
+        Group(
+            target=target,
+            rule=rule,
+            dimension=dimension(rule),
+            mark=MARK_OF_VERDICT[found[0].effect],
+            remedy=remedy,
+            findings=tuple(found),
+        )
+        for (rule, remedy), found in groups.items()
+    )
+
+
+def first_step(report: Report) -> str:
+    """What to do first: the remedy of the worst finding, empty where there is none."""
+    found = [f for _, f in everything_found(report) if f.severity is Severity.ERROR and f.waived is None]
+    found.sort(key=lambda finding: -finding.effect.rank)
+    return next((finding.remedy for finding in found if finding.remedy), "")
+
+
+def row(target: TargetReport) -> Row:
+    """One target as a row: a cell for each dimension."""
+    measured = _measured(target.measurements)
+    cells = {family: _cell(target, family, measured) for family in FAMILIES}
+    return Row(target=target, mark=MARK_OF_VERDICT[target.verdict], cells=cells)
+
+
+def columns(rows: Iterable[Row]) -> tuple[str, ...]:
+    """The dimensions worth a column: judged for some target; artifact and deployability if they speak."""
+    rows = tuple(rows)
+    return tuple(
+        family
+        for family in FAMILIES
+        if any(
+            r.cells[family].count if family in _ONLY_WHEN_SPEAKING else r.cells[family].mark is not Mark.NONE
+            for r in rows
+        )
+    )
+
+
+def _measured(measurements: Iterable[Measurement]) -> dict[str, list[Measurement]]:
+    by_name: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        if measurement.not_measured is None:
+            by_name.setdefault(measurement.name, []).append(measurement)
+    return by_name
+
+
+def _cell(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> Cell:
+    found = [f for f in target.findings if f.rule.startswith(family)]
+    shown = tuple(_figures(target, family, measured))
+    errors = blocking(found)
+    if errors:
+        return Cell(MARK_OF_VERDICT[errors[0].effect], len(errors), shown)
+    warnings = informing(found, Severity.WARNING)
+    if warnings:
+        return Cell(Mark.WARNING, len(warnings), shown)
+    return Cell(Mark.PASS if _judged(target, family, measured) else Mark.NONE, 0, shown)
+
+
+def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> bool:
+    """Whether silence means that the dimension was looked at: a tick is never shown for less."""
+    prefixes = {measured_name.partition(".")[0] for measured_name in measured}
+    static = bool(prefixes.difference(_NOT_STATIC))
+    if family == "TRC":
+        return target.baseline.state in ("stored", "remeasured")
+    if family == "CST":
+        return _size_ratio(target) is not None
+    if family == "DEP":
+        return any(rule.startswith(family) for rule in target.thresholds)
+    if family == "BEH":
+        return "task" in prefixes or "output.top1_agreement" in measured
+    return {
+        "ART": bool(measured),
+        "QNT": static,
+        "RNG": static or "activation" in prefixes,
+        "FEA": "output" in prefixes,
+    }[family]
+
+
+def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> Iterator[str]:
+    if family == "QNT" and target.scheme:
+        yield target.scheme
+    elif family == "RNG" and (lowest := _worst(measured, "weight.sqnr_db", min)):
+        yield f"weights {figures.value(lowest.value, 'dB')}"
+    elif family == "FEA" and (lowest := _worst(measured, "output.sqnr_db", min)):
+        yield f"SQNR {figures.value(lowest.value, 'dB')}"
+    elif family == "BEH":
+        if lowest := _worst(measured, "output.top1_agreement", min):
+            yield f"top-1 agrees {figures.value(lowest.value, 'ratio')}"
+        if drop := _worst(measured, "task.metric_drop", max):
+            yield f"{_metric(drop)} {_drop(drop)}"
+    elif family == "TRC":
+        yield from _against_baseline(target)
+    elif family == "CST" and (ratio := _size_ratio(target)) is not None:
+        yield f"{figures.percent(ratio)} of the size"
+
+
+def _worst(
+    measured: Mapping[str, list[Measurement]], name: str, pick: type[min] | type[max]
+) -> Measurement | None:
+    """The worst measurement of a name; NaN is worse than any number."""
+    found = measured.get(name, [])
+    lost = next((m for m in found if m.number != m.number), None)
+    return lost or pick(found, key=lambda m: m.number, default=None)
+
+
+def _metric(drop: Measurement) -> str:
+    metric = drop.detail.get("metric")
+    return metric if isinstance(metric, str) else "metric"
+
+
+def _drop(drop: Measurement) -> str:
+    """A drop with its interval as a change of the metric: positive drops are losses."""
+    shown = figures.signed(-drop.number, drop.unit)
+    if drop.low is None or drop.high is None:
+        return shown
+    ends = (figures.signed(-drop.high, drop.unit), figures.signed(-drop.low, drop.unit))
+    return f"{shown} ({ends[0].removesuffix(' pp')} to {ends[1].removesuffix(' pp')})"
+
+
+def _against_baseline(target: TargetReport) -> Iterator[str]:
+    baseline = target.baseline
+    if baseline.state == "none":
+        yield "no baseline"
+        return
+    if baseline.state == "not-compared":
+        return
+    for label, count in (
+        ("worse", sum(delta.worse for delta in baseline.deltas)),
+        ("gone", sum(delta.gone for delta in baseline.deltas)),
+    ):
+        if count:
+            yield f"{count} {label} than baseline" if label == "worse" else f"{count} gone since baseline"
+    sqnr = [
+        d.current - d.baseline
+        for d in baseline.deltas
+        if d.name == "output.sqnr_db" and isinstance(d.current, float) and isinstance(d.baseline, float)
+    ]
+    if sqnr:
+        yield f"SQNR {figures.signed(min(sqnr), 'dB')} to baseline"
+    elif not baseline.deltas:
+        yield "as baseline"
+
+
+def _size_ratio(target: TargetReport) -> float | None:
+    if target.reference is None or not target.reference.bytes or target.candidate.bytes is None:
+        return None
+    return target.candidate.bytes / target.reference.bytes
