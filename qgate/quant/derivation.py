@@ -1,0 +1,219 @@
+"""Was this tensor made from that one by a rounding rule?
+
+Every code q of a quantized weight w with scale s and zero point z must lie where rounding w/s + z could
+put it. The rounding family is recognised first, then its exact rule is applied; elements that the rule
+does not allow are outsiders, each with its place, its stored and its expected code.
+
+Sources: nearest rounding after Jacob et al. 2018 (arXiv:1712.05877); AdaRound, Nagel et al. 2020
+(arXiv:2004.10568): floor or ceiling; GPTQ, Frantar et al. 2022 (arXiv:2210.17323): within a few steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+
+ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float8e8m0": 2.0**-2}
+MAX_LISTED = 16
+
+
+@dataclass(frozen=True)
+class Outsider:
+    """One element that the rounding rule does not allow.
+
+    ``xor`` is the mask between the stored and the expected code, None where there is no one expected code.
+    """
+
+    index: tuple[int, ...]
+    stored: float
+    expected: float
+    steps: float
+    xor: int | None
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """The verdict on one tensor.
+
+    Args:
+        verdict: ``derived``, ``outsiders``, ``other-rounding``, ``equalised``, ``not-derived``, ``unknown``.
+        family: ``nearest``, ``adaptive`` (floor or ceiling), ``compensated`` (GPTQ-like), ``float`` or empty.
+        outsiders: The first outsiders, worst first.
+        count: How many outsiders there are.
+        elements: How many elements were compared.
+        max_steps: Largest distance from the reference, in quantization steps.
+        rmse_steps: Root mean square distance in steps; 0.289 is healthy rounding.
+        nonnearest: Share of codes that are not the nearest.
+        bias_steps: Mean signed distance in steps.
+        sqnr_db: Of the dequantized tensor against the reference.
+        reason: Why, where the verdict needs a word.
+    """
+
+    verdict: str
+    family: str
+    elements: int
+    count: int = 0
+    outsiders: tuple[Outsider, ...] = ()
+    max_steps: float = 0.0
+    rmse_steps: float = 0.0
+    nonnearest: float = 0.0
+    bias_steps: float = 0.0
+    sqnr_db: float = float("inf")
+    reason: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Residual:
+    """Codes against the exact quotient, in float64 and the constant's layout.
+
+    Args:
+        quotient: w / s + z, unclipped.
+        codes: Stored codes.
+        slack: Uncertainty of the quotient, in steps.
+        least: Least code of the type; ``greatest`` likewise.
+    """
+
+    quotient: Array
+    codes: Array
+    slack: Array
+    least: float
+    greatest: float
+
+    def distance(self) -> Array:
+        """Code minus clipped quotient, in steps."""
+        return self.codes - np.clip(self.quotient, self.least, self.greatest)
+
+    def outside(self, reach: float) -> Array:
+        """Codes further than ``reach`` steps from the quotient, saturation allowed for."""
+        low = np.clip(np.ceil(self.quotient - reach - self.slack), self.least, self.greatest)
+        high = np.clip(np.floor(self.quotient + reach + self.slack), self.least, self.greatest)
+        return (self.codes < low) | (self.codes > high)
+
+
+def residual(reference: Array, candidate: ConstantValue, *, ratio: Array | None = None) -> Residual | None:
+    """The residual of a quantized constant against a reference of the same shape.
+
+    Args:
+        reference: Float values, any shape that the candidate's equals.
+        candidate: The quantized constant.
+        ratio: Multiplies the reference first (equalisation), broadcasts against it.
+
+    Returns:
+        None where the scale is zero, not finite, or does not fit the codes.
+    """
+    quantized = candidate.quantized
+    if quantized is None or candidate.dtype not in INTEGER_RANGES:
+        return None
+    least, greatest = INTEGER_RANGES[candidate.dtype]
+    try:
+        scale, zero = candidate.scales(), candidate.zero_points()
+    except ValueError:
+        return None
+    codes = candidate.codes().astype(np.float64)
+    target = reference.astype(np.float64)
+    if ratio is not None:
+        target = target * ratio
+    with np.errstate(all="ignore"):
+        quotient = np.where(scale == 0, codes, target / scale + zero)
+        if not np.isfinite(quotient).all():
+            return None
+        storage = ULP.get(quantized.scale_dtype, 0.0)
+        relative = max(4 * 2.0**-23, storage, 16 * 2.0**-23 if candidate.factor is not None else 0.0)
+        slack = np.maximum(1e-4, relative * np.abs(quotient - zero))
+    return Residual(quotient, codes, slack, float(least), float(greatest))
+
+
+def derive(reference: Array, candidate: ConstantValue, *, adaptive: bool = False) -> Derivation:
+    """Judges one quantized tensor against its reference.
+
+    Args:
+        reference: Float values in the candidate's layout.
+        candidate: The quantized constant.
+        adaptive: The model as a whole is rounded adaptively, so that codes at floor or ceiling are no
+            outsiders even where few of them are not the nearest.
+    """
+    held = residual(reference, candidate)
+    if held is None:
+        return Derivation("unknown", "", candidate.size, reason="its scale does not let the codes be compared")
+    distance = held.distance()
+    outside = held.outside(0.5)
+    count = int(np.count_nonzero(outside))
+    base = _statistics(reference, candidate, held, distance, count)
+    if count == 0:
+        return Derivation("derived", "nearest", candidate.size, **base)
+    share = count / candidate.size
+    beyond_one = int(np.count_nonzero(held.outside(1.0 - 1e-9)))
+    few = count <= max(2, 0.005 * candidate.size)
+    if beyond_one == 0 and (adaptive or not few):
+        verdict = "other-rounding"
+        return Derivation(verdict, "adaptive", candidate.size, count=count, **base)
+    if few or (beyond_one / candidate.size <= 0.01 and not adaptive and share <= 0.02):
+        return _outsiders("nearest", held, outside, distance, candidate, base)
+    if adaptive and beyond_one <= max(2, 0.005 * candidate.size):
+        far = held.outside(1.0 - 1e-9)
+        if np.max(np.abs(distance)) > 3.0 or candidate.size < 1024:
+            return _outsiders("adaptive", held, far, distance, candidate, base)
+    within = 1.0 - beyond_one / candidate.size
+    if within >= 0.995 and float(np.max(np.abs(distance))) <= 3.0:
+        return Derivation("other-rounding", "compensated", candidate.size, count=count, **base)
+    if share <= 0.3:
+        return _outsiders("nearest", held, outside, distance, candidate, base)
+    return Derivation(
+        "not-derived", "", candidate.size, count=count, reason="no rounding rule leads from the reference to it", **base
+    )
+
+
+def _statistics(
+    reference: Array, candidate: ConstantValue, held: Residual, distance: Array, count: int
+) -> dict[str, Any]:
+    inside = np.abs(held.quotient - np.clip(held.quotient, held.least, held.greatest)) == 0
+    interior = distance[inside] if inside.any() else distance.reshape(-1)
+    return {
+        "max_steps": float(np.max(np.abs(distance))) if distance.size else 0.0,
+        "rmse_steps": float(np.sqrt(np.mean(np.square(held.codes - held.quotient)))) if distance.size else 0.0,
+        "nonnearest": count / max(candidate.size, 1),
+        "bias_steps": float(np.mean(interior)) if interior.size else 0.0,
+        "sqnr_db": sqnr_db(reference, candidate.values()),
+    }
+
+
+def _outsiders(
+    family: str, held: Residual, outside: Array, distance: Array, candidate: ConstantValue, base: dict[str, Any]
+) -> Derivation:
+    flat = np.flatnonzero(outside.reshape(-1))
+    worst = flat[np.argsort(-np.abs(distance.reshape(-1)[flat]), kind="stable")][:MAX_LISTED]
+    codes, quotient = held.codes.reshape(-1), held.quotient.reshape(-1)
+    listed = []
+    bits = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2}.get(candidate.dtype, candidate.bits)
+    for position in worst:
+        stored = int(codes[position])
+        expected = int(np.clip(np.rint(quotient[position]), held.least, held.greatest))
+        listed.append(
+            Outsider(
+                index=candidate.stored_index(int(position)),
+                stored=stored,
+                expected=expected,
+                steps=float(distance.reshape(-1)[position]),
+                xor=(stored ^ expected) & ((1 << bits) - 1),
+            )
+        )
+    return Derivation(
+        "outsiders", family, candidate.size, count=int(flat.size), outsiders=tuple(listed), **base
+    )
+
+
+def sqnr_db(reference: Array, candidate: Array) -> float:
+    """20 log10(|x| / |x - y|) with float64 sums; inf where equal, NaN where either is not finite."""
+    x, y = reference.astype(np.float64).reshape(-1), candidate.astype(np.float64).reshape(-1)
+    with np.errstate(all="ignore"):
+        noise, signal = float(np.sum(np.square(x - y))), float(np.sum(np.square(x)))
+        if not np.isfinite(noise) or not np.isfinite(signal):
+            return float("nan")
+        if noise == 0:
+            return float("inf")
+        return float(10 * np.log10(max(signal, 1e-300) / noise))

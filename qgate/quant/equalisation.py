@@ -1,0 +1,236 @@
+"""Cross-layer equalisation, undone: factors on a layer's output channels that its readers cancel.
+
+Equalising quantizers (Nagel et al. 2019, arXiv:1906.04721; SmoothQuant, arXiv:2211.10438) multiply the
+output channels of a layer by positive factors and divide the inputs of the layers that read it by the
+same. The function is unchanged where what lies between is positively homogeneous. Nothing in the file says
+so: the factors are inferred channel by channel, from the interval that every single code allows, and are
+accepted only where bias and readers agree and no factor reaches an output or a non-homogeneous operation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from qgate.align import Alignment, ConstantPair
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.derivation import Residual, residual
+from qgate.quant.floatgraph import FloatNode
+
+HOMOGENEOUS = {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
+               "Identity", "Dropout", "Pad", "ReduceMean", "ReduceMax", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}  # fmt: skip
+LINEAR = {"Conv", "MatMul"}
+
+
+@dataclass
+class Gauge:
+    """Factors of the channels of one tensor: candidate = factor times reference.
+
+    Args:
+        factor: One positive factor for each channel.
+        slack: Relative uncertainty of each.
+        origin: Name of the weight whose layer brought it in.
+    """
+
+    factor: Array
+    slack: Array
+    origin: str
+
+
+@dataclass
+class Equalised:
+    """What the inference found: weights and biases explained, and factors that nobody cancels."""
+
+    explained: dict[str, float] = field(default_factory=dict)
+    uncancelled: dict[str, str] = field(default_factory=dict)
+
+
+def infer(alignment: Alignment, order: dict[int, int], suspects: set[str]) -> Equalised:
+    """Follows factors through the aligned graph.
+
+    Args:
+        alignment: The aligned graphs.
+        order: Position of each candidate operation (by id) in topological order.
+        suspects: Names of the candidate's constants that no rounding rule explains as they stand.
+
+    Returns:
+        Explained constants with the largest remaining distance in steps, and origins left uncancelled.
+    """
+    walker = _Gauges(alignment, suspects)
+    for one, two in sorted(alignment.nodes, key=lambda pair: order[id(pair[1])]):
+        walker.visit(one, two)
+    return walker.finish()
+
+
+class _Gauges:
+    def __init__(self, alignment: Alignment, suspects: set[str]) -> None:
+        self.suspects = suspects
+        self.found = Equalised()
+        self.gauges: dict[str, Gauge] = {}
+        self.read: set[str] = set()
+        self.pairs: dict[tuple[int, int], ConstantPair] = {
+            (id(pair.candidate_node), pair.position): pair for pair in alignment.constants
+        }
+
+    def fail(self, gauge: Gauge, why: str) -> None:
+        self.found.uncancelled.setdefault(gauge.origin, why)
+
+    def visit(self, one: FloatNode, two: FloatNode) -> None:
+        held = [self.gauges.get(name) for name in two.inputs if name]
+        weight = self.pairs.get((id(two), 1))
+        if two.op in LINEAR and weight is not None:
+            self._linear(two, weight, self.gauges.get(two.inputs[0]))
+            return
+        present = [g for g in held if g is not None]
+        if not present:
+            return
+        for name in two.inputs:
+            if name in self.gauges:
+                self.read.add(name)
+        if two.op in HOMOGENEOUS:
+            self.gauges[two.outputs[0]] = present[0]
+        elif two.op == "Mul" and len(present) == 1:
+            self.gauges[two.outputs[0]] = present[0]
+        elif two.op == "Add" and len(present) == 2 and len(two.inputs) == 2 and _same(*present):
+            self.gauges[two.outputs[0]] = present[0]
+        else:
+            for gauge in present:
+                self.fail(gauge, f"it reaches {two.op} {two.label!r}, which does not pass a factor on")
+
+    def _linear(self, node: FloatNode, pair: ConstantPair, incoming: Gauge | None) -> None:
+        name = pair.candidate.name
+        if incoming is not None:
+            self.read.add(node.inputs[0])
+        if incoming is None and name not in self.suspects:
+            return
+        reference = pair.reference.values().reshape(pair.candidate.shape).astype(np.float64)
+        into = _input_factor(incoming, pair.candidate, node) if incoming is not None else None
+        if incoming is not None and into is None:
+            self.fail(incoming, f"the channels of {name!r} do not fit it")
+            return
+        if into is not None and incoming is not None:
+            if name not in self.suspects:
+                self.fail(incoming, f"{node.op} {node.label!r}, which reads it, has the reference's own weights")
+                return
+            reference = reference / into
+        slack = 0.0 if incoming is None else float(np.max(incoming.slack))
+        held = residual(reference, pair.candidate)
+        if held is None:
+            return
+        if not held.outside(0.5 + slack * _reach(held)).any():
+            self.found.explained[name] = float(np.max(np.abs(held.distance())))
+            return
+        self._outgoing(node, pair, reference, slack)
+
+    def _outgoing(self, node: FloatNode, pair: ConstantPair, reference: Array, slack: float) -> None:
+        """Looks for a factor on the output channels, and checks it against the bias."""
+        fitted = fit_channels(reference, pair.candidate, _channel_axis(node), slack)
+        if fitted is None:
+            return
+        factor, uncertain = fitted
+        bias = self.pairs.get((id(node), 2))
+        if bias is not None:
+            agreed = _agree_with_bias(factor, uncertain, bias)
+            if agreed is None:
+                return
+            factor, uncertain = agreed
+            self.found.explained[bias.candidate.name] = 0.5
+        name = pair.candidate.name
+        self.found.explained[name] = 0.5
+        self.gauges[node.outputs[0]] = Gauge(factor, uncertain, name)
+
+    def finish(self) -> Equalised:
+        for name, gauge in self.gauges.items():
+            if name not in self.read:
+                self.fail(gauge, "it reaches an output of the model")
+        for origin in self.found.uncancelled:
+            self.found.explained.pop(origin, None)
+        return self.found
+
+
+def fit_channels(
+    reference: Array, candidate: ConstantValue, axis: int, slack: float = 0.0
+) -> tuple[Array, Array] | None:
+    """The factor of each output channel that makes every code a nearest rounding.
+
+    For a code q of weight w with step s, the factor g must satisfy |g w / s + z - q| <= 1/2; saturated
+    codes bound it on one side. The intervals of a channel's codes are intersected.
+
+    Returns:
+        Midpoints and relative half-widths by channel, or None where some channel has no common factor.
+    """
+    held = residual(reference, candidate)
+    if held is None:
+        return None
+    lead = np.moveaxis(reference, axis, 0).reshape(reference.shape[axis], -1)
+    codes = np.moveaxis(held.codes, axis, 0).reshape(lead.shape)
+    scale = np.moveaxis(candidate.scales(), axis, 0).reshape(lead.shape)
+    zero = np.moveaxis(candidate.zero_points(), axis, 0).reshape(lead.shape)
+    reach = 0.5 + 1e-4 + (slack + 2.0**-20) * np.abs(codes - zero)
+    with np.errstate(all="ignore"):
+        low, high = (codes - zero - reach) * scale / lead, (codes - zero + reach) * scale / lead
+        low, high = np.minimum(low, high), np.maximum(low, high)
+        # A saturated code says only that the factor is at least so large.
+        high = np.where((codes <= held.least) | (codes >= held.greatest), np.inf, high)
+        low = np.where(lead == 0, -np.inf, low)
+        high = np.where(lead == 0, np.inf, high)
+    least, most = np.max(low, axis=1), np.min(high, axis=1)
+    silent = ~np.any(lead != 0, axis=1)
+    least[silent] = most[silent] = 1.0
+    open_ended = ~np.isfinite(most)
+    most[open_ended] = least[open_ended]
+    if not (np.isfinite(least) & (least <= most * (1 + 1e-6)) & (most > 0)).all():
+        return None
+    middle = (np.maximum(least, 0) + most) / 2
+    return middle, (most - np.maximum(least, 0)) / (2 * np.maximum(middle, 1e-300)) + 1e-6
+
+
+def _reach(held: Residual) -> float:
+    return float(max(abs(held.least), abs(held.greatest)))
+
+
+def _channel_axis(node: FloatNode) -> int:
+    return 0 if node.op == "Conv" else 1
+
+
+def _same(one: Gauge, two: Gauge) -> bool:
+    if one.factor.shape != two.factor.shape:
+        return False
+    return bool(np.all(np.abs(one.factor - two.factor) <= (one.slack + two.slack + 1e-3) * np.abs(one.factor)))
+
+
+def _input_factor(gauge: Gauge, weight: ConstantValue, node: FloatNode) -> Array | None:
+    """The factor spread over a weight's input axis."""
+    channels = gauge.factor.size
+    if node.op == "MatMul":
+        wide = weight.shape[0]
+        if len(weight.shape) != 2 or wide % channels:
+            return None
+        return np.repeat(gauge.factor, wide // channels).reshape(-1, 1)
+    group = int(node.attributes.get("group", 1))
+    out, per_group = weight.shape[0], weight.shape[1]
+    if per_group * group != channels or out % group:
+        return None
+    by_group = gauge.factor.reshape(group, per_group)
+    spread = np.repeat(by_group, out // group, axis=0)
+    return spread.reshape(out, per_group, *(1,) * (len(weight.shape) - 2))
+
+
+def _agree_with_bias(factor: Array, uncertain: Array, pair: ConstantPair) -> tuple[Array, Array] | None:
+    """Sharpens the factors by the bias, which must have been multiplied by the same."""
+    reference = pair.reference.values().astype(np.float64).reshape(-1)
+    candidate = pair.candidate.values().astype(np.float64).reshape(-1)
+    if reference.size != factor.size or candidate.size != factor.size:
+        return None
+    step = np.zeros(factor.size)
+    if pair.candidate.is_quantized and pair.candidate.dtype in INTEGER_RANGES:
+        step = np.broadcast_to(np.abs(pair.candidate.scales().reshape(-1)), factor.shape)
+    wrong = np.abs(candidate - factor * reference) > (uncertain + 1e-3) * np.abs(factor * reference) + 0.51 * step
+    if wrong.any():
+        return None
+    telling = np.abs(reference * factor) > 200 * step + 1e-9
+    with np.errstate(all="ignore"):
+        sharp = np.where(telling, candidate / reference, factor)
+        width = np.where(telling, 2 * step / np.abs(reference * factor) + 5e-4, uncertain)
+    return sharp, np.minimum(width, uncertain)
