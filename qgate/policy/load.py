@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from qgate.policy.check import check_policy
-from qgate.policy.document import parse_document
 from qgate.policy.problems import from_pydantic, policy_error
 from qgate.policy.schema import Policy
+from qgate.policy.yaml_reader import parse_document
 from qgate.rules.base import Rule
 
 

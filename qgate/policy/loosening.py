@@ -1,0 +1,170 @@
+"""What a change of the policy loosens, deletes or waives, in sentences.
+
+Where the direction of a difference cannot be known, it counts as loosening: whoever approves shall see
+it. What is stricter, added or a matter of resources is listed apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from qgate.policy.document import quoted
+from qgate.policy.schema import Policy, Target, Waiver
+from qgate.policy.target_changes import loosened_profile, target_differences
+from qgate.policy.threshold_changes import threshold_changes
+from qgate.rules.base import Rule
+
+Kind = Literal["loosened", "changed"]
+_ORDERS = {
+    "rereference": ("forbid", "approve", "allow"),
+    "accept": ("approve", "allow"),
+    "loosen": ("approve", "allow"),
+}
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class PolicyChanges:
+    """The differences of two policies.
+
+    Args:
+        loosened: What lets more pass, is deleted or waived, or cannot be told to be harmless.
+        changed: Everything else.
+    """
+
+    loosened: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+def loosened(old: Policy, new: Policy, *, rules: Mapping[str, Rule] | None = None) -> tuple[str, ...]:
+    """What ``new`` loosens against ``old``, one sentence each; empty if nothing."""
+    return compare(old, new, rules=rules).loosened
+
+
+def compare(old: Policy, new: Policy, *, rules: Mapping[str, Rule] | None = None) -> PolicyChanges:
+    """Every difference of two policies in sentences.
+
+    Args:
+        old: The trusted policy.
+        new: The policy as the change would have it.
+        rules: The catalogue; the built-in one if None.
+    """
+    if rules is None:
+        from qgate.rules.catalogue import catalogue
+
+        rules = catalogue()
+    found: dict[Kind, list[str]] = {"loosened": [], "changed": []}
+    for kind, sentence in _all(old, new, rules):
+        found[kind].append(sentence)
+    return PolicyChanges(tuple(found["loosened"]), tuple(found["changed"]))
+
+
+def _all(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iterator[tuple[Kind, str]]:
+    yield from _targets(old, new)
+    yield from _waivers(old, new)
+    yield from _requirements(old, new)
+    yield from _permissions(old, new)
+    yield from _common_targets(old, new, rules)
+
+
+def _targets(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
+    for target in old.targets:
+        if new.target(target.name) is None:
+            yield "loosened", f"target {target.name} is deleted"
+    for target in new.targets:
+        if old.target(target.name) is None:
+            yield "changed", f"target {target.name} is added"
+
+
+def _waivers(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
+    before = {(w.target, w.rule, w.at): w for w in old.waivers}
+    after = {(w.target, w.rule, w.at): w for w in new.waivers}
+    for key, waiver in after.items():
+        earlier = before.get(key)
+        if earlier is None:
+            reason = quoted(waiver.reason, 200)
+            yield "loosened", f"{_waiver(waiver)} is waived until {waiver.until}: {reason}"
+        elif waiver.until > earlier.until:
+            yield "loosened", f"the waiver of {_waiver(waiver)} is extended to {waiver.until}"
+        elif waiver.until < earlier.until:
+            yield "changed", f"the waiver of {_waiver(waiver)} is shortened to {waiver.until}"
+        elif waiver != earlier:
+            yield "changed", f"the waiver of {_waiver(waiver)} has another reason"
+    for key, waiver in before.items():
+        if key not in after:
+            yield "changed", f"the waiver of {_waiver(waiver)} is removed"
+
+
+def _waiver(waiver: Waiver) -> str:
+    place = f" at {quoted(waiver.at, 200)}" if waiver.at is not None else ""
+    return f"{waiver.rule}{place} for target {waiver.target}"
+
+
+def _requirements(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
+    for key, order in _ORDERS.items():
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            kind: Kind = "loosened" if order.index(after) > order.index(before) else "changed"
+            yield kind, f"`{key}` is {after}, it was {before}"
+    if old.require_baseline != new.require_baseline:
+        if old.require_baseline:
+            yield "loosened", "a baseline is no longer required"
+        else:
+            yield "changed", "a baseline is now required"
+    if old.profile != new.profile:
+        kind = "loosened" if loosened_profile(old, new, old.profile, new.profile) else "changed"
+        yield kind, f"the profile is {new.profile}, it was {old.profile}"
+    for name in dict.fromkeys((*old.profiles, *new.profiles)):
+        if old.profiles.get(name) != new.profiles.get(name):
+            verb = "added" if name not in old.profiles else "changed" if name in new.profiles else "removed"
+            yield "changed", f"the definition of profile {name} is {verb}"
+
+
+def _permissions(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
+    for key, what in (("allow_hosts", "host"), ("allow_ops", "operator")):
+        before, after = getattr(old, key), getattr(new, key)
+        for word in dict.fromkeys(after):
+            if word not in before:
+                yield "loosened", f"the {what} {word} is allowed"
+        for word in dict.fromkeys(before):
+            if word not in after:
+                yield "changed", f"the {what} {word} is no longer allowed"
+    if old.approval != new.approval:
+        labels = quoted(old.approval.label), quoted(new.approval.label)
+        yield "loosened", f"the label that approves is {labels[1]}, it was {labels[0]}"
+    for key in type(old.limits).model_fields:
+        before, after = getattr(old.limits, key), getattr(new.limits, key)
+        if before != after:
+            yield "changed", f"the limit `{key}` is {after}, it was {before}"
+
+
+def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iterator[tuple[Kind, str]]:
+    """Differences of targets that both have; one sentence for all targets that differ alike."""
+    alike: dict[tuple[Kind, str], list[str]] = {}
+    common = [(before, after) for before in old.targets if (after := new.target(before.name)) is not None]
+    for before, after in common:
+        for kind, sentence in _target(old, new, before, after, rules):
+            alike.setdefault((kind, sentence), []).append(before.name)
+    for (kind, sentence), names in alike.items():
+        yield kind, f"{_names(names, len(common))}: {sentence}"
+
+
+def _target(
+    old: Policy, new: Policy, before: Target, after: Target, rules: Mapping[str, Rule]
+) -> Iterator[tuple[Kind, str]]:
+    yield from target_differences(old, new, before, after)
+    for change in threshold_changes((old, before), (new, after), rules):
+        # The origin names the target, which would keep alike sentences of two targets apart.
+        sentence = str(change).replace(f"target {after.name} (", "the target's own thresholds (")
+        yield "changed" if change.looser is False else "loosened", sentence
+
+
+def _names(names: list[str], of: int) -> str:
+    if len(names) == 1:
+        return f"target {names[0]}"
+    if len(names) == of:
+        return f"all {of} common targets"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"targets {', '.join(names[:_NAMED])}{more}"

@@ -1,0 +1,136 @@
+"""Which thresholds in force differ between two policies, and in which direction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from qgate.policy.schema import Policy, Target
+from qgate.policy.thresholds import profile_chain, profile_name, resolve
+from qgate.records import Severity, Value
+from qgate.report.schema import Limit
+from qgate.rules.base import SCHEMES, Param, Rule
+
+_SEVERITIES = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
+_Limits = dict[str, dict[str, Limit]]
+
+
+@dataclass(frozen=True)
+class ThresholdChange:
+    """One threshold of a target that is another than before.
+
+    Args:
+        rule: The rule's id.
+        param: The parameter's name.
+        old: The value in force before.
+        new: The value in force after.
+        unit: Unit of both.
+        origin: Where the new value comes from.
+        schemes: The quantization schemes that it concerns; empty for all that the target may have.
+        looser: True for looser, False for stricter, None where the direction cannot be known.
+    """
+
+    rule: str
+    param: str
+    old: Value
+    new: Value
+    unit: str
+    origin: str
+    schemes: tuple[str, ...]
+    looser: bool | None
+
+    def __str__(self) -> str:
+        word = {True: "is looser", False: "is stricter", None: "is changed"}[self.looser]
+        unit = f" {self.unit}" if self.unit else ""
+        schemes = f" for {', '.join(self.schemes)}" if self.schemes else ""
+        return (
+            f"{self.rule}.{self.param} {word}{schemes}: {_text(self.old)} before, "
+            f"{_text(self.new)}{unit} after, from {self.origin}"
+        )
+
+
+def is_looser(param: Param, old: Value, new: Value) -> bool | None:
+    """Whether ``new`` lets more pass than ``old``.
+
+    A lower ``min_``, a higher ``max_`` and a lower severity are looser. For other names the direction
+    is that from the profile strict to permissive, for any scheme; None where those do not say.
+    """
+    if param.name == "severity":
+        words = [severity.value for severity in _SEVERITIES]
+        return words.index(str(new)) < words.index(str(old))
+    if isinstance(old, str) or isinstance(new, str):
+        return None
+    upwards = _looser_upwards(param)
+    return None if upwards is None else (new > old) == upwards
+
+
+def _looser_upwards(param: Param) -> bool | None:
+    if param.name.startswith(("min_", "max_")):
+        return param.name.startswith("max_")
+    ladders = [(param.strict, param.balanced, param.permissive), *param.by_scheme.values()]
+    ends = [(first, last) for first, _, last in ladders if first != last]
+    numbers = [(a, b) for a, b in ends if not isinstance(a, str) and not isinstance(b, str)]
+    rising = {last > first for first, last in numbers}
+    return rising.pop() if len(rising) == 1 else None
+
+
+def threshold_changes(
+    old: tuple[Policy, Target], new: tuple[Policy, Target], rules: Mapping[str, Rule]
+) -> Iterator[ThresholdChange]:
+    """Every threshold in force for a target that differs between two policies.
+
+    Where either side leaves the scheme open, every scheme is compared; otherwise the new one alone, on
+    both sides, because a changed scheme is a change of its own.
+
+    Args:
+        old: The policy before and the target's lines in it.
+        new: The same after.
+        rules: The catalogue.
+    """
+    if _layers(*old) == _layers(*new):
+        return
+    open_ended = "auto" in (old[1].scheme, new[1].scheme)
+    schemes = (None, *SCHEMES) if open_ended else (new[1].scheme,)
+    before = {scheme: _resolve(old, scheme, rules) for scheme in schemes}
+    after = {scheme: _resolve(new, scheme, rules) for scheme in schemes}
+    for rule in rules.values():
+        for param in rule.params:
+            yield from _changes(rule.id, param, before, after)
+
+
+def _layers(policy: Policy, target: Target) -> object:
+    return profile_chain(policy, profile_name(policy, target)), target.thresholds
+
+
+def _resolve(side: tuple[Policy, Target], scheme: str | None, rules: Mapping[str, Rule]) -> _Limits:
+    policy, target = side
+    lines = target.model_copy(update={"scheme": "auto"})  # the scheme asked for, not the declared one
+    return resolve(policy, lines, None, scheme, rules=rules)
+
+
+def _changes(
+    rule: str, param: Param, before: Mapping[str | None, _Limits], after: Mapping[str | None, _Limits]
+) -> Iterator[ThresholdChange]:
+    groups: dict[tuple[Value, Value], list[str | None]] = {}
+    for scheme in before:
+        pair = before[scheme][rule][param.name].value, after[scheme][rule][param.name].value
+        if pair[0] != pair[1]:
+            groups.setdefault(pair, []).append(scheme)
+    for (old, new), schemes in groups.items():
+        limit = after[schemes[0]][rule][param.name]
+        origin = limit.origin if len(schemes) == 1 else limit.origin.partition(", scheme ")[0]
+        named = tuple(scheme or "an unknown scheme" for scheme in schemes)
+        yield ThresholdChange(
+            rule,
+            param.name,
+            old,
+            new,
+            param.unit,
+            origin,
+            () if len(schemes) == len(before) else named,
+            is_looser(param, old, new),
+        )
+
+
+def _text(value: Value) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
