@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from qgate.errors import SourceError
 from qgate.sources.folder import read_stable
 from qgate.sources.newfile import NewFile
 
@@ -67,6 +66,9 @@ def copy_if_intact(path: Path, sha256: str, file: NewFile) -> bool | None:
     Returns:
         True where it was copied, None where nothing is there, False where it is another file; ``file``
         is empty again then.
+
+    Raises:
+        SourceError: The copy cannot be written, or the file changed while it was being read.
     """
     try:
         descriptor = os.open(path, _OPEN)
@@ -78,10 +80,8 @@ def copy_if_intact(path: Path, sha256: str, file: NewFile) -> bool | None:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size > file.room:
             return False
-        try:
-            file.write_all(read_stable(descriptor, where=file.where))
-            file.expect(sha256)
-        except SourceError:
+        file.write_all(read_stable(descriptor, where=file.where))
+        if file.sha256 != sha256:
             file.restart()
             return False
         return True
