@@ -1,0 +1,180 @@
+"""From a planned target to what is measured and by whose lines it is judged. Pure.
+
+A target whose lines the change alters is judged by both sides' lines; one that the change adds by its own
+and by the built-in ``balanced``. Whoever reads a verdict is told by which lines it was reached.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.plan import Planned, TargetRun
+
+if TYPE_CHECKING:
+    from qgate.policy.schema import Policy, Target
+    from qgate.sides import Sides
+
+FLOOR_PROFILE = "balanced"
+_MEASURING_KEYS = ("candidate", "reference", "data", "task", "io", "scheme", "derivation", "runtimes")
+
+
+@dataclass(frozen=True)
+class Order:
+    """One judgement of a target: by whose lines, and the run that reaches it."""
+
+    by: str
+    run: TargetRun
+
+
+@dataclass(frozen=True)
+class Authority:
+    """The policies of a run.
+
+    Args:
+        trusted: The policy that judges; None for a bootstrap.
+        judged: The policy as the change leaves it; None where it deletes it.
+        loosening_granted: The change's policy judges alone: it loosens nothing that needed an approval
+            and has none.
+    """
+
+    trusted: Policy | None
+    judged: Policy | None
+    loosening_granted: bool = False
+
+    @property
+    def changed(self) -> bool:
+        """Whether the change alters the policy."""
+        return self.trusted != self.judged
+
+
+def make_orders(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:
+    """The judgements that a target needs, the one that counts most first.
+
+    Empty where the target is removed from the policy and that removal is granted.
+    """
+    if planned.trusted is None:
+        return _proposed(planned, authority, sides, repo)
+    if planned.judged is None:
+        if authority.loosening_granted:
+            return ()
+        return (Order("the trusted policy", _run(planned, planned.trusted, authority.trusted, sides, repo)),)
+    theirs = Order("the policy as changed", _changed_run(planned, authority, sides, repo))
+    if authority.loosening_granted:
+        return (theirs,)
+    lines = planned.trusted.model_copy(update=_judged_set(planned))
+    ours = Order("the trusted policy", _run(planned, lines, authority.trusted, sides, repo))
+    same = ours.run.target == theirs.run.target and _judges_alike(authority)
+    return (ours,) if same else (ours, theirs)
+
+
+def same_measurements(one: TargetRun, other: TargetRun) -> bool:
+    """Whether what one run measures can be judged by the other's lines."""
+    return all(getattr(one.target, key) == getattr(other.target, key) for key in _MEASURING_KEYS) and replace(
+        one, target=other.target, policy=other.policy, profile=other.profile
+    ) == replace(other, number=one.number)
+
+
+def baseline_run(run: TargetRun, lines: Target, sides: Sides) -> TargetRun:
+    """Measures the trusted side's candidate as a run measures the judged one's."""
+    return replace(
+        run, candidate=lines.candidate, candidate_revision=sides.previous, purpose="baseline", proposed=False
+    )
+
+
+def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Order, ...]:
+    """What a change of reference or data looks like from outside: old against new.
+
+    The old reference against the new one, and the old candidate against the new one on the old data.
+    """
+    old, new = planned.trusted, planned.judged
+    if old is None or new is None:
+        return ()
+    plain: dict[str, object] = {"scheme": "none", "derivation": "none", "task": None, "thresholds": {}}
+    shared = replace(
+        run,
+        target=new.model_copy(update=plain),
+        data=old.data,
+        data_revision=sides.trusted,
+        purpose="comparison",
+    )
+    orders = []
+    if "reference" in planned.rereferenced and old.reference is not None and new.reference is not None:
+        swapped = replace(
+            shared,
+            candidate=new.reference,
+            candidate_revision=sides.judged,
+            reference=old.reference,
+            reference_revision=sides.trusted,
+        )
+        orders.append(Order("the new reference against the old one", swapped))
+    candidates = replace(shared, reference=old.candidate, reference_revision=sides.trusted)
+    return (*orders, Order("the new candidate against the old one, on the old data", candidates))
+
+
+def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:
+    own = _changed_run(planned, authority, sides, repo)
+    orders = (Order("its own lines", own),)
+    floor_lines = own.target.model_copy(update={"thresholds": {}, "profile": FLOOR_PROFILE})
+    # Known operators are no matter of profiles: what a bootstrap declares must be able to hold.
+    known = authority.trusted if authority.trusted and not authority.loosening_granted else own.policy
+    floor_policy = own.policy.model_copy(
+        update={"profile": FLOOR_PROFILE, "profiles": {}, "waivers": (), "allow_ops": known.allow_ops}
+    )
+    own_waivers = any(waiver.target == planned.name for waiver in own.policy.waivers)
+    effective = own.target.profile or own.policy.profile
+    plain = not own.target.thresholds and not own_waivers and own.policy.allow_ops == known.allow_ops
+    if plain and effective in (FLOOR_PROFILE, "strict"):
+        return orders
+    floor = replace(own, target=floor_lines, policy=floor_policy)
+    return (*orders, Order(f"the built-in profile {FLOOR_PROFILE}", floor))
+
+
+def _changed_run(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> TargetRun:
+    """A run by the change's own lines, with what must not be in the change's hands from the trusted side."""
+    policy = authority.judged
+    if policy is None:
+        raise ValueError(f"target {planned.name} has no lines on the judged side")
+    if not authority.loosening_granted:
+        trusted = authority.trusted
+        hosts = trusted.allow_hosts if trusted else ()
+        limits = trusted.limits if trusted else policy.limits
+        policy = policy.model_copy(update={"allow_hosts": hosts, "limits": limits})
+    run = _run(planned, planned.lines, policy, sides, repo)
+    return replace(run, proposed=planned.trusted is None)
+
+
+def _judged_set(planned: Planned) -> dict[str, object]:
+    """What the change proposes and the trusted lines then judge: candidate, and a new reference or data."""
+    lines = planned.lines
+    return {
+        "candidate": lines.candidate,
+        **{key: getattr(lines, key) for key in ("reference", "data", "task") if key in planned.rereferenced},
+    }
+
+
+def _run(planned: Planned, lines: Target, policy: Policy | None, sides: Sides, repo: Path) -> TargetRun:
+    if policy is None:
+        raise ValueError(f"target {planned.name} has no policy to be judged by")
+    theirs = planned.trusted is None
+    return TargetRun(
+        planned.name,
+        lines,
+        policy,
+        repo,
+        candidate=lines.candidate,
+        candidate_revision=sides.judged,
+        reference=lines.reference,
+        reference_revision=sides.judged if theirs or "reference" in planned.rereferenced else sides.trusted,
+        data=lines.data,
+        data_revision=sides.judged if theirs or "data" in planned.rereferenced else sides.trusted,
+    )
+
+
+def _judges_alike(authority: Authority) -> bool:
+    """Whether both policies judge a target with the same lines in the same way."""
+    if authority.trusted is None or authority.judged is None:
+        return False
+    keys = ("profile", "profiles", "waivers", "require_baseline", "allow_ops", "allow_hosts", "limits")
+    return all(getattr(authority.trusted, key) == getattr(authority.judged, key) for key in keys)

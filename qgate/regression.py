@@ -1,0 +1,94 @@
+"""A target against its baseline: worse, gone, new, accepted; never a silent pass."""
+
+from __future__ import annotations
+
+from qgate.acceptance import disagreements
+from qgate.baseline import Baseline
+from qgate.baseline_choice import Case, Circumstances, choose_baseline
+from qgate.compare import compare, delta_findings
+from qgate.plan import Planned, TargetRun
+from qgate.policy.waivers import apply_waivers
+from qgate.records import Finding, Severity, Verdict, worst
+from qgate.report.schema import BaselineUsed, TargetReport
+from qgate.rules.traceability import default_limits
+
+
+def judge_against_baseline(
+    report: TargetReport, planned: Planned, run: TargetRun, around: Circumstances
+) -> TargetReport:
+    """Adds the baseline, the differences to it and what they mean to a judged target.
+
+    Args:
+        report: What was measured and found of the judged candidate.
+        planned: The target on both sides.
+        run: The run that measured it, by the trusted lines where there are any.
+        around: See ``Circumstances``.
+
+    Returns:
+        The report with baseline, deltas, findings and, where they weigh more, their verdict. Where the
+        target could not be measured at all there is nothing to compare, and it stays as it is.
+
+    Raises:
+        BaselineError: A refreshed baseline file cannot be written.
+    """
+    if not report.measurements or report.verdict is Verdict.ERROR:
+        used = BaselineUsed(state="not-compared", reason="the target was not measured")
+        return report.model_copy(update={"baseline": used})
+    limits = {**{rule: default_limits(rule) for rule in ("TRC102", "TRC110")}, **report.thresholds}
+    case = Case(report, planned, run, around, limits)
+    against = choose_baseline(case)
+    carried, refused = _confirmed(case, against.carried)
+    deltas = compare(against.entries, report.measurements, limits["TRC102"]) if against.entries else ()
+    informational = bool(planned.rereferenced)
+    found = delta_findings(deltas, against.entries, limits, informational=informational)
+    if carried is not None and any(finding.severity is Severity.ERROR for finding in found):
+        accepted = _accepted(case, carried)
+        if accepted is None:
+            found = tuple(_awaiting(finding, around.consent.label) for finding in found)
+        else:
+            found = delta_findings(deltas, against.entries, limits, accepted=accepted)
+    fresh = (*against.findings, *refused, *found)
+    # Waivers that have run out were reported when the target itself was judged.
+    own = apply_waivers(fresh, run.policy.waivers, report.name, around.today)[: len(fresh)]
+    return extended(report, own, baseline=against.used.model_copy(update={"deltas": deltas}))
+
+
+def extended(
+    report: TargetReport, found: tuple[Finding, ...], *, baseline: BaselineUsed | None = None
+) -> TargetReport:
+    """A target's report with more findings, and the verdict that they leave."""
+    weighing = [finding for finding in found if finding.waived is None]
+    verdict = worst([report.verdict, *(finding.effect for finding in weighing)])
+    update: dict[str, object] = {"findings": (*report.findings, *found), "verdict": verdict}
+    if baseline is not None:
+        update["baseline"] = baseline
+    if verdict is not report.verdict:
+        update["reason"] = next(finding.message for finding in weighing if finding.effect is verdict)
+    return report.model_copy(update=update)
+
+
+def _confirmed(case: Case, carried: Baseline | None) -> tuple[Baseline | None, tuple[Finding, ...]]:
+    """The baseline that the change carries if this run confirms it, and what speaks against it."""
+    if carried is None:
+        return None, ()
+    found = disagreements(carried, case.report, isa=case.around.provenance.isa, limits=case.limits)
+    return (None if found else carried), found
+
+
+def _accepted(case: Case, carried: Baseline) -> str | None:
+    """Why and by whom a worse baseline is accepted; None where the policy wants an approval and has none."""
+    reason = carried.acceptance.reason if carried.acceptance else "no reason given"
+    if case.run.policy.accept == "allow":
+        return f"{reason} (allowed by the policy)"
+    approver = case.around.consent.given_by()
+    return f"{reason} (approved by {approver})" if approver else None
+
+
+def _awaiting(finding: Finding, label: str) -> Finding:
+    if finding.severity is not Severity.ERROR:
+        return finding
+    remedy = (
+        "The baseline that the change carries agrees with this run; a maintainer who is not the author must "
+        f"add the label {label} for it to count"
+    )
+    return finding.model_copy(update={"remedy": remedy})
