@@ -25,7 +25,7 @@ _NAME_SAFE = re.compile(r"[A-Za-z0-9._/:,=+()\[\]% -]")
 _OPENING = "(\"'“‘"
 _CLOSING = ")\"'”’.,;:!?"
 _WORD = re.compile(r"[A-Za-z0-9+\-−±≥≤≈→×][A-Za-z0-9.,'’+/%=×–—−²³σµ-]*")
-_LONE = frozenset("- – — − = + / · → × ± ≥ ≤ ≈ … %".split())
+_LONE = frozenset("-–—−=+/·→×±≥≤≈…%")
 _LINKED = re.compile(
     r"www\."  # GFM links a bare www. domain
     r"|(?<![0-9A-Za-z])[0-9a-fA-F]{7,64}(?![0-9A-Za-z])"  # a commit

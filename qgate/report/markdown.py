@@ -24,6 +24,7 @@ _EVIDENCE_ITEMS = 8
 _CONSTANT = re.compile(r"[A-Za-z0-9 ,.:;()…-]*")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~/%?=&-]*)?(?:#[A-Za-z0-9._-]*)?")
 _DIGEST = re.compile(r"[0-9a-f]{40,128}")
+_BREAK = re.compile(r" (?!\()")
 _ICONS: Mapping[Mark, str] = {
     Mark.ERROR: "⛔",
     Mark.FAIL: "❌",
@@ -55,20 +56,22 @@ def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def place_items(place: Place) -> list[tuple[str, str]]:
-    """A place as labels and names, the file first and the element last."""
+    """A place as labels and names; an index follows the tensor, output or input that it counts in."""
     items = [(key, str(text)) for key, text in place if text is not None and key != "index"]
     if place.index is not None:
-        items.append(("", "[" + ", ".join(map(str, place.index)) + "]"))
+        owner = next((key for key in ("tensor", "output", "input") if getattr(place, key) is not None), None)
+        after = next((position + 1 for position, (key, _) in enumerate(items) if key == owner), len(items))
+        items.insert(after, ("", "[" + ", ".join(map(str, place.index)) + "]"))
     return items
 
 
 @cache
 def templates() -> Any:
     """The macros of ``comment.md.j2``, each of which renders one block."""
-    environment = Environment(  # noqa: S701 - Markdown, escaped by _only_safe and the filters
+    environment = Environment(
         loader=PackageLoader("qgate.report", "templates"),
         undefined=StrictUndefined,
-        autoescape=False,
+        autoescape=False,  # noqa: S701 - Markdown, made safe by _only_safe and the filters
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -96,8 +99,15 @@ def _constant(text: str) -> str:
 
 
 def _place(place: Place) -> str:
-    parts = [f"{label} {escape.code(text)}".strip() for label, text in place_items(place)]
-    return " · ".join(parts) or "–"
+    parts = [(label, escape.code(text)) for label, text in place_items(place)]
+    shown = "".join(f" · {label} {span}" if label else f" {span}" for label, span in parts)
+    return shown.removeprefix(" · ").strip() or "–"
+
+
+def _figure(text: str) -> str:
+    """A key figure, which may break before its interval only; code spans stay as they are."""
+    spans = escape.prose(text, escape.NAME_LIMIT).split("`")
+    return "`".join(_BREAK.sub("&nbsp;", part) if i % 2 == 0 else part for i, part in enumerate(spans))
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
@@ -122,6 +132,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "tag": lambda text: f"<code>{escape.name(text)}</code>",  # where GitHub reads HTML, not Markdown
     "prose": escape.prose,
     "constant": _constant,
+    "figure": _figure,
     "address": _address,
     "count": lambda number: f"{number:,}",
     "icon": lambda mark: _ICONS[mark],

@@ -26,6 +26,18 @@ FAMILIES: Mapping[str, str] = {
 }
 """Dimensions by rule family, in the order of reading."""
 
+LEGEND: Mapping[str, str] = {
+    "ART": "",
+    "QNT": "scheme",
+    "RNG": "weight SQNR",
+    "FEA": "output SQNR",
+    "BEH": "agreement, metric",
+    "TRC": "to baseline",
+    "DEP": "",
+    "CST": "size",
+}
+"""What the figures under each dimension are."""
+
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
 _NOT_STATIC = ("output", "task", "activation", "run", "cost")
 
@@ -180,7 +192,7 @@ def _cell(target: TargetReport, family: str, measured: Mapping[str, list[Measure
     if errors:
         return Cell(MARK_OF_VERDICT[errors[0].effect], len(errors), shown)
     warnings = informing(found, Severity.WARNING)
-    if warnings:
+    if warnings or (family == "TRC" and any(_lost(target))):
         return Cell(Mark.WARNING, len(warnings), shown)
     return Cell(Mark.PASS if _judged(target, family, measured) else Mark.NONE, 0, shown)
 
@@ -209,18 +221,18 @@ def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Meas
     if family == "QNT" and target.scheme:
         yield target.scheme
     elif family == "RNG" and (lowest := _worst(measured, "weight.sqnr_db", min)):
-        yield f"weights {figures.value(lowest.value, 'dB')}"
+        yield figures.value(lowest.value, "dB")
     elif family == "FEA" and (lowest := _worst(measured, "output.sqnr_db", min)):
-        yield f"SQNR {figures.value(lowest.value, 'dB')}"
+        yield figures.value(lowest.value, "dB")
     elif family == "BEH":
         if lowest := _worst(measured, "output.top1_agreement", min):
-            yield f"top-1 agrees {figures.value(lowest.value, 'ratio')}"
+            yield figures.value(lowest.value, "ratio")
         if drop := _worst(measured, "task.metric_drop", max):
             yield f"{_metric(drop)} {_drop(drop)}"
     elif family == "TRC":
         yield from _against_baseline(target)
     elif family == "CST" and (ratio := _size_ratio(target)) is not None:
-        yield f"{figures.percent(ratio)} of the size"
+        yield figures.percent(ratio)
 
 
 def _worst(
@@ -243,7 +255,7 @@ def _drop(drop: Measurement) -> str:
     if drop.low is None or drop.high is None:
         return shown
     ends = (figures.signed(-drop.high, drop.unit), figures.signed(-drop.low, drop.unit))
-    return f"{shown} ({ends[0].removesuffix(' pp')} to {ends[1].removesuffix(' pp')})"
+    return f"{shown} ({ends[0].removesuffix(' pp')} … {ends[1].removesuffix(' pp')})"
 
 
 def _against_baseline(target: TargetReport) -> Iterator[str]:
@@ -253,21 +265,23 @@ def _against_baseline(target: TargetReport) -> Iterator[str]:
         return
     if baseline.state == "not-compared":
         return
-    for label, count in (
-        ("worse", sum(delta.worse for delta in baseline.deltas)),
-        ("gone", sum(delta.gone for delta in baseline.deltas)),
-    ):
-        if count:
-            yield f"{count} {label} than baseline" if label == "worse" else f"{count} gone since baseline"
     sqnr = [
-        d.current - d.baseline
-        for d in baseline.deltas
-        if d.name == "output.sqnr_db" and isinstance(d.current, float) and isinstance(d.baseline, float)
+        delta.current - delta.baseline
+        for delta in baseline.deltas
+        if delta.name == "output.sqnr_db"
+        and isinstance(delta.current, float)
+        and isinstance(delta.baseline, float)
     ]
-    if sqnr:
-        yield f"SQNR {figures.signed(min(sqnr), 'dB')} to baseline"
-    elif not baseline.deltas:
-        yield "as baseline"
+    yield figures.signed(min(sqnr), "dB") if sqnr else "compared"
+    lost = [f"{count} {what}" for count, what in zip(_lost(target), ("worse", "gone"), strict=True) if count]
+    if lost:
+        yield ", ".join(lost)
+
+
+def _lost(target: TargetReport) -> tuple[int, int]:
+    """How many of the baseline's numbers are worse, and how many are gone."""
+    deltas = target.baseline.deltas
+    return sum(delta.worse for delta in deltas), sum(delta.gone for delta in deltas)
 
 
 def _size_ratio(target: TargetReport) -> float | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.report.schema import (
     Artifact,
@@ -45,7 +47,9 @@ def policy() -> PolicyUsed:
     return PolicyUsed(path="qgate.yml", revision=BASE, sha256="5a" * 32)
 
 
-def measurements(sqnr: float = 28.34, agreement: float = 0.9821, drop: float = 0.003) -> tuple[Measurement, ...]:
+def measurements(
+    sqnr: float = 28.34, agreement: float = 0.9821, drop: float = 0.003
+) -> tuple[Measurement, ...]:
     scores = Place(output="scores")
     return (
         Measurement(name="quant.parameter_share", value=0.9912, unit="ratio"),
@@ -64,7 +68,8 @@ def measurements(sqnr: float = 28.34, agreement: float = 0.9821, drop: float = 0
 
 
 def artifact(path: str, size: int) -> Artifact:
-    return Artifact(locator=path, format="onnx", sha256=f"{size:064x}", bytes=size, files={path: f"{size:064x}"})
+    digest = sha256(path.encode()).hexdigest()
+    return Artifact(locator=path, format="onnx", sha256=digest, bytes=size, files={path: digest})
 
 
 def target(
@@ -167,9 +172,11 @@ def failing() -> Report:
         Verdict.FAIL,
         "1 weight cannot come from the reference, and top-1 falls by 8.1 pp",
         (flip(), behaviour_failure(), *passing().targets[1].findings),
-        measurements(sqnr=9.87, agreement=0.9032, drop=0.081),
+        measurements(sqnr=21.87, agreement=0.9032, drop=0.081),
         (
-            Delta(name="output.sqnr_db", at="output scores", baseline=28.1, current=9.87, unit="dB", worse=True),
+            Delta(
+                name="output.sqnr_db", at="output scores", baseline=28.1, current=21.87, unit="dB", worse=True
+            ),
             Delta(name="task.metric_drop", at="", baseline=0.003, current=0.081, unit="ratio", worse=True),
             Delta(name="task.class_recall_drop", at="slice label=3", baseline=0.01, current=None, gone=True),
         ),
@@ -233,6 +240,7 @@ def error() -> Report:
 
 def mixed(count: int = 300) -> Report:
     """Many targets of every verdict, 20 findings in each that fails."""
+
     def one(i: int) -> TargetReport:
         verdict = (Verdict.PASS, Verdict.PASS, Verdict.FAIL, Verdict.INCONCLUSIVE, Verdict.ERROR)[i % 5]
         if verdict is Verdict.PASS:
@@ -275,8 +283,12 @@ def hostile(text: str = HOSTILE) -> Report:
         )
     )
     measured = (
-        Measurement(name=text, at=Place(output=text), value=text, unit=text, n=10**30, detail={"metric": text}),
-        Measurement(name="task.metric_drop", value=0.1, unit=text, low=0.0, high=0.2, detail={"metric": text}),
+        Measurement(
+            name=text, at=Place(output=text), value=text, unit=text, n=10**30, detail={"metric": text}
+        ),
+        Measurement(
+            name="task.metric_drop", value=0.1, unit=text, low=0.0, high=0.2, detail={"metric": text}
+        ),
         Measurement(name="output.sqnr_db", at=Place(output=text), value=float("nan"), unit="dB"),
         Measurement(name=text, not_measured=text or "?"),
     )
