@@ -72,6 +72,10 @@ class Repository:
             SourceError: There is no such commit here.
         """
         answer = self._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
+        if answer is None and self._run("rev-parse", "--git-dir") is None:
+            raise SourceError(
+                f"{self.root} is not a git repository", where=where, remedy="Run the gate inside a clone"
+            )
         if answer is None or not _SHA.fullmatch(answer.strip()):
             raise SourceError(
                 f"git revision {revision} is not in this clone",

@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -31,6 +31,7 @@ _REMEDIES = {
     "not-found": "Check owner, name, revision and file; a private or gated repository needs HF_TOKEN",
     "forbidden-address": "List the host under allow_hosts in the base branch's policy if it is meant",
     "too-large": "Raise limits.file_mb in the policy if a file of this size is meant",
+    "disk-full": "Free space on the runner's temporary disk, or use a larger runner",
     "network": "Check the network of the runner and the hub's address, then run again",
 }
 
@@ -113,10 +114,8 @@ class HubSource:
             cwd=folder,
             start_new_session=True,
         ) as process:
-            # Metadata files of the library need a little room beside the model itself.
-            limit = file.room + 2**20
-            resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (limit, limit))
             try:
+                _limit_file_size(process.pid, file.room)
                 output, _ = process.communicate(order, timeout=seconds)
             except subprocess.TimeoutExpired:
                 raise SourceError(
@@ -126,8 +125,6 @@ class HubSource:
                 ) from None
             finally:
                 process.kill()
-        if process.returncode == -signal.SIGXFSZ:
-            raise file.too_large()
         try:
             answer = json.loads(output[:_ANSWER_MAX])
         except (ValueError, RecursionError):
@@ -149,3 +146,13 @@ class HubSource:
         if self._context.verify is not None:
             environment["SSL_CERT_FILE"] = str(self._context.verify.resolve())
         return environment
+
+
+def _limit_file_size(pid: int, room: int) -> None:
+    """Bounds what a lying server can write; the library's own small files need a little room beside."""
+    hard = resource.getrlimit(resource.RLIMIT_FSIZE)[1]
+    limit = room + 2**20
+    if hard != resource.RLIM_INFINITY:
+        limit = min(limit, hard)
+    with suppress(ProcessLookupError):
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, limit))

@@ -5,6 +5,7 @@ Started as ``python -I -m qgate.sources.hub_child`` by ``hub.HubSource`` and by 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -39,7 +40,7 @@ def guard_connections(context: SourceContext) -> list[str]:
     def remembering(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         answers = resolve(host, port, *arguments, **options)
         name = host.decode("ascii", "replace") if isinstance(host, bytes) else str(host)
-        if policy.names(name, int(port or 0)):
+        if isinstance(port, int) and policy.names(name, port):
             allowed.update((str(answer[4][0]), int(answer[4][1])) for answer in answers)
         return answers
 
@@ -99,8 +100,20 @@ def download(order: dict[str, Any], refused: list[str]) -> dict[str, str]:
         if refused:
             what = f"it leads to the address {refused[-1]}, which is not one of the public internet"
             return {"state": "forbidden-address", "what": what}
-        return {"state": "network", "what": f"{type(error).__name__}"}
+        return _local_failure(error) or {"state": "network", "what": type(error).__name__}
     return {"state": "done", "what": ""}
+
+
+def _local_failure(error: BaseException) -> dict[str, str] | None:
+    """A full disk or a spent size limit, which the library may have wrapped."""
+    cause: BaseException | None = error
+    for _ in range(20):
+        if isinstance(cause, OSError) and cause.errno == errno.EFBIG:
+            return {"state": "too-large", "what": "the server sent more bytes than allowed"}
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            return {"state": "disk-full", "what": "the disk is full"}
+        cause = None if cause is None else cause.__cause__ or cause.__context__
+    return None
 
 
 def main() -> None:

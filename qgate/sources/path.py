@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 from qgate.sources.context import SourceContext
@@ -46,8 +47,9 @@ class PathSource:
         return self._path.rpartition("/")[2]
 
     def place(self, side: str | None) -> str:
-        """The path relative to the root."""
-        return beside(self._path, side)
+        """The path relative to the root; the whole path where the user named it."""
+        path = beside(self._path, side)
+        return str(self._root / path) if self._named_by_user else path
 
     def expected(self, side: str | None) -> str | None:
         """The promised digest of the main file; none is promised for side files."""
@@ -55,7 +57,7 @@ class PathSource:
 
     def write(self, side: str | None, file: NewFile) -> None:
         """Copies the file, or what its Git LFS pointer stands for."""
-        path = self.place(side)
+        path = beside(self._path, side)
         follow = self._named_by_user and side is None
         descriptor = open_below(self._root, path, where=file.where, follow_last=follow)
         try:
@@ -74,4 +76,6 @@ class PathSource:
 
     def _store(self) -> Path | None:
         # A model outside of any repository has no store; git is not needed for it either.
-        return Repository(self._root).lfs_objects() if (self._root / ".git").exists() else None
+        if not (self._root / ".git").exists() or shutil.which("git") is None:
+            return None
+        return Repository(self._root).lfs_objects()

@@ -165,9 +165,11 @@ class Transfer:
         data: bytes | None,
     ) -> requests.Response:
         asked = origin_of(url, self.where)
+        same = True
         for _ in range(_REDIRECTS_MAX + 1):
             self._policy.require_url(url, where=self.where)
-            same = origin_of(url, self.where) == asked
+            # A secret that was withheld once stays withheld: a stranger must not send us back with it.
+            same = same and origin_of(url, self.where) == asked
             if data is not None and not same:
                 raise SourceError("the server redirects a request with content elsewhere", where=self.where)
             response = self._send(method, url, {**_AGENT, **headers, **(secret if same else {})}, data)
