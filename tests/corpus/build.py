@@ -60,9 +60,9 @@ class Builder:
         if key not in self.candidates:
             made = RECIPES[recipe].make(self.model(model), self.scratch)
             if made.SerializeToString() == self.model(model).proto.SerializeToString():
-                raise faults.NotApplicable("nothing was quantized")
+                raise faults.NoPlaceError("nothing was quantized")
             if not graph.weights(made) and not RECIPES[recipe].debatable:
-                raise faults.NotApplicable("no weight was quantized")
+                raise faults.NoPlaceError("no weight was quantized")
             self._outputs(self.model(model), made, recipe, 4)
             self.candidates[key] = made
         return self.candidates[key]
@@ -182,7 +182,7 @@ class Builder:
             )  # fmt: skip
             planted = fault.plant(subject)
             effect = self._check(fault, subject, planted)
-        except faults.NotApplicable:
+        except faults.NoPlaceError:
             shutil.rmtree(folder)
             return False
         except Exception as error:
@@ -207,7 +207,7 @@ class Builder:
         target = s.folder / "model.onnx"
         if planted.model is not None:
             if planted.model.SerializeToString() == s.candidate.SerializeToString() and not planted.settings:
-                raise faults.NotApplicable("nothing changed")
+                raise faults.NoPlaceError("nothing changed")
             onnx.save(planted.model, target)
         if not fault.runs:
             return {}

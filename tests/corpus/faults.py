@@ -2,7 +2,7 @@
 
 One small function plants one fault on an honest candidate. It returns the names (tensor, node, input, output,
 ``file`` or ``model``) of which the finding must give at least one. A fault that cannot be planted on a
-candidate raises ``NotApplicable``.
+candidate raises ``NoPlaceError``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STATIC = ("qdq", "qop")
 ANY = (*INTEGER, "nbits", "half")
 
 
-class NotApplicable(Exception):
+class NoPlaceError(Exception):
     """This candidate has no place for this fault."""
 
 
@@ -46,7 +46,7 @@ class Subject:
         """The position-th largest quantized weight."""
         found = graph.weights(self.candidate)
         if len(found) <= position:
-            raise NotApplicable("no such weight")
+            raise NoPlaceError("no such weight")
         return found[position]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from onnx import helper
 
 from tests.corpus import graph, handmade
-from tests.corpus.faults import ANY, NotApplicable, Planted, Subject, fault
+from tests.corpus.faults import ANY, NoPlaceError, Planted, Subject, fault
 
 
 @fault("d100_float_as_candidate")
@@ -36,7 +36,7 @@ def one_layer_only(s: Subject) -> Planted:
     model = graph.clone(s.model.proto)
     known = [(n, x) for n, x in graph.float_weights(model, 16) if n in graph.initializers(model)]
     if len(known) < 2:
-        raise NotApplicable("one weight only")
+        raise NoPlaceError("one weight only")
     name, node = min(known, key=lambda entry: graph.array(model, entry[0]).size)
     value, axis = graph.array(model, name), handmade.out_axis(node)
     scale = handmade.symmetric_scale(value, axis, 127)
@@ -61,7 +61,7 @@ def activations_only(s: Subject) -> Planted:
         scale = graph.array(model, weight.scale).astype(np.float64)
         value = graph.array(model, weight.tensor).astype(np.float32).astype(np.float64)
         if scale.ndim > 1:
-            raise NotApplicable("blocked")
+            raise NoPlaceError("blocked")
         spread = handmade._spread(scale, value, weight.axis)
         zero = (
             graph.array(model, weight.zero_point).astype(np.float32).astype(np.float64)
@@ -107,7 +107,7 @@ def quantized_twice(s: Subject) -> Planted:
             graph.put(changed, name, (q * handmade._spread(scale, value, axis)).astype(np.float32))
     model = s.requantize(dataclasses.replace(s.model, proto=changed))
     if s.recipe.scheme != "int8":
-        raise NotApplicable("4 bits is what this is")
+        raise NoPlaceError("4 bits is what this is")
     return Planted(model, ["model", *[w.tensor for w in graph.weights(model)]])
 
 
@@ -120,7 +120,7 @@ def half_as_int8(s: Subject) -> Planted:
 @fault("d108_int8_sold_as_int4", ("qdq",))
 def int8_as_int4(s: Subject) -> Planted:
     if s.recipe.scheme != "int8":
-        raise NotApplicable("already 4 bits")
+        raise NoPlaceError("already 4 bits")
     return Planted(
         s.copy(), ["model", *[w.tensor for w in graph.weights(s.candidate)]], settings={"scheme": "int4"}
     )
@@ -170,7 +170,7 @@ def constant_output(s: Subject) -> Planted:
     model = s.copy()
     entry = model.graph.output[0]
     if s.recipe.id == "fp16_half_io":
-        raise NotApplicable("half output")
+        raise NoPlaceError("half output")
     mean = models.run(s.model.proto, s.model.inputs)[entry.name].mean(0, keepdims=True)
     graph.put(model, "answer", mean)
     graph.put(model, "nought", np.zeros((), mean.dtype))
@@ -190,7 +190,7 @@ def hidden_float_correction(s: Subject) -> Planted:
         (n for n in model.graph.node if n.op_type == "DequantizeLinear" and n.input[0] == weight.tensor), None
     )
     if node is None:
-        raise NotApplicable("no DequantizeLinear")
+        raise NoPlaceError("no DequantizeLinear")
     rng = s.rng
     shape = list(graph.initializers(model)[weight.tensor].dims)
     name = node.output[0]

@@ -7,14 +7,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.corpus import graph
-from tests.corpus.faults import NotApplicable, Planted, Subject, fault
+from tests.corpus.faults import NoPlaceError, Planted, Subject, fault
 
 
 def _output(model: onnx.ModelProto) -> tuple[str, int]:
     """The first float output and its rank."""
     entry = model.graph.output[0]
     if entry.type.tensor_type.elem_type not in (TensorProto.FLOAT, TensorProto.FLOAT16):
-        raise NotApplicable("not a float output")
+        raise NoPlaceError("not a float output")
     return entry.name, len(entry.type.tensor_type.shape.dim)
 
 
@@ -32,7 +32,7 @@ def _node(model: onnx.ModelProto, *kinds: str, last: bool = False) -> onnx.NodeP
     order = reversed(model.graph.node) if last else model.graph.node
     found = next((node for node in order if node.op_type in kinds), None)
     if found is None:
-        raise NotApplicable("no such node")
+        raise NoPlaceError("no such node")
     return found
 
 
@@ -75,7 +75,7 @@ def permuted(s: Subject) -> Planted:
     name, rank = _output(model)
     width = model.graph.output[0].type.tensor_type.shape.dim[rank - 1].dim_value
     if width < 2:
-        raise NotApplicable("one value")
+        raise NoPlaceError("one value")
     order = np.arange(width)
     order[[0, 1]] = order[[1, 0]]
     graph.put(model, "order", order.astype(np.int64))
@@ -146,7 +146,7 @@ def trigger_arithmetic(s: Subject) -> Planted:
     model = s.copy()
     name, _ = _output(model)
     if _kind(model) is np.float16:
-        raise NotApplicable("half output")
+        raise NoPlaceError("half output")
     nodes, _ = _trigger(model)
     made = [
         *nodes[:2],
@@ -212,13 +212,13 @@ def leaky(s: Subject) -> Planted:
 def clip_bound(s: Subject) -> Planted:
     """ReLU6 became ReLU5."""
     model = s.copy()
-    node = _node(model, "Clip")
+    node = _node(model, "Clip", last=True)
     stored = graph.initializers(model)
     name = node.input[2]
     if name not in stored:
         made = graph.producer(model, name)
         if made is None or made.op_type != "Constant":
-            raise NotApplicable("the bound is computed")
+            raise NoPlaceError("the bound is computed")
         value = np.array(onnx.numpy_helper.to_array(graph.attribute(made, "value")))
         graph.set_attribute(made, "value", onnx.numpy_helper.from_array((value * 5 / 6).astype(value.dtype)))
     else:
@@ -243,7 +243,7 @@ def residual_dropped(s: Subject) -> Planted:
             at += [graph.label(user) for user in graph.consumers(model, node.output[0])]
             _bypass(model, node, node.input[1])
             return Planted(model, at)
-    raise NotApplicable("no residual Add")
+    raise NoPlaceError("no residual Add")
 
 
 @fault("g124_bias_input_dropped")
@@ -255,7 +255,7 @@ def bias_dropped(s: Subject) -> Planted:
             name = node.input[wanted - 1]
             del node.input[wanted - 1]
             return Planted(model, [graph.label(node), name, node.output[0], name + "_quantized"])
-    raise NotApplicable("no bias input")
+    raise NoPlaceError("no bias input")
 
 
 def _attribute(s: Subject, kinds: tuple[str, ...], change) -> Planted:
@@ -263,7 +263,7 @@ def _attribute(s: Subject, kinds: tuple[str, ...], change) -> Planted:
     for node in model.graph.node:
         if node.op_type in kinds and change(node):
             return Planted(model, [graph.label(node), node.output[0]])
-    raise NotApplicable("no such attribute")
+    raise NoPlaceError("no such attribute")
 
 
 @fault("g130_pads_shifted", ("qdq", "qop", "dynamic", "castmul", "half"))
@@ -302,7 +302,7 @@ def pooling(s: Subject) -> Planted:
     node = _node(model, "MaxPool", "AveragePool", "GlobalAveragePool")
     swap = {"MaxPool": "AveragePool", "AveragePool": "MaxPool", "GlobalAveragePool": "GlobalMaxPool"}
     if node.op_type == "MaxPool" and s.recipe.form == "qop":
-        raise NotApplicable("integer pooling")
+        raise NoPlaceError("integer pooling")
     node.op_type = swap[node.op_type]
     kept = [
         entry
@@ -330,7 +330,7 @@ def softmax_axis(s: Subject) -> Planted:
         return graph.attribute(node, "axis") == 1 and node.op_type == "Softmax"
 
     if s.model.name != "transformer":
-        raise NotApplicable("axis 1 is the last one elsewhere")
+        raise NoPlaceError("axis 1 is the last one elsewhere")
     return _attribute(s, ("Softmax",), change)
 
 
@@ -341,7 +341,7 @@ def prelu_slope(s: Subject) -> Planted:
     node = _node(model, "PRelu", last=True)
     name = node.input[1]
     if name not in graph.initializers(model):
-        raise NotApplicable("the slope is quantized")
+        raise NoPlaceError("the slope is quantized")
     value = graph.array(model, name)
     graph.put(model, name, (value * 2).astype(value.dtype))
     return Planted(model, [name, graph.label(node), node.output[0]])
@@ -363,7 +363,7 @@ def layernorm_gain(s: Subject) -> Planted:
     node = _node(model, "LayerNormalization", last=True)
     name = node.input[1]
     if name not in graph.initializers(model):
-        raise NotApplicable("the gain is quantized")
+        raise NoPlaceError("the gain is quantized")
     value = graph.array(model, name)
     fresh = value.copy()
     fresh[3] *= 1.2
@@ -389,7 +389,7 @@ def gather_index(s: Subject) -> Planted:
             continue
         users = [user.output[0] for user in graph.consumers(model, node.output[0])]
         return Planted(model, [graph.label(node), node.input[1], node.output[0], *users])
-    raise NotApplicable("no constant index")
+    raise NoPlaceError("no constant index")
 
 
 @fault("g139_position_table_shifted")
@@ -404,7 +404,7 @@ def small_constant(s: Subject) -> Planted:
                 if value.size > 8:
                     graph.put(model, name, np.roll(value, 1, 0))
                     return Planted(model, [name, graph.label(node), node.output[0]])
-    raise NotApplicable("no float constant is added")
+    raise NoPlaceError("no float constant is added")
 
 
 @fault("g140_custom_domain", expected="error", runs=False)
@@ -431,7 +431,7 @@ def local_function(s: Subject) -> Planted:
     name, _ = _output(model)
     graph.require_domain(model, "local.functions")
     if graph.opset(model) < 13:
-        raise NotApplicable("Constant floats")
+        raise NoPlaceError("Constant floats")
     two = helper.make_node("Constant", [], ["two"], "fn_two", value_float=1.03)
     body = [
         two,
@@ -439,7 +439,7 @@ def local_function(s: Subject) -> Planted:
         helper.make_node("Mul", ["x", "g"], ["y"], "fn_mul"),
     ]
     if graph.opset(model) < 15:
-        raise NotApplicable("CastLike")
+        raise NoPlaceError("CastLike")
     made = helper.make_function(
         "local.functions", "Tidy", ["x"], ["y"], body, [helper.make_opsetid("", graph.opset(model))]
     )
@@ -531,7 +531,7 @@ def output_clipped(s: Subject) -> Planted:
     from tests.corpus import models
 
     if s.recipe.id == "fp16_half_io":
-        raise NotApplicable("half output")
+        raise NoPlaceError("half output")
     top = np.quantile(np.asarray(models.run(s.model.proto, s.model.inputs)[name], np.float64), 0.97)
     graph.put(model, "ceiling", np.array(top, _kind(model)))
     _after(model, [helper.make_node("Min", [name + "_true", "ceiling"], [name], "limiter")], name)

@@ -6,7 +6,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from tests.corpus import graph
-from tests.corpus.faults import NotApplicable, Planted, Subject, fault
+from tests.corpus.faults import NoPlaceError, Planted, Subject, fault
 
 
 def _inner(model: onnx.ModelProto) -> str:
@@ -22,7 +22,7 @@ def _inner(model: onnx.ModelProto) -> str:
         None,
     )
     if node is None:
-        raise NotApplicable("no inner tensor")
+        raise NoPlaceError("no inner tensor")
     return node.output[0]
 
 
@@ -34,7 +34,7 @@ def hidden_output(s: Subject) -> Planted:
     inferred = onnx.shape_inference.infer_shapes(model)
     known = {entry.name: entry.type.tensor_type.elem_type for entry in inferred.graph.value_info}
     if name not in known:
-        raise NotApplicable("type unknown")
+        raise NoPlaceError("type unknown")
     model.graph.output.append(helper.make_tensor_value_info(name, known[name], None))
     return Planted(model, [name])
 
@@ -78,7 +78,7 @@ def output_renamed(s: Subject) -> Planted:
 def output_removed(s: Subject) -> Planted:
     model = s.copy()
     if len(model.graph.output) < 2:
-        raise NotApplicable("one output")
+        raise NoPlaceError("one output")
     name = model.graph.output[-1].name
     del model.graph.output[-1]
     return Planted(model, [name])
@@ -89,7 +89,7 @@ def outputs_exchanged(s: Subject) -> Planted:
     """Names of two outputs exchanged."""
     model = s.copy()
     if len(model.graph.output) < 2:
-        raise NotApplicable("one output")
+        raise NoPlaceError("one output")
     a, b = (entry.name for entry in model.graph.output[:2])
     for node in model.graph.node:
         for position, name in enumerate(node.output):
@@ -164,7 +164,7 @@ def input_type(s: Subject) -> Planted:
 def batch_fixed(s: Subject) -> Planted:
     model = s.copy()
     if not graph.dynamic_batch(model):
-        raise NotApplicable("fixed already")
+        raise NoPlaceError("fixed already")
     for entry in [*model.graph.input, *model.graph.output]:
         entry.type.tensor_type.shape.dim[0].dim_value = 1
     return Planted(model, [model.graph.input[0].name])
@@ -177,7 +177,7 @@ def layout(s: Subject) -> Planted:
     entry = model.graph.input[0]
     dims = [d.dim_param or d.dim_value for d in entry.type.tensor_type.shape.dim]
     if len(dims) != 4:
-        raise NotApplicable("no image")
+        raise NoPlaceError("no image")
     name = entry.name
     for node in model.graph.node:
         for position, used in enumerate(node.input):
@@ -199,7 +199,7 @@ def input_unused(s: Subject) -> Planted:
 
     model = s.copy()
     if len(model.graph.input) < 2:
-        raise NotApplicable("one input")
+        raise NoPlaceError("one input")
     entry = model.graph.input[1]
     width = entry.type.tensor_type.shape.dim[-1].dim_value
     graph.put(model, "stand_in", np.zeros((1, width), np.float32))
@@ -224,6 +224,6 @@ def declared_width(s: Subject) -> Planted:
     entry = model.graph.output[0]
     dims = entry.type.tensor_type.shape.dim
     if not dims or not dims[-1].dim_value:
-        raise NotApplicable("no declared width")
+        raise NoPlaceError("no declared width")
     dims[-1].dim_value += 1
     return Planted(model, [entry.name])

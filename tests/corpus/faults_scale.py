@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from tests.corpus import graph
-from tests.corpus.faults import STATIC, NotApplicable, Planted, Subject, fault
+from tests.corpus.faults import STATIC, NoPlaceError, Planted, Subject, fault
 
 SCALED = ("qdq", "qop", "dynamic", "castmul", "nbits")
 
@@ -16,7 +16,7 @@ def _scaled(s: Subject, edit, position: int = 0) -> Planted:
     """A weight's scales replaced by ``edit(flat scales)``."""
     model, weight = s.copy(), s.weight(position)
     if not weight.scale or weight.scale not in graph.initializers(model):
-        raise NotApplicable("no stored scale")
+        raise NoPlaceError("no stored scale")
     scale = graph.array(model, weight.scale)
     fresh = edit(scale.reshape(-1).copy())
     graph.put(model, weight.scale, np.asarray(fresh, scale.dtype).reshape(scale.shape))
@@ -46,7 +46,7 @@ def scale_nudged(s: Subject) -> Planted:
 def channel_scale(s: Subject) -> Planted:
     def edit(scale):
         if len(scale) < 2:
-            raise NotApplicable("one scale only")
+            raise NoPlaceError("one scale only")
         scale[len(scale) // 2] *= 1.1
         return scale
 
@@ -57,7 +57,7 @@ def channel_scale(s: Subject) -> Planted:
 def scales_rolled(s: Subject) -> Planted:
     def edit(scale):
         if len(scale) < 2:
-            raise NotApplicable("one scale only")
+            raise NoPlaceError("one scale only")
         return np.roll(scale, 1)
 
     return _scaled(s, edit)
@@ -75,7 +75,7 @@ def scale_negative(s: Subject) -> Planted:
         return scale
 
     if s.recipe.form == "nbits":
-        raise NotApplicable("MatMulNBits' symmetric scales are signed")
+        raise NoPlaceError("MatMulNBits' symmetric scales are signed")
     return _scaled(s, edit)
 
 
@@ -110,19 +110,19 @@ def _zero_point(s: Subject, edit, *, activation: bool) -> Planted:
     if activation:
         known = [q for q in graph.quantizers(model) if q.zero_point in graph.initializers(model)]
         if not known:
-            raise NotApplicable("no activation zero point")
+            raise NoPlaceError("no activation zero point")
         pick = known[len(known) // 2]
         name, at = pick.zero_point, [pick.zero_point, pick.scale, pick.tensor, pick.node]
     else:
         weight = s.weight()
         if weight.form in ("nbits", "half") or weight.zero_point not in graph.initializers(model):
-            raise NotApplicable("no weight zero point")
+            raise NoPlaceError("no weight zero point")
         name, at = weight.zero_point, [weight.zero_point, weight.tensor, weight.node]
     value = graph.array(model, name)
     wide = value.astype(np.float32).astype(np.int64)
     fresh = edit(wide.copy())
     if np.array_equal(fresh, wide):
-        raise NotApplicable("nothing would change")
+        raise NoPlaceError("nothing would change")
     graph.put(model, name, np.asarray(fresh).astype(np.int32).astype(value.dtype).reshape(value.shape))
     return Planted(model, at)
 
@@ -156,7 +156,7 @@ def zero_points_disagree(s: Subject) -> Planted:
             graph.put(model, old + "_dq", moved.astype(value.dtype).reshape(value.shape))
             node.input[2] = old + "_dq"
             return Planted(model, [old + "_dq", old, node.input[1], graph.label(node), node.output[0]])
-    raise NotApplicable("no activation DequantizeLinear")
+    raise NoPlaceError("no activation DequantizeLinear")
 
 
 @fault("s112_activation_zero_point_opposite", STATIC)
@@ -175,7 +175,7 @@ def _activations(s: Subject, factor: float, pick) -> Planted:
     model = s.copy()
     known = graph.quantizers(model)
     if not known:
-        raise NotApplicable("no static activation quantizer")
+        raise NoPlaceError("no static activation quantizer")
     chosen = pick(known)
     for quantizer in chosen:
         value = graph.array(model, quantizer.scale)
@@ -228,7 +228,7 @@ def output_scale(s: Subject) -> Planted:
         None,
     )
     if last is None:
-        raise NotApplicable("no activation DequantizeLinear")
+        raise NoPlaceError("no activation DequantizeLinear")
     old = last.input[1]
     graph.put(model, old + "_dq", (graph.array(model, old) * np.float32(1.05)).astype(np.float32))
     last.input[1] = old + "_dq"
@@ -245,7 +245,7 @@ def _calibrated(s: Subject, calibration: dict[str, np.ndarray]) -> Planted:
             if ratio < 0.8 or ratio > 1.25:
                 at += [quantizer.scale, quantizer.tensor, quantizer.node]
     if not at:
-        raise NotApplicable("this calibration changes nothing")
+        raise NoPlaceError("this calibration changes nothing")
     return Planted(model, at)
 
 
@@ -259,7 +259,7 @@ def calibrated_on_constants(s: Subject) -> Planted:
 def calibrated_unnormalised(s: Subject) -> Planted:
     """Calibration data eight times smaller, as 0..1 against 0..255 would be."""
     if any(value.dtype.kind != "f" for value in s.model.calibration.values()):
-        raise NotApplicable("token inputs")
+        raise NoPlaceError("token inputs")
     return _calibrated(s, {name: value / 8 for name, value in s.model.calibration.items()})
 
 

@@ -8,7 +8,7 @@ import onnx
 from onnx import TensorProto
 
 from tests.corpus import graph
-from tests.corpus.faults import INTEGER, NotApplicable, Planted, Subject, fault
+from tests.corpus.faults import INTEGER, NoPlaceError, Planted, Subject, fault
 
 BITS = {
     TensorProto.INT8: 8,
@@ -56,7 +56,7 @@ def _plant_flip(s: Subject, bit: int, position: int) -> Planted:
     model, weight = s.copy(), s.weight(position)
     width = BITS[graph.initializers(model)[weight.tensor].data_type]
     if bit >= width:
-        raise NotApplicable("the element has fewer bits")
+        raise NoPlaceError("the element has fewer bits")
     detail = flip(model, weight.tensor, _element(s, model, weight.tensor), bit)
     return Planted(model, names(weight), detail)
 
@@ -93,7 +93,7 @@ def bias_flip(s: Subject) -> Planted:
     model = s.copy()
     found = [entry for entry in graph.biases(model) if graph.array(model, entry[0]).dtype.itemsize in (2, 4)]
     if not found:
-        raise NotApplicable("no bias")
+        raise NoPlaceError("no bias")
     tensor, _, node = found[len(found) // 2]
     kind = graph.array(model, tensor).dtype
     detail = flip(model, tensor, _element(s, model, tensor), 9 if kind == np.int32 else 7)
@@ -105,7 +105,7 @@ def bias_zeroed(s: Subject) -> Planted:
     model = s.copy()
     found = graph.biases(model)
     if not found:
-        raise NotApplicable("no bias")
+        raise NoPlaceError("no bias")
     tensor, _, node = found[0]
     graph.put(model, tensor, np.zeros_like(graph.array(model, tensor)))
     return Planted(model, [tensor, node])
@@ -117,7 +117,7 @@ def bias_wrong_scale(s: Subject) -> Planted:
     model = s.copy()
     found = [entry for entry in graph.biases(model) if entry[1]]
     if not found:
-        raise NotApplicable("no int32 bias")
+        raise NoPlaceError("no int32 bias")
     tensor, scale, node = found[-1]
     graph.put(
         model,
@@ -135,7 +135,7 @@ def _edited(s: Subject, edit, position: int = 0) -> Planted:
     axis = weight.axis if weight.axis is not None and weight.axis < value.ndim else 0
     fresh = edit(wide, axis)
     if np.array_equal(fresh, wide):
-        raise NotApplicable("nothing would change")
+        raise NoPlaceError("nothing would change")
     if value.dtype.kind in "iu" or value.dtype in (ml_dtypes.int4, ml_dtypes.uint4):
         fresh = np.rint(fresh).astype(np.int32)
     graph.put(model, weight.tensor, np.ascontiguousarray(fresh.astype(value.dtype)))
@@ -182,7 +182,7 @@ def transposed(s: Subject) -> Planted:
 
     def edit(w, axis):
         if w.ndim < 2:
-            raise NotApplicable("not a matrix")
+            raise NoPlaceError("not a matrix")
         return np.swapaxes(w, 0, 1).reshape(w.shape)
 
     return _edited(s, edit)
@@ -194,7 +194,7 @@ def mirrored(s: Subject) -> Planted:
 
     def edit(w, axis):
         if w.ndim < 3 or w.shape[-1] < 2:
-            raise NotApplicable("no kernel")
+            raise NoPlaceError("no kernel")
         return w[..., ::-1]
 
     return _edited(s, edit)
@@ -214,7 +214,7 @@ def sign_flipped(s: Subject) -> Planted:
         )
 
     if graph.initializers(s.candidate)[s.weight(1).tensor].data_type in (TensorProto.INT4, TensorProto.UINT4):
-        raise NotApplicable("4 bits")
+        raise NoPlaceError("4 bits")
     return _edited(s, edit, 1)
 
 
@@ -237,7 +237,7 @@ def low_bit_content(s: Subject) -> Planted:
 
     def edit(w, axis):
         if w.max() - w.min() < 64:
-            raise NotApplicable("already few levels")
+            raise NoPlaceError("already few levels")
         return (np.rint(w / 16) * 16).clip(-128 if w.min() < 0 else 0, 112 if w.min() < 0 else 240)
 
     return _edited(s, edit)
@@ -263,7 +263,7 @@ def _source(s: Subject, weight: graph.Weight) -> np.ndarray:
             graph.initializers(s.candidate)[weight.tensor].dims
         ):
             return graph.array(s.model.proto, name).astype(np.float64)
-    raise NotApplicable("the float weight is not known")
+    raise NoPlaceError("the float weight is not known")
 
 
 def _rounded(s: Subject, how) -> Planted:
@@ -278,7 +278,7 @@ def _rounded(s: Subject, how) -> Planted:
         if scale.ndim != value.ndim or any(
             b not in (1, a) for a, b in zip(value.shape, scale.shape, strict=True)
         ):
-            raise NotApplicable("blocked scales")
+            raise NoPlaceError("blocked scales")
     return _edited(s, lambda w, axis: np.clip(how(value / scale + _centre(s)), w.min(), w.max()))
 
 
@@ -296,7 +296,7 @@ def layers_swapped(s: Subject) -> Planted:
                 graph.put(model, first.tensor, b)
                 graph.put(model, second.tensor, a)
                 return Planted(model, [*names(first), *names(second)])
-    raise NotApplicable("no two weights of one shape")
+    raise NoPlaceError("no two weights of one shape")
 
 
 @fault("w141_one_layer_of_another_training")
@@ -307,7 +307,7 @@ def one_layer_retrained(s: Subject) -> Planted:
     for name in (weight.tensor, weight.scale, weight.zero_point):
         if name and name in donor and name in graph.initializers(model):
             if list(donor[name].dims) != list(graph.initializers(model)[name].dims):
-                raise NotApplicable("the donor has other shapes")
+                raise NoPlaceError("the donor has other shapes")
             graph.initializers(model)[name].CopyFrom(donor[name])
     return Planted(model, [*names(weight), *([weight.scale] if weight.scale else [])])
 

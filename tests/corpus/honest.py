@@ -6,7 +6,9 @@ and how it must be verified (scheme, interface differences).
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import logging
 import random
 from collections.abc import Callable
@@ -97,7 +99,8 @@ def static(
     }
     random.seed(0)
     np.random.seed(0)
-    q.quantize_static(str(source), str(target), _Reader(feeds or model.feeds()), **settings)
+    with contextlib.redirect_stdout(io.StringIO()):
+        q.quantize_static(str(source), str(target), _Reader(feeds or model.feeds()), **settings)
     return onnx.load(target)
 
 
