@@ -198,7 +198,11 @@ class _Walk:
             return
         extra = bool(right)
         one, two, position = reader
-        what = "reads an operand that the reference does not have" if extra else "lacks an operand of the reference"
+        what = (
+            "reads an operand that the reference does not have"
+            if extra
+            else "lacks an operand of the reference"
+        )
         name = right if extra else left
         value = (self.right if extra else self.left).graph.constants.get(name)
         if value is not None and not np.any(value.values()):
@@ -216,7 +220,12 @@ class _Walk:
         if both and reader is not None:
             one, two, position = reader
             pair = ConstantPair(
-                self.left.graph.constants[left], self.right.graph.constants[right], one, two, position, "graph"
+                self.left.graph.constants[left],
+                self.right.graph.constants[right],
+                one,
+                two,
+                position,
+                "graph",
             )
             self.result.constants.append(pair)
             return
@@ -225,7 +234,10 @@ class _Walk:
         one, two, position = reader
         constant_side = "candidate" if self.right.is_constant(right) else "reference"
         self._differ(
-            "wiring", f"operand {position} of {two.op} is constant in the {constant_side} alone", (two,), (one,)
+            "wiring",
+            f"operand {position} of {two.op} is constant in the {constant_side} alone",
+            (two,),
+            (one,),
         )
 
     def _inputs(self, left: str, right: str, reader: tuple[FloatNode, FloatNode, int] | None) -> None:
@@ -235,7 +247,9 @@ class _Walk:
             return
         one, two, _ = reader
         if left in {t.name for t in self.right.graph.inputs}:
-            self._differ("wiring", f"{two.op} reads input {right!r} where the reference reads {left!r}", (two,), (one,))
+            self._differ(
+                "wiring", f"{two.op} reads input {right!r} where the reference reads {left!r}", (two,), (one,)
+            )
 
     def _same(self, one: FloatNode, two: FloatNode, left: str, right: str) -> bool:
         if one.op != two.op or one.outputs.index(left) != two.outputs.index(right):
@@ -245,7 +259,9 @@ class _Walk:
             return False
         if one.op in TRANSPARENT | LAYOUT or one.op in COMMUTATIVE:
             # Cheap operators repeat along a chain: make sure that it is this one.
-            return self.left.signature(left) == self.right.signature(right) or not self._better_elsewhere(one, two)
+            return self.left.signature(left) == self.right.signature(right) or not self._better_elsewhere(
+                one, two
+            )
         return self._weights_fit(one, two)
 
     def _better_elsewhere(self, one: FloatNode, two: FloatNode) -> bool:

@@ -62,7 +62,9 @@ def same_attribute(left: Any, right: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Constant):
         loaded = value.load()
-        return (value.dtype, loaded.shape, loaded.tobytes()) if loaded.dtype != object else str(loaded.tolist())
+        return (
+            (value.dtype, loaded.shape, loaded.tobytes()) if loaded.dtype != object else str(loaded.tolist())
+        )
     if isinstance(value, np.ndarray):
         return value.item() if value.size == 1 else tuple(value.reshape(-1).tolist())
     if isinstance(value, tuple):

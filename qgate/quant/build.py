@@ -17,7 +17,18 @@ from qgate.quant.folding import fold
 from qgate.quant.simplify import simplify
 
 _FLOAT_CODES = {1, 10, 11, 16}
-_LAYOUT = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "Gather", "Slice", "Split", "Concat"}
+_LAYOUT = {
+    "Reshape",
+    "Flatten",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "MaxPool",
+    "Gather",
+    "Slice",
+    "Split",
+    "Concat",
+}
 
 
 def float_view(model: StaticModel) -> FloatGraph:
@@ -90,7 +101,9 @@ class Builder:
 
         for name in node.inputs:
             if name not in self.known:
-                self.defect("graph", f"node reads the tensor {name!r}, which nothing before it makes", node=node.label)
+                self.defect(
+                    "graph", f"node reads the tensor {name!r}, which nothing before it makes", node=node.label
+                )
                 self.known.add(name)
         self.known.update(node.outputs)
         if node.position in self.absorbed:
@@ -130,7 +143,10 @@ class Builder:
             implicit=tuple(sorted(self.ref(name) for name in outer_names(graphs))),
         )
         made.attributes = normalised(
-            made, node.attributes if attributes is None else attributes, self.opsets.get(domain, 1), self.constants
+            made,
+            node.attributes if attributes is None else attributes,
+            self.opsets.get(domain, 1),
+            self.constants,
         )
         self.nodes.append(made)
         if op in _LAYOUT and len(inputs) > 0 and node.inputs and node.inputs[0] in self.coded:

@@ -139,7 +139,9 @@ def derive(reference: Array, candidate: ConstantValue, *, adaptive: bool = False
     """
     held = residual(reference, candidate)
     if held is None:
-        return Derivation("unknown", "", candidate.size, reason="its scale does not let the codes be compared")
+        return Derivation(
+            "unknown", "", candidate.size, reason="its scale does not let the codes be compared"
+        )
     distance = held.distance()
     outside = held.outside(0.5)
     count = int(np.count_nonzero(outside))
@@ -164,7 +166,12 @@ def derive(reference: Array, candidate: ConstantValue, *, adaptive: bool = False
     if share <= 0.3:
         return _outsiders("nearest", held, outside, distance, candidate, base)
     return Derivation(
-        "not-derived", "", candidate.size, count=count, reason="no rounding rule leads from the reference to it", **base
+        "not-derived",
+        "",
+        candidate.size,
+        count=count,
+        reason="no rounding rule leads from the reference to it",
+        **base,
     )
 
 
@@ -175,7 +182,9 @@ def _statistics(
     interior = distance[inside] if inside.any() else distance.reshape(-1)
     return {
         "max_steps": float(np.max(np.abs(distance))) if distance.size else 0.0,
-        "rmse_steps": float(np.sqrt(np.mean(np.square(held.codes - held.quotient)))) if distance.size else 0.0,
+        "rmse_steps": float(np.sqrt(np.mean(np.square(held.codes - held.quotient))))
+        if distance.size
+        else 0.0,
         "nonnearest": count / max(candidate.size, 1),
         "bias_steps": float(np.mean(interior)) if interior.size else 0.0,
         "sqnr_db": sqnr_db(reference, candidate.values()),
@@ -183,7 +192,12 @@ def _statistics(
 
 
 def _outsiders(
-    family: str, held: Residual, outside: Array, distance: Array, candidate: ConstantValue, base: dict[str, Any]
+    family: str,
+    held: Residual,
+    outside: Array,
+    distance: Array,
+    candidate: ConstantValue,
+    base: dict[str, Any],
 ) -> Derivation:
     flat = np.flatnonzero(outside.reshape(-1))
     worst = flat[np.argsort(-np.abs(distance.reshape(-1)[flat]), kind="stable")][:MAX_LISTED]

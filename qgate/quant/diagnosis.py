@@ -73,7 +73,11 @@ def _scale(pair: ConstantPair, reference: Array, axis: int) -> Diagnosis | None:
     single = wrong.size == 1 and quantized.scale.size == factor.size
     spread = float(np.max(factor[wrong]) - np.min(factor[wrong]))
     which = f"channel {int(wrong[0])}" if single else f"{wrong.size} of {factor.size} channels"
-    by = f"{float(factor[wrong[0]]):.6g}" if spread < 0.02 * abs(float(factor[wrong[0]])) else "differing factors"
+    by = (
+        f"{float(factor[wrong[0]]):.6g}"
+        if spread < 0.02 * abs(float(factor[wrong[0]]))
+        else "differing factors"
+    )
     return Diagnosis(
         "scale",
         f"the codes are the reference's, but the scale of {which} is {by} times what they were rounded with",
@@ -180,7 +184,10 @@ def _whole(candidate: ConstantValue, reference: Array) -> Diagnosis:
         return Diagnosis("sign", "the weights have the opposite sign", candidate.name, evidence=evidence)
     if cosine < 0.7:
         return Diagnosis(
-            "other-weights", f"these are other weights altogether (cosine {cosine:.3f})", candidate.name, evidence=evidence
+            "other-weights",
+            f"these are other weights altogether (cosine {cosine:.3f})",
+            candidate.name,
+            evidence=evidence,
         )
     return Diagnosis(
         "drifted",

@@ -21,6 +21,8 @@ from qgate.quant.floatgraph import FloatNode
 HOMOGENEOUS = {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
                "Identity", "Dropout", "Pad", "ReduceMean", "ReduceMax", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}  # fmt: skip
 LINEAR = {"Conv", "MatMul"}
+# Steps by which an inferred factor may miss: it is known no better than the codes and the bias tell.
+EQUALISED_SLACK = 0.15
 
 
 @dataclass
@@ -88,11 +90,7 @@ class _Gauges:
         for name in two.inputs:
             if name in self.gauges:
                 self.read.add(name)
-        if two.op in HOMOGENEOUS:
-            self.gauges[two.outputs[0]] = present[0]
-        elif two.op == "Mul" and len(present) == 1:
-            self.gauges[two.outputs[0]] = present[0]
-        elif two.op == "Add" and len(present) == 2 and len(two.inputs) == 2 and _same(*present):
+        if two.op in HOMOGENEOUS or (two.op == "Mul" and len(present) == 1) or (two.op == "Add" and len(present) == 2 and len(two.inputs) == 2 and _same(*present)):
             self.gauges[two.outputs[0]] = present[0]
         else:
             for gauge in present:
@@ -111,14 +109,16 @@ class _Gauges:
             return
         if into is not None and incoming is not None:
             if name not in self.suspects:
-                self.fail(incoming, f"{node.op} {node.label!r}, which reads it, has the reference's own weights")
+                self.fail(
+                    incoming, f"{node.op} {node.label!r}, which reads it, has the reference's own weights"
+                )
                 return
             reference = reference / into
         slack = 0.0 if incoming is None else float(np.max(incoming.slack))
         held = residual(reference, pair.candidate)
         if held is None:
             return
-        if not held.outside(0.5 + slack * _reach(held)).any():
+        if not held.outside(0.5 + EQUALISED_SLACK + slack * _reach(held)).any():
             self.found.explained[name] = float(np.max(np.abs(held.distance())))
             return
         self._outgoing(node, pair, reference, slack)
@@ -197,7 +197,9 @@ def _channel_axis(node: FloatNode) -> int:
 def _same(one: Gauge, two: Gauge) -> bool:
     if one.factor.shape != two.factor.shape:
         return False
-    return bool(np.all(np.abs(one.factor - two.factor) <= (one.slack + two.slack + 1e-3) * np.abs(one.factor)))
+    return bool(
+        np.all(np.abs(one.factor - two.factor) <= (one.slack + two.slack + 1e-3) * np.abs(one.factor))
+    )
 
 
 def _input_factor(gauge: Gauge, weight: ConstantValue, node: FloatNode) -> Array | None:
@@ -226,7 +228,9 @@ def _agree_with_bias(factor: Array, uncertain: Array, pair: ConstantPair) -> tup
     step = np.zeros(factor.size)
     if pair.candidate.is_quantized and pair.candidate.dtype in INTEGER_RANGES:
         step = np.broadcast_to(np.abs(pair.candidate.scales().reshape(-1)), factor.shape)
-    wrong = np.abs(candidate - factor * reference) > (uncertain + 1e-3) * np.abs(factor * reference) + 0.51 * step
+    wrong = (
+        np.abs(candidate - factor * reference) > (uncertain + 1e-3) * np.abs(factor * reference) + 0.51 * step
+    )
     if wrong.any():
         return None
     telling = np.abs(reference * factor) > 200 * step + 1e-9

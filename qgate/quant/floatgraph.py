@@ -144,5 +144,7 @@ def held_graphs(node: Node) -> list[Graph]:
     """The subgraphs of a node, in the order of its attributes."""
     held: list[Graph] = []
     for value in node.attributes.values():
-        held.extend(item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Graph))
+        held.extend(
+            item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Graph)
+        )
     return held

@@ -36,12 +36,16 @@ def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
     with np.errstate(all="ignore"):
         magnitude = np.maximum(np.abs(target) / unit, least)
         binade = 2.0 ** np.floor(np.log2(magnitude))
-        computed = 2.0**-19 if candidate.factor is not None or candidate.dtype in ("float", "double") else 2.0**-22
+        computed = (
+            2.0**-19 if candidate.factor is not None or candidate.dtype in ("float", "double") else 2.0**-22
+        )
         allowed = (0.501 * spacing * binade) * unit + computed * np.abs(target) + 1e-12
         if candidate.dtype in ("float", "double"):
             # A folded constant was computed in another order: an error of the sum, not of each element.
             allowed = allowed + 2.0**-21 * float(np.max(np.abs(target[np.isfinite(target)]), initial=0.0))
-        off = ~(np.abs(values - target) <= allowed) & ~((values == target) | (np.isnan(values) & np.isnan(target)))
+        off = ~(np.abs(values - target) <= allowed) & ~(
+            (values == target) | (np.isnan(values) & np.isnan(target))
+        )
         off &= ~_clamped(values, target, candidate.dtype)
     count = int(np.count_nonzero(off))
     base: dict[str, Any] = {"sqnr_db": sqnr_db(target, values), "nonnearest": count / max(candidate.size, 1)}
@@ -78,7 +82,9 @@ def _shift(values: Array, target: Array) -> dict[str, Any]:
     difference = values - target
     scale = float(np.sqrt(np.mean(np.square(target)))) or 1.0
     with np.errstate(all="ignore"):
-        factor = float(np.sum(values * target) / np.sum(np.square(target))) if np.any(target) else float("nan")
+        factor = (
+            float(np.sum(values * target) / np.sum(np.square(target))) if np.any(target) else float("nan")
+        )
     return {
         "relative_shift": float(np.sqrt(np.mean(np.square(difference)))) / scale,
         "largest_shift": float(np.max(np.abs(difference))),
@@ -106,7 +112,13 @@ def _altered(
             )
         )
     return Derivation(
-        "outsiders", "float", candidate.size, count=int(flat.size), outsiders=tuple(listed), reason=reason, **base
+        "outsiders",
+        "float",
+        candidate.size,
+        count=int(flat.size),
+        outsiders=tuple(listed),
+        reason=reason,
+        **base,
     )
 
 

@@ -134,7 +134,14 @@ def _affine(
         return values.reshape((1,) * missing + values.shape) if values.size > 1 and missing > 0 else values
 
     return Quantized(
-        codes.dtype, full(scale), None if zero is None else full(zero), None, 0, scale_name, zero_name, scale_dtype
+        codes.dtype,
+        full(scale),
+        None if zero is None else full(zero),
+        None,
+        0,
+        scale_name,
+        zero_name,
+        scale_dtype,
     )
 
 
@@ -161,7 +168,11 @@ def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
         return _cast(values[0], int(node.attribute("to", 0)))
     if node.op == "ConstantOfShape":
         return _filled(node, values[0])
-    if node.op == "Range" and len(values) == 3 and abs(float(values[1]) - float(values[0])) <= 65536 * abs(float(values[2])):
+    if (
+        node.op == "Range"
+        and len(values) == 3
+        and abs(float(values[1]) - float(values[0])) <= 65536 * abs(float(values[2]))
+    ):
         return np.arange(values[0].item(), values[1].item(), values[2].item(), dtype=values[0].dtype)
     return _slice(node, values) if node.op == "Slice" and len(values) >= 3 else None
 
@@ -186,5 +197,7 @@ def _slice(node: Node, values: Sequence[Array]) -> Array:
     steps = values[4].reshape(-1) if len(values) > 4 else np.ones(len(starts), np.int64)
     cut: list[slice] = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
-        cut[int(axis)] = slice(int(start), None if step < 0 and end < -data.shape[int(axis)] else int(end), int(step))
+        cut[int(axis)] = slice(
+            int(start), None if step < 0 and end < -data.shape[int(axis)] else int(end), int(step)
+        )
     return data[tuple(cut)]

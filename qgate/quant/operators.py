@@ -80,7 +80,9 @@ def _quantize(builder: Builder, node: Node) -> bool:
 def _dequantize(builder: Builder, node: Node) -> bool:
     source, scale, zero = _input(node, 0), _input(node, 1), _input(node, 2)
     if builder.constant(source) is not None and source not in builder.coded:
-        made = builder.quantized(source, scale, zero, int(node.attribute("axis", 1)), int(node.attribute("block_size", 0)))
+        made = builder.quantized(
+            source, scale, zero, int(node.attribute("axis", 1)), int(node.attribute("block_size", 0))
+        )
         if made is None:
             return False
         builder.put_constant(node.outputs[0], made)
@@ -106,7 +108,9 @@ def _gemm(builder: Builder, node: Node) -> bool:
         return False
     if builder.constant(a) is not None:
         return False
-    return _linear(builder, node, a, weight, c, float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0)))
+    return _linear(
+        builder, node, a, weight, c, float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
+    )
 
 
 def _linear(
@@ -135,14 +139,23 @@ def _with_quantized_output(builder: Builder, node: Node, scale: str, zero: str) 
     builder.mark(node, node.outputs[0], node.outputs[0], scale, zero)
 
 
-def _bias(builder: Builder, node: Node, name: str, source_scale: str, weight: ConstantValue) -> ConstantValue | None:
+def _bias(
+    builder: Builder, node: Node, name: str, source_scale: str, weight: ConstantValue
+) -> ConstantValue | None:
     """The int32 bias of a quantized operator: scale = input scale times weight scale, zero point 0."""
     held, scale = builder.constant(name), builder.array(source_scale)
     if held is None or scale is None or weight.quantized is None:
         return None
     product = scale.astype(np.float64).reshape(-1)[0] * weight.quantized.scale.astype(np.float64).reshape(-1)
     made = Quantized(
-        held.dtype, product, None, 0 if product.size > 1 else None, 0, weight.quantized.scale_name, "", "float"
+        held.dtype,
+        product,
+        None,
+        0 if product.size > 1 else None,
+        0,
+        weight.quantized.scale_name,
+        "",
+        "float",
     )
     return replace(held, quantized=made)
 
@@ -290,7 +303,15 @@ def _matmul_nbits(builder: Builder, node: Node) -> bool:
     k, n = int(node.attribute("K", 0)), int(node.attribute("N", 0))
     bits, block = int(node.attribute("bits", 4)), int(node.attribute("block_size", 0))
     packed, scales = builder.constant(_input(node, 1)), builder.constant(_input(node, 2))
-    if packed is None or scales is None or bits not in (4, 8) or block <= 0 or k <= 0 or n <= 0 or _input(node, 4):
+    if (
+        packed is None
+        or scales is None
+        or bits not in (4, 8)
+        or block <= 0
+        or k <= 0
+        or n <= 0
+        or _input(node, 4)
+    ):
         return False
     blocks = -(-k // block)
     if packed.size != n * blocks * block * bits // 8 or scales.size != n * blocks:
@@ -316,7 +337,10 @@ def _matmul_nbits(builder: Builder, node: Node) -> bool:
         scale_dtype=scales.dtype,
     )
     weight = ConstantValue(packed.name, f"uint{bits}", (n, k), codes, bits, made, (), None)
-    inputs = [builder.ref(_input(node, 0)), builder.put_constant(f"{node.outputs[0]}|weight", transposed(weight))]
+    inputs = [
+        builder.ref(_input(node, 0)),
+        builder.put_constant(f"{node.outputs[0]}|weight", transposed(weight)),
+    ]
     bias = _input(node, 5)
     inputs += [builder.ref(bias)] if bias else []
     builder.emit(node, "MatMul", inputs, list(node.outputs), {}, MatMul=node.outputs[0])

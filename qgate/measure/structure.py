@@ -1,0 +1,184 @@
+"""Measurements of the graph: what differs from the reference's, and how much of it is aligned."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from qgate.align import Alignment, Difference
+from qgate.formats.model import Constant, Graph, StaticModel
+from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
+from qgate.quant.scheme import weights
+from qgate.records import Measurement, Place
+
+_COMPUTE = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"}
+RANDOM = {
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+    "Multinomial",
+    "Bernoulli",
+}
+_LOOKED_THROUGH = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Constant"}
+
+
+def measure_structure(
+    alignment: Alignment, reference: FloatGraph, candidate: FloatGraph
+) -> Iterator[Measurement]:
+    """Yields ``structure.*`` and ``alignment.*`` measurements."""
+    for difference in alignment.differences:
+        yield _difference(difference)
+    for one, two in alignment.nodes:
+        yield from _subgraphs(one, two)
+    yield from _loose_ends(alignment)
+    for defect in candidate.defects:
+        yield Measurement(
+            name="structure.defect",
+            at=Place(node=defect.node, tensor=defect.tensor),
+            value=defect.kind,
+            detail={"message": defect.message, **defect.evidence},
+        )
+    known = Counter(node.op for node in reference.nodes)
+    for node in candidate.nodes:
+        if node.op in RANDOM and known[node.op] == 0:
+            yield Measurement(
+                name="structure.difference", at=Place(node=node.label), value="random",
+                detail={"message": f"{node.op} makes the candidate random; the reference has none"},
+            )  # fmt: skip
+    yield from _coverage(alignment, reference, candidate)
+
+
+def _difference(difference: Difference) -> Measurement:
+    blamed = difference.candidate[0] if difference.candidate else None
+    if blamed is not None:
+        at = Place(node=blamed.label, tensor=blamed.outputs[0] if blamed.outputs else None)
+    else:
+        at = Place(node=difference.reference[0].label if difference.reference else None)
+    detail: dict[str, Any] = {
+        "message": difference.message,
+        "candidate_nodes": [n.label for n in difference.candidate],
+        "candidate_operators": [n.op for n in difference.candidate],
+        "reference_nodes": [n.label for n in difference.reference],
+        "reference_operators": [n.op for n in difference.reference],
+        **difference.evidence,
+    }
+    return Measurement(name="structure.difference", at=at, value=difference.kind, detail=detail)
+
+
+def _loose_ends(alignment: Alignment) -> Iterator[Measurement]:
+    """Operations that the walk met on neither side."""
+    for side, nodes in (
+        ("candidate", alignment.unmatched_candidate),
+        ("reference", alignment.unmatched_reference),
+    ):
+        operators = Counter(n.op for n in nodes)
+        yield Measurement(
+            name=f"structure.unmatched_{side}",
+            value=len(nodes),
+            unit="nodes",
+            detail={"operators": dict(sorted(operators.items())), "nodes": [n.label for n in nodes[:16]]},
+        )
+
+
+def _coverage(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph) -> Iterator[Measurement]:
+    ours = [n for n in reference.nodes if n.op in _COMPUTE]
+    matched = {id(one) for one, _ in alignment.nodes}
+    by_weight = {id(pair.reference_node) for pair in alignment.constants}
+    if not ours:
+        yield Measurement(name="alignment.coverage", not_measured="the reference has no compute layer")
+        return
+    held = sum(id(n) in matched or id(n) in by_weight for n in ours)
+    yield Measurement(name="alignment.coverage", value=held / len(ours), unit="ratio", n=len(ours))
+    names = {value.name for _, _, value in weights(candidate)}
+    aligned = {pair.candidate.name for pair in alignment.constants}
+    total = sum(value.size for _, _, value in weights(candidate))
+    if total:
+        covered = sum(value.size for _, _, value in weights(candidate) if value.name in aligned)
+        yield Measurement(
+            name="alignment.weights",
+            value=covered / total,
+            unit="ratio",
+            n=total,
+            detail={"unaligned": sorted(names - aligned)[:32]},
+        )
+
+
+def _subgraphs(one: FloatNode, two: FloatNode) -> Iterator[Measurement]:
+    for ours, theirs in zip(held_graphs(one.node), held_graphs(two.node), strict=False):
+        left, right = _operators(ours), _operators(theirs)
+        if left != right:
+            changed = {
+                op: right[op] - left[op] for op in sorted(set(left) | set(right)) if left[op] != right[op]
+            }
+            yield Measurement(
+                name="structure.difference", at=Place(node=two.label), value="subgraph",
+                detail={"message": f"the body of {two.op} has other operators ({_signed(changed)})"},
+            )  # fmt: skip
+        yield from _subgraph_constants(ours, theirs, two)
+
+
+def _subgraph_constants(ours: Graph, theirs: Graph, two: FloatNode) -> Iterator[Measurement]:
+    """Floats inside a body: each of the candidate's must be one of the reference's, rounded at most."""
+    left = [c.load().reshape(-1) for c in _floats(ours)]
+    for constant in _floats(theirs):
+        values = constant.load().reshape(-1)
+        tolerance = 2e-3 if constant.dtype == "float16" else 1e-5
+        if not any(
+            v.size == values.size and np.allclose(v, values, rtol=tolerance, atol=1e-6, equal_nan=True)
+            for v in left
+        ):
+            yield Measurement(
+                name="structure.difference", at=Place(node=two.label, tensor=constant.name), value="subgraph",
+                detail={"message": f"the body of {two.op} holds the constant {constant.name!r}, which the reference's does not"},
+            )  # fmt: skip
+
+
+def _floats(graph: Graph) -> list[Constant]:
+    held = list(graph.all_constants())
+    for inner in (graph, *graph.subgraphs()):
+        held += [v for n in inner.nodes for v in n.attributes.values() if isinstance(v, Constant)]
+    return [c for c in held if c.dtype in ("float", "float16", "double")]
+
+
+def _operators(graph: Graph) -> Counter[str]:
+    return Counter(n.op for n in graph.all_nodes() if n.op not in _LOOKED_THROUGH)
+
+
+def _signed(changed: dict[str, int]) -> str:
+    return ", ".join(f"{op} {count:+d}" for op, count in list(changed.items())[:6])
+
+
+def unknown_operators(model: StaticModel, allowed: frozenset[str]) -> Iterator[Measurement]:
+    """Operators that are in no specification that qgate knows, functions and opaque blobs among them."""
+    import onnx
+
+    standard = {(s.domain, s.name) for s in onnx.defs.get_all_schemas()}
+    local = set(model.functions)
+    seen: set[str] = set()
+    for node in model.graph.all_nodes():
+        key = f"{node.domain or 'ai.onnx'}::{node.op}"
+        if key in seen or key in allowed:
+            continue
+        seen.add(key)
+        if node.op == "EPContext":
+            why = "it carries an opaque compiled blob"
+        elif f"{node.domain}::{node.op}" in local:
+            why = "it is a function that the file itself defines, which is not looked into"
+        elif (node.domain, node.op) in standard or (node.domain == "com.microsoft" and node.op in CONTRIB):
+            continue
+        else:
+            why = "no specification defines it"
+        yield Measurement(
+            name="artifact.operator", at=Place(node=node.label), value=key,
+            detail={"message": f"operator {key} is not allowed: {why}", "operator": key},
+        )  # fmt: skip
+
+
+# Operators of ONNX Runtime's own domain that a quantizer or optimiser writes.
+CONTRIB = frozenset(
+    ["Attention", "BiasAdd", "BiasGelu", "BiasSoftmax", "DecoderMaskedMultiHeadAttention", "DequantizeLinear", "DynamicQuantizeLSTM", "DynamicQuantizeMatMul", "EmbedLayerNormalization", "FastGelu", "FusedConv", "FusedGemm", "FusedMatMul", "FusedMatMulActivation", "GatherBlockQuantized", "Gelu", "GemmFloat8", "GroupNorm", "GroupQueryAttention", "MatMulBnb4", "MatMulInteger16", "MatMulIntegerToFloat", "MatMulNBits", "MultiHeadAttention", "NhwcConv", "NhwcMaxPool", "PackedAttention", "PackedMultiHeadAttention", "QAttention", "QEmbedLayerNormalization", "QGemm", "QLinearAdd", "QLinearAveragePool", "QLinearConcat", "QLinearConv", "QLinearGlobalAveragePool", "QLinearLeakyRelu", "QLinearMul", "QLinearReduceMean", "QLinearSigmoid", "QLinearSoftmax", "QLinearWhere", "QMoE", "QuantizeLinear", "QuickGelu", "RelativePositionBias", "RemovePadding", "RestorePadding", "RotaryEmbedding", "SkipGroupNorm", "SkipLayerNormalization", "SkipSimplifiedLayerNormalization", "SimplifiedLayerNormalization", "TransposeMatMul", "Unique"]
+)

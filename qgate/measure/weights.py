@@ -1,0 +1,277 @@
+"""Measurements of every aligned constant: derivation, rounding, signal to noise, equalisation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from qgate.align import Alignment, ConstantPair
+from qgate.quant.constants import INTEGER_RANGES, Array
+from qgate.quant.derivation import Derivation, derive
+from qgate.quant.diagnosis import Diagnosis, diagnose
+from qgate.quant.equalisation import infer
+from qgate.quant.floatgraph import FloatGraph
+from qgate.quant.floats import derive_float
+from qgate.quant.scheme import levels_used
+from qgate.records import Measurement, Place
+
+# A model counts as adaptively rounded where this share of all its weight codes is not the nearest.
+ADAPTIVE_SHARE = 0.02
+
+
+@dataclass
+class _Judged:
+    pair: ConstantPair
+    derivation: Derivation
+    diagnosis: Diagnosis | None = None
+
+
+def measure_weights(alignment: Alignment, candidate: FloatGraph) -> Iterator[Measurement]:
+    """Yields ``weight.*`` measurements, one group for each constant of the candidate."""
+    judged = [_Judged(pair, _derive(pair, False)) for pair in _unique(alignment.constants)]
+    if _rounded_adaptively(judged):
+        for entry in judged:
+            if entry.derivation.verdict == "outsiders" and entry.pair.candidate.dtype in INTEGER_RANGES:
+                entry.derivation = _derive(entry.pair, True)
+    _undo_equalisation(judged, alignment, candidate)
+    _explain_bias_corrections(judged, candidate)
+    _diagnose(judged)
+    for entry in judged:
+        yield from _measurements(entry)
+    yield from _pooled(judged)
+
+
+def _unique(pairs: Sequence[ConstantPair]) -> list[ConstantPair]:
+    """Each constant of the candidate once for each constant of the reference in its place."""
+    found: dict[tuple[str, str, str], ConstantPair] = {}
+    for pair in pairs:
+        found.setdefault((pair.candidate.name, pair.reference.name, pair.role), pair)
+    return list(found.values())
+
+
+def _reference_values(pair: ConstantPair) -> Array | None:
+    """The reference's values in the candidate's layout; None where the sizes differ."""
+    if pair.reference.size != pair.candidate.size:
+        return None
+    if pair.reference.dtype == "string" or pair.candidate.dtype == "string":
+        return None
+    values = pair.reference.values()
+    return values.reshape(pair.candidate.shape)
+
+
+def _derive(pair: ConstantPair, adaptive: bool) -> Derivation:
+    reference = _reference_values(pair)
+    candidate = pair.candidate
+    if reference is None:
+        why = f"{list(candidate.shape)} where the reference has {list(pair.reference.shape)}"
+        return Derivation("not-derived", "", candidate.size, reason=f"its shape is {why}")
+    if candidate.dtype in INTEGER_RANGES and candidate.is_quantized:
+        return derive(reference, candidate, adaptive=adaptive)
+    if candidate.dtype.startswith(("float", "bfloat", "double")):
+        return derive_float(reference, candidate)
+    same = np.array_equal(candidate.codes(), pair.reference.codes().reshape(candidate.shape))
+    return Derivation(
+        "derived" if same else "not-derived", "float", candidate.size, reason="" if same else "changed"
+    )
+
+
+def _rounded_adaptively(judged: Sequence[_Judged]) -> bool:
+    weights = [
+        e for e in judged if e.pair.role == "weight" and e.pair.candidate.dtype in INTEGER_RANGES
+        and e.derivation.verdict in ("derived", "outsiders", "other-rounding")
+    ]  # fmt: skip
+    total = sum(e.derivation.elements for e in weights)
+    off = sum(e.derivation.nonnearest * e.derivation.elements for e in weights)
+    spread = sum(e.derivation.nonnearest > ADAPTIVE_SHARE / 2 for e in weights)
+    return total > 0 and off / total > ADAPTIVE_SHARE and spread * 2 >= len(weights)
+
+
+def _undo_equalisation(judged: Sequence[_Judged], alignment: Alignment, candidate: FloatGraph) -> None:
+    suspects = {
+        e.pair.candidate.name for e in judged
+        if e.derivation.verdict in ("not-derived", "outsiders") and e.pair.role in ("weight", "bias")
+    }  # fmt: skip
+    if not suspects:
+        return
+    order = {id(node): position for position, node in enumerate(candidate.nodes)}
+    found = infer(alignment, order, suspects)
+    for entry in judged:
+        name = entry.pair.candidate.name
+        if name in found.explained and name in suspects:
+            entry.derivation = replace(
+                entry.derivation,
+                verdict="equalised",
+                family="nearest",
+                outsiders=(),
+                max_steps=found.explained[name],
+                reason="factors on its channels are cancelled by the layers around it",
+            )
+        elif name in found.uncancelled:
+            entry.derivation = replace(entry.derivation, reason=found.uncancelled[name])
+
+
+def _explain_bias_corrections(judged: Sequence[_Judged], candidate: FloatGraph) -> None:
+    """A float bias moved by no more than the layer's rounding error can shift its output."""
+    weights = {id(e.pair.candidate_node): e for e in judged if e.pair.position == 1}
+    for entry in judged:
+        pair = entry.pair
+        if pair.role != "bias" or pair.candidate.is_quantized or entry.derivation.verdict == "derived":
+            continue
+        weight = weights.get(id(pair.candidate_node))
+        few = entry.derivation.verdict == "outsiders" and entry.derivation.count < 0.5 * pair.candidate.size
+        if few or weight is None or not _correctable(pair, weight, candidate):
+            continue
+        entry.derivation = replace(
+            entry.derivation,
+            verdict="bias-corrected",
+            outsiders=(),
+            reason="moved by what rounding its layer shifts",
+        )
+
+
+def _correctable(pair: ConstantPair, weight: _Judged, candidate: FloatGraph) -> bool:
+    reference = _reference_values(pair)
+    target = _reference_values(weight.pair)
+    if reference is None or target is None:
+        return False
+    shift = np.abs(pair.candidate.values().astype(np.float64) - reference).reshape(-1)
+    if not np.isfinite(shift).all():
+        return False
+    axis = 0 if weight.pair.candidate_node.op == "Conv" else target.ndim - 1
+    rows = np.moveaxis(target, axis, 0).reshape(target.shape[axis], -1).astype(np.float64)
+    if rows.shape[0] != shift.size:
+        return False
+    error = np.moveaxis(weight.pair.candidate.values() - target, axis, 0).reshape(rows.shape)
+    quantizers = candidate.quantizers.get(pair.candidate_node.inputs[0], [])
+    if quantizers:
+        low, high = quantizers[0].bounds()
+        span, step = max(abs(low), abs(high)), float(np.max(quantizers[0].scale))
+    else:
+        span, step = 1.0, 1.0 / 64
+    bound = np.abs(error).sum(axis=1) * span + 2 * step * np.abs(rows).sum(axis=1)
+    return bool((shift <= bound + 1e-6).all())
+
+
+def _diagnose(judged: Sequence[_Judged]) -> None:
+    weights = [(e.pair.reference.name, e) for e in judged if e.pair.role == "weight"]
+    for entry in judged:
+        derivation = entry.derivation
+        if not entry.pair.candidate.is_quantized or entry.pair.candidate.dtype not in INTEGER_RANGES:
+            continue
+        if derivation.verdict == "not-derived" or (
+            derivation.verdict == "outsiders" and derivation.count > 8
+        ):
+            reference = _reference_values(entry.pair)
+            if reference is None:
+                continue
+            others = (
+                (name, other.pair.reference.values())
+                for name, other in weights
+                if other is not entry and other.pair.reference.size == entry.pair.candidate.size
+            )
+            entry.diagnosis = diagnose(entry.pair, others)
+
+
+def _measurements(entry: _Judged) -> Iterator[Measurement]:
+    pair, derivation = entry.pair, entry.derivation
+    candidate = pair.candidate
+    node = pair.candidate_node.label
+    at = Place(tensor=candidate.name, node=node)
+    yield Measurement(
+        name="weight.derivation",
+        at=at,
+        value=derivation.verdict,
+        n=derivation.elements,
+        detail=_detail(entry),
+    )
+    if pair.role != "weight":
+        return
+    reason = "the dequantized values are not finite"
+    finite = derivation.sqnr_db == derivation.sqnr_db and derivation.verdict != "unknown"
+    if derivation.verdict == "equalised":
+        finite, reason = False, "the weight is equalised, so it differs from the reference on purpose"
+    yield Measurement(
+        name="weight.sqnr_db",
+        at=at,
+        value=derivation.sqnr_db if finite else None,
+        not_measured=None if finite else reason,
+        unit="dB",
+        n=derivation.elements,
+        detail={"dtype": candidate.dtype, "blocked": bool(candidate.quantized and candidate.quantized.block)},
+    )
+    if candidate.is_quantized and candidate.dtype in INTEGER_RANGES:
+        yield from _rounding(entry, at, finite, reason)
+
+
+def _rounding(entry: _Judged, at: Place, finite: bool, reason: str) -> Iterator[Measurement]:
+    derivation = entry.derivation
+    for name, value, unit in (
+        ("weight.rmse_steps", derivation.rmse_steps, "steps"),
+        ("weight.bias_steps", derivation.bias_steps, "steps"),
+        ("weight.nonnearest", derivation.nonnearest, "ratio"),
+    ):
+        yield Measurement(
+            name=name,
+            at=at,
+            value=value if finite else None,
+            not_measured=None if finite else reason,
+            unit=unit,
+            n=derivation.elements,
+        )
+    levels = levels_used(entry.pair.candidate)
+    if levels is not None:
+        yield Measurement(name="weight.levels", at=at, value=levels, unit="codes", n=derivation.elements)
+
+
+def _detail(entry: _Judged) -> dict[str, Any]:
+    derivation, quantized = entry.derivation, entry.pair.candidate.quantized
+    detail: dict[str, Any] = {
+        "family": derivation.family,
+        "role": entry.pair.role,
+        "operator": entry.pair.candidate_node.op,
+        "reference_tensor": entry.pair.reference.name,
+        "dtype": entry.pair.candidate.dtype,
+        "matched_by": entry.pair.method,
+    }
+    if derivation.count:
+        detail["outsiders_count"] = derivation.count
+        detail["max_steps"] = derivation.max_steps
+    if derivation.outsiders:
+        detail["outsiders"] = [
+            {k: (list(v) if isinstance(v, tuple) else v) for k, v in asdict(o).items() if v is not None}
+            for o in derivation.outsiders
+        ]
+    if derivation.reason:
+        detail["reason"] = derivation.reason
+    if derivation.evidence:
+        detail.update(derivation.evidence)
+    if quantized is not None:
+        detail["scale"] = quantized.scale_name
+        detail["zero_point"] = quantized.zero_name
+    if entry.diagnosis is not None:
+        diagnosis = entry.diagnosis
+        detail["diagnosis"] = {
+            "kind": diagnosis.kind,
+            "message": diagnosis.message,
+            "tensor": diagnosis.tensor,
+            "index": list(diagnosis.index) if diagnosis.index is not None else None,
+            **diagnosis.evidence,
+        }
+    return detail
+
+
+def _pooled(judged: Sequence[_Judged]) -> Iterator[Measurement]:
+    """Figures over all weights together, for the comparison with a baseline."""
+    weights = [e for e in judged if e.pair.role == "weight"]
+    if not weights:
+        yield Measurement(name="weight.derived_share", not_measured="no weight is aligned with the reference")
+        return
+    total = sum(e.derivation.elements for e in weights)
+    good = ("derived", "other-rounding", "equalised")
+    derived = sum(e.derivation.elements for e in weights if e.derivation.verdict in good)
+    yield Measurement(name="weight.derived_share", value=derived / total, unit="ratio", n=total)
+    outsiders = sum(e.derivation.count for e in judged if e.derivation.verdict == "outsiders")
+    yield Measurement(name="weight.outsiders", value=outsiders, unit="elements", n=total)
