@@ -104,6 +104,19 @@ Value = Annotated[
 """A number or a word; non-finite numbers as in Number."""
 
 
+def _spelled_out(value: Any) -> Any:
+    """The same JSON value with its non-finite numbers as words, at any depth."""
+    if isinstance(value, dict):
+        return {key: _spelled_out(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_spelled_out(item) for item in value]
+    return _from_number(value) if isinstance(value, float) else value
+
+
+Detail = Annotated[dict[str, Any], PlainSerializer(_spelled_out, return_type=dict[str, Any], when_used="json")]
+"""JSON values by name; non-finite numbers as in Number, at any depth."""
+
+
 class Measurement(Record):
     """One number (or word) with unit, place, sample size and uncertainty.
 
@@ -119,7 +132,7 @@ class Measurement(Record):
     low: Number | None = Field(default=None, description="Lower end of the 95 % interval")
     high: Number | None = Field(default=None, description="Upper end of the 95 % interval")
     deterministic: bool = True
-    detail: dict[str, Any] = {}
+    detail: Detail = {}
 
     @model_validator(mode="after")
     def _one_of_value_and_reason(self) -> Measurement:
@@ -141,7 +154,7 @@ class Finding(Record):
     effect: Verdict = Verdict.PASS
     at: Place = Place()
     message: str
-    evidence: dict[str, Any] = {}
+    evidence: Detail = {}
     remedy: str = ""
     waived: str | None = Field(default=None, description="The reason of the waiver that covers it")
 

@@ -157,9 +157,9 @@ def _word(word: str, *, first: bool) -> str:
     return word
 
 
-def workflow_message(text: str) -> str:
+def workflow_message(text: str, limit: int = 2 * PROSE_LIMIT) -> str:
     """The message of a workflow command, on one line of the runner's log."""
-    return visible(text).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return visible(text, limit).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def workflow_property(text: str) -> str:

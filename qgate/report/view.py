@@ -38,6 +38,7 @@ LEGEND: Mapping[str, str] = {
 }
 """What the figures under each dimension are."""
 
+_LOWEST_SQNR: Mapping[str, str] = {"RNG": "weight.sqnr_db", "FEA": "output.sqnr_db"}
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
 _NOT_STATIC = ("output", "task", "activation", "run", "cost")
 
@@ -220,10 +221,9 @@ def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measu
 def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> Iterator[str]:
     if family == "QNT" and target.scheme:
         yield target.scheme
-    elif family == "RNG" and (lowest := _worst(measured, "weight.sqnr_db", min)):
-        yield figures.value(lowest.value, "dB")
-    elif family == "FEA" and (lowest := _worst(measured, "output.sqnr_db", min)):
-        yield figures.value(lowest.value, "dB")
+    elif family in _LOWEST_SQNR:
+        if lowest := _worst(measured, _LOWEST_SQNR[family], min):
+            yield figures.value(lowest.value, "dB")
     elif family == "BEH":
         if lowest := _worst(measured, "output.top1_agreement", min):
             yield figures.value(lowest.value, "ratio")
