@@ -27,11 +27,13 @@ def check_policy(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]
     """
     yield from _profiles(policy, rules)
     yield from _profile_name(policy, policy.profile, ("profile",))
-    seen: dict[str, str] = {}
+    seen: dict[str, int] = {}
     for position, target in enumerate(policy.targets):
         path: Path = ("targets", position)
-        if (other := seen.setdefault(target.name.casefold(), target.name)) and other is not target.name:
-            how = "is given twice" if other == target.name else f"differs from `{other}` in case alone"
+        other = seen.setdefault(target.name.casefold(), position)
+        if other != position:
+            first = policy.targets[other].name
+            how = "is given twice" if first == target.name else f"differs from `{first}` in case alone"
             yield Problem(
                 (*path, "name"), f"the target name `{target.name}` {how}", "Give each target its own name"
             )

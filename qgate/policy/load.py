@@ -29,7 +29,7 @@ def load_policy(data: bytes, where: str, *, rules: Mapping[str, Rule] | None = N
     try:
         policy = Policy.model_validate(root.plain())
     except ValidationError as error:
-        problems = list(from_pydantic(error.errors(include_url=False), root))
+        problems = list(from_pydantic(error.errors(include_url=False)))
         raise policy_error(problems, root, where) from None
     if rules is None:
         from qgate.rules.catalogue import catalogue

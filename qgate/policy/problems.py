@@ -25,6 +25,7 @@ _WANTED = {
     "model_type": "a mapping of keys to values",
     "tuple_type": "a list",
 }
+_KINDS_OF_PLACE = ("git", "url", "release", "hf", "path")  # pydantic puts the kind into an error's path
 _UNITS = {"_mb": "MiB", "_seconds": "seconds"}
 
 
@@ -92,20 +93,19 @@ def key_path(path: Path) -> str:
     return text
 
 
-def from_pydantic(errors: Iterable[ErrorDetails], root: Node) -> Iterator[Problem]:
+def from_pydantic(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
     """Pydantic's errors in our words."""
-    for error in errors:
-        yield _problem(error, root)
+    return map(_problem, errors)
 
 
-def _problem(error: ErrorDetails, root: Node) -> Problem:
+def _problem(error: ErrorDetails) -> Problem:
     kind, path, context = error["type"], tuple(error["loc"]), error.get("ctx", {})
     if path and path[-1] == "[key]":
         return Problem(path[:-1], f"the key {quoted(path[-2])} is not allowed: {_reason(error, context)}")
     if kind == "extra_forbidden":
         return _unknown_key(path)
     if kind == "missing":
-        return _missing_key(path, root)
+        return _missing_key(path)
     if kind in _WANTED:
         return _wrong_type(path, kind, error["input"])
     if kind == "literal_error":
@@ -168,9 +168,9 @@ def _unknown_key(path: Path) -> Problem:
     return Problem(path, f"unknown key {quoted(key)}", did_you_mean(key, known))
 
 
-def _missing_key(path: Path, root: Node) -> Problem:
+def _missing_key(path: Path) -> Problem:
     owner = path[:-1]
-    while owner and not isinstance(root.trace(owner).node.value, dict):
+    if owner and owner[-1] in _KINDS_OF_PLACE:
         owner = owner[:-1]
     text = {
         "version": "Begin the file with `version: 1`",

@@ -17,7 +17,7 @@ from qgate.policy.document import Node, quoted, type_name
 MAX_BYTES = 2**20
 MAX_LINE = 2**14
 MAX_DEPTH = 32
-MAX_NODES = 50_000
+MAX_NODES = 20_000
 _MAX_NUMERAL = 64
 
 _INT = re.compile(r"[-+]?[0-9]+")
