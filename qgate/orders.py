@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qgate.authority import Authority
 from qgate.plan import Planned, TargetRun
 
 if TYPE_CHECKING:
@@ -26,27 +27,6 @@ class Order:
 
     by: str
     run: TargetRun
-
-
-@dataclass(frozen=True)
-class Authority:
-    """The policies of a run.
-
-    Args:
-        trusted: The policy that judges; None for a bootstrap.
-        judged: The policy as the change leaves it; None where it deletes it.
-        loosening_granted: The change's policy judges alone: it loosens nothing that needed an approval
-            and has none.
-    """
-
-    trusted: Policy | None
-    judged: Policy | None
-    loosening_granted: bool = False
-
-    @property
-    def changed(self) -> bool:
-        """Whether the change alters the policy."""
-        return self.trusted != self.judged
 
 
 def make_orders(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
+from pydantic import BaseModel
+
 from qgate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -223,13 +225,29 @@ def _file_reasons(
 def _rereferenced(old: Target | None, new: Target | None, changed: Mapping[str, Change]) -> tuple[str, ...]:
     if old is None or new is None:
         return ()
-    found = [key for key in ("reference", "data", "task") if getattr(old, key) != getattr(new, key)]
+    found = [key for key in ("reference", "data", "task") if _differs(getattr(old, key), getattr(new, key))]
     paths = {
         "reference": new.reference.repository_path if new.reference else None,
         "data": new.data.inputs.repository_path if new.data else None,
     }
     found += [key for key, path in paths.items() if path in changed and key not in found]
     return tuple(found)
+
+
+def _differs(old: object, new: object) -> bool:
+    """Whether two places or tasks differ; a digest that only one of them pins is no difference."""
+    if type(old) is not type(new):
+        return True
+    one, other = ((item.model_dump() if isinstance(item, BaseModel) else {"": item}) for item in (old, new))
+    for place, twin in ((one, other), (one.get("inputs"), other.get("inputs"))):
+        if (
+            isinstance(place, dict)
+            and isinstance(twin, dict)
+            and None in (place.get("sha256"), twin.get("sha256"))
+        ):
+            place.pop("sha256", None)
+            twin.pop("sha256", None)
+    return one != other
 
 
 def _gone(lines: Target | None, changed: Mapping[str, Change]) -> tuple[str, str | None] | None:
