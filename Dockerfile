@@ -16,14 +16,12 @@ COPY tools/install_torch.py /build/
 RUN python3 -m venv --without-pip /opt/qgate/venv \
  && python3 /build/install_torch.py --python /opt/qgate/venv/bin/python \
       --index "${TORCH_INDEX_URL}" --requirement "${TORCH_REQUIREMENT}"
-COPY requirements/image.txt requirements/build.txt tools/slim.py tools/import_all.py /build/
-# Compiled files carry no time stamp to compare, so they stay valid whatever copies them.
+COPY requirements/image.txt requirements/build.txt tools/slim.py tools/precompile.py /build/
 RUN python3 -m pip --python /opt/qgate/venv/bin/python install --quiet --no-cache-dir --no-compile \
       --only-binary :all: --requirement /build/image.txt \
  && python3 -m pip install --quiet --no-cache-dir --only-binary :all: --requirement /build/build.txt \
  && python3 /build/slim.py /opt/qgate/venv \
- && /opt/qgate/venv/bin/python -I /build/import_all.py \
- && python3 -m compileall -q -f -j 0 --invalidation-mode unchecked-hash /opt/qgate/venv/lib \
+ && /opt/qgate/venv/bin/python -I -B /build/precompile.py \
  && for folder in /opt/qgate/venv/lib/python3*/site-packages; do \
       echo /opt/qgate/lib > "${folder}/qgate.pth"; done
 

@@ -29,7 +29,9 @@ def answers(index: str) -> bool:
     """Whether an index lists torch within a few seconds; a hanging name server counts as no."""
     command = [sys.executable, "-I", "-c", PROBE, index]
     try:
-        return subprocess.run(command, timeout=PROBE_SECONDS, capture_output=True).returncode == 0
+        return (
+            subprocess.run(command, check=False, timeout=PROBE_SECONDS, capture_output=True).returncode == 0
+        )
     except subprocess.TimeoutExpired:
         return False
 
@@ -57,7 +59,7 @@ def main() -> int:
     command += ["--no-cache-dir", "--no-compile", "--no-deps", "--only-binary", "torch"]
     if (index := chosen_index(arguments.index)) is not None:
         command += ["--index-url", index]
-    return subprocess.run([*command, arguments.requirement or REQUIREMENT]).returncode
+    return subprocess.run([*command, arguments.requirement or REQUIREMENT], check=False).returncode
 
 
 if __name__ == "__main__":

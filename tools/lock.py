@@ -42,7 +42,10 @@ def main() -> int:
     runtime = [*project["project"]["dependencies"], *extras["hub"], TORCH]
     image = resolve(runtime)
     everything = resolve(
-        [f"{name}=={version}" for name, version in image.items()] + extras["test"] + extras["e2e"] + extras["lint"]
+        [f"{name}=={version}" for name, version in image.items()]
+        + extras["test"]
+        + extras["e2e"]
+        + extras["lint"]
     )
     write("image.txt", image)
     write("dev.txt", {name: version for name, version in everything.items() if name not in image})
