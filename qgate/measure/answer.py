@@ -1,0 +1,185 @@
+"""What the child does with a request: measure the pair and say so in JSON, or say why not."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import importlib
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from qgate.errors import DataError
+from qgate.measure.request import PairRequest
+
+SCHEMA = "qgate-child/v1"
+
+_LIBRARIES = ("numpy", "numpy.random", "numpy.char", "onnxruntime", "zipfile", "zlib", "qgate.measure.run")
+_CODECS = ("unicode_escape", "ascii", "latin-1", "cp437", "utf-8")
+_LOGITS = re.compile(r"(logit|softmax|prob)", re.IGNORECASE)
+
+Progress = Callable[[int, int], None]
+
+
+def import_libraries(request: str) -> None:
+    """Imports all that the request will need, because afterwards nothing may be readable any more."""
+    for name in _LIBRARIES:
+        importlib.import_module(name)
+    for name in _CODECS:
+        codecs.lookup(name)
+    if PairRequest.from_json(request).inputs is None:
+        for name in ("onnx", "onnx.numpy_helper"):
+            importlib.import_module(name)
+
+
+def answer(request: str, progress: Progress) -> bytes:
+    """The result, or the error, as JSON."""
+    from qgate.measure.side import SideError
+
+    try:
+        found: dict[str, Any] = {"result": measure(PairRequest.from_json(request), progress)}
+    except SideError as error:
+        found = {"error": {"kind": error.cause, "role": error.role, "what": error.what}}
+    except DataError as error:
+        found = {"error": {"kind": "data", "what": error.what, "where": error.where, "remedy": error.remedy}}
+    except MemoryError:
+        found = {"error": {"kind": "memory"}}
+    return json.dumps(_encoded({"schema": SCHEMA, **found}), allow_nan=False).encode()
+
+
+def _encoded(value: Any) -> Any:
+    """The value with non-finite numbers as strings."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
+    if isinstance(value, Mapping):
+        return {key: _encoded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_encoded(each) for each in value]
+    return value
+
+
+def measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
+    """Runs the pair; returns the records that measurements are made of.
+
+    Raises:
+        SideError: A model was refused or failed.
+        DataError: Data do not fit.
+    """
+    from qgate.measure.load import MAX_WORKERS, load_pair, processors
+    from qgate.measure.run import PairRun, chunk_size
+
+    began = time.perf_counter()
+    with _opened(request) as file:
+        count = (
+            request.samples
+            if file is None
+            else max((s.shape[0] for s in file.arrays.values() if s.shape), default=1)
+        )
+        workers = max(1, min(processors(request), MAX_WORKERS, count))
+        pair = load_pair(request, file, threads=max(1, processors(request) // workers))
+        loaded = time.perf_counter()
+        probes, tap_bytes = _probe(pair)
+        comparison = _comparison(request, pair, probes, file)
+        size = chunk_size(pair, probes, tap_bytes)
+        record = PairRun(pair, comparison, probes, workers).run(size, progress)
+    finished = time.perf_counter()
+    return {
+        "samples": record.samples,
+        "generated": file is None,
+        "alone": request.reference is None,
+        "unfed": pair.unfed,
+        "untapped": pair.untapped,
+        "outputs": _output_states(comparison, record, pair),
+        "taps": [] if pair.untapped else [each.state() for _, each in sorted(record.taps.items())],
+        "task": None if record.task is None else record.task.state(),
+        "problems": sorted(set(pair.problems)),
+        "timings": {
+            "load": loaded - began,
+            "run": finished - loaded,
+            **{f"run_{role}": seconds for role, seconds in sorted(record.seconds.items())},
+        },
+    }
+
+
+@contextlib.contextmanager
+def _opened(request: PairRequest) -> Iterator[Any]:
+    from qgate.measure.data import NpzFile
+
+    if request.inputs is None:
+        yield None
+        return
+    with NpzFile(request.inputs, request.label("inputs")) as file:
+        yield file
+
+
+def _probe(pair: Any) -> tuple[dict[str, Any], int]:
+    """What each model says about the first sample alone, and the bytes of its tapped activations."""
+    first = pair.samples.first()
+    sizes: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        pending = {
+            role: pool.submit(side.run, first, 1, lambda _, values: sizes.append(values.nbytes))
+            for role, side in pair.sides.items()
+        }
+        return {role: future.result()[0] for role, future in pending.items()}, sum(sizes)
+
+
+def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file: Any) -> Any:
+    """Decides which output meets which, which are class scores, and what the task is."""
+    import numpy as np
+
+    from qgate.measure.outputs import score_form
+    from qgate.measure.run import Comparison
+    from qgate.measure.task import OutputShape, plan_task
+
+    leading = "reference" if "reference" in pair.sides else "candidate"
+    names = tuple(info.name for info in pair.sides[leading].runner.outputs)
+    theirs = (
+        [info.name for info in pair.sides["candidate"].runner.outputs] if "candidate" in pair.sides else []
+    )
+    renamed = {name: request.io_map.get(name, name) if leading == "reference" else name for name in names}
+    outputs = {i: theirs.index(renamed[n]) if renamed[n] in theirs else None for i, n in enumerate(names)}
+    samples = {i: np.asarray(v[0]) for i, v in enumerate(probes[leading]) if v is not None}
+    shapes = [
+        OutputShape(names[i], each.shape, each.dtype)
+        if each is not None
+        else OutputShape(names[i], (), np.dtype("O"))
+        for i, each in ((i, samples.get(i)) for i in range(len(names)))
+    ]
+    task = None
+    if file is not None:
+        task, remarks = plan_task(
+            file,
+            labels=request.labels,
+            slices=request.slices,
+            task=request.task,
+            wanted_output=request.task_output,
+            outputs=shapes,
+            count=pair.samples.count,
+        )
+        pair.problems += [("task", remark) for remark in remarks]
+    forms = {i: score_form(each) for i, each in samples.items()}
+    for i, shape in enumerate(shapes):
+        scored = task is not None and task.kind == "top1" and task.output == i
+        if shape.is_scores and forms.get(i) is None and (scored or _LOGITS.search(shape.name)):
+            forms[i] = "scores"
+    taps = request.taps if pair.sides[leading].watched else ()
+    return Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task)
+
+
+def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, Any]]:
+    states = []
+    leading = pair.sides.get("reference", pair.sides.get("candidate"))
+    for ours, theirs in comparison.outputs.items():
+        if theirs is None:
+            reason = pair.unfed or "the candidate has no such output"
+            states.append({"name": comparison.names[ours], "missing": reason})
+            continue
+        dtypes = leading.runner.outputs[ours].dtype, pair.sides["candidate"].runner.outputs[theirs].dtype
+        whole = not any(dtype.startswith("float") for dtype in dtypes)
+        states.append({**record.outputs[ours].state(), "integer": whole})
+    return states

@@ -1,0 +1,251 @@
+"""Reads a data set from ``.npz``: hostile bytes, in order, a few samples at a time.
+
+``X.npz`` holds one array for each input of the reference, by the input's name, first axis the samples,
+and beside them labels and slices. Nothing is unpickled; every size is checked before it is allocated; no
+more than one batch of each array is in memory, compressed or not.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.errors import DataError
+from qgate.sandbox.quoting import one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAX_SAMPLE_BYTES = 1 << 30
+"""Largest sample of one array, and largest array of labels or slices."""
+
+MAX_SAMPLES = 100_000_000
+_MAX_MEMBERS = 1000
+_MAX_HEADER = 10_000
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+
+
+@dataclass(frozen=True)
+class ArraySpec:
+    """An array as its header declares it.
+
+    Args:
+        shape: Full shape, the samples' axis first.
+        dtype: Element type.
+        fortran: Stored column by column.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool = False
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of one sample."""
+        return int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+
+
+class NpzFile:
+    """An opened ``.npz``; a context manager.
+
+    Args:
+        path: The file.
+        label: What messages call it.
+
+    Raises:
+        DataError: It is missing, no zip, damaged, or holds something other than plain arrays.
+    """
+
+    def __init__(self, path: Path, label: str = "") -> None:
+        self.label = label or str(path)
+        self._zip = _open_zip(path, self.label)
+        try:
+            self._members = self._find_members()
+            self.arrays = {name: self._read_spec(name) for name in self._members}
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._zip.close()
+
+    def _find_members(self) -> dict[str, zipfile.ZipInfo]:
+        found: dict[str, zipfile.ZipInfo] = {}
+        infos = self._zip.infolist()
+        if len(infos) > _MAX_MEMBERS:
+            raise self._error(f"holds {len(infos)} members, more than {_MAX_MEMBERS}")
+        for info in infos:
+            name = info.filename.removesuffix(".npy")
+            if name == info.filename:
+                raise self._error(
+                    f"holds {one_line(info.filename, 80)!r}, which is no array", "Write it with numpy.savez"
+                )
+            if name in found:
+                raise self._error(f"holds the array {one_line(name, 80)!r} twice")
+            if info.compress_type not in _COMPRESSIONS or info.flag_bits & 1:
+                raise self._error(
+                    f"the array {one_line(name, 80)!r} is encrypted or compressed in an unusual way",
+                    "Write it with numpy.savez",
+                )
+            found[name] = info
+        if not found:
+            raise self._error("holds no arrays")
+        return found
+
+    def _read_spec(self, name: str) -> ArraySpec:
+        with self._open(name) as stream:
+            spec, start = self._read_header(name, stream)
+        if spec.dtype.hasobject or spec.dtype.names is not None or spec.dtype.subdtype is not None:
+            raise self._error(
+                f"the array {one_line(name, 80)!r} holds Python objects or records",
+                "Save plain numeric arrays; pickled data is never loaded",
+            )
+        total = int(np.prod(spec.shape, dtype=object)) * spec.dtype.itemsize
+        held = self._members[name].file_size - start
+        if held != total:
+            raise self._error(
+                f"the array {one_line(name, 80)!r} declares {total} bytes and holds {held}",
+                "The file is truncated or altered; write it again with numpy.savez",
+            )
+        if spec.shape and (spec.sample_bytes > MAX_SAMPLE_BYTES or spec.shape[0] > MAX_SAMPLES):
+            raise self._error(f"the array {one_line(name, 80)!r} of shape {spec.shape} is too large")
+        return spec
+
+    def _read_header(self, name: str, stream: IO[bytes]) -> tuple[ArraySpec, int]:
+        """The header and the number of bytes before the data."""
+        try:
+            version = np.lib.format.read_magic(stream)
+            reader = {
+                (1, 0): np.lib.format.read_array_header_1_0,
+                (2, 0): np.lib.format.read_array_header_2_0,
+            }.get(version)
+            if reader is None:
+                raise ValueError(f"version {version} of the npy format")
+            shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
+        except _BROKEN as error:
+            raise self._damaged(name, error) from error
+        if any(size < 0 for size in shape):
+            raise self._error(f"the array {one_line(name, 80)!r} declares a negative size")
+        return ArraySpec(
+            tuple(int(size) for size in shape), dtype, bool(fortran) and len(shape) > 1
+        ), stream.tell()
+
+    def _open(self, name: str) -> IO[bytes]:
+        try:
+            return self._zip.open(self._members[name])
+        except _BROKEN as error:
+            raise self._damaged(name, error) from error
+
+    def spec(self, name: str, what: str) -> ArraySpec:
+        """The header of an array that must exist.
+
+        Raises:
+            DataError: There is no such array; the nearest name is suggested.
+        """
+        if name in self.arrays:
+            return self.arrays[name]
+        near = get_close_matches(name, self.arrays, n=1, cutoff=0.5)
+        held = ", ".join(one_line(key, 60) for key in list(self.arrays)[:10])
+        hint = f"Did you mean {one_line(near[0], 60)!r}? It" if near else "It"
+        raise self._error(f"holds no array {one_line(name, 80)!r} for {what}", f"{hint} holds: {held}")
+
+    def whole(self, name: str, what: str) -> NDArray[Any]:
+        """A small array as a whole: labels, slices or a constant.
+
+        Raises:
+            DataError: It is missing, too large or damaged.
+        """
+        spec = self.spec(name, what)
+        total = int(np.prod(spec.shape, dtype=object)) * spec.dtype.itemsize
+        if total > MAX_SAMPLE_BYTES:
+            raise self._error(f"the array {one_line(name, 80)!r} for {what} has {total} bytes, too many")
+        with self._open(name) as stream:
+            self._read_header(name, stream)
+            flat = np.frombuffer(self._read(name, stream, total), dtype=spec.dtype)
+        return _native(flat.reshape(spec.shape, order="F" if spec.fortran else "C"))
+
+    def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
+        """Consecutive samples of an array, as many at a time as ``sizes`` says.
+
+        Raises:
+            DataError: The array is damaged or stored column by column.
+        """
+        spec = self.arrays[name]
+        if spec.fortran:
+            raise self._error(
+                f"the array {one_line(name, 80)!r} is stored column by column",
+                "Save numpy.ascontiguousarray(array)",
+            )
+        with self._open(name) as stream:
+            self._read_header(name, stream)
+            for size in sizes:
+                data = self._read(name, stream, size * spec.sample_bytes)
+                flat: NDArray[Any] = np.frombuffer(data, dtype=spec.dtype)
+                yield _native(flat.reshape(size, *spec.shape[1:]))
+
+    def _read(self, name: str, stream: IO[bytes], wanted: int) -> bytes:
+        try:
+            data = stream.read(wanted) if wanted else b""
+        except _BROKEN as error:
+            raise self._damaged(name, error) from error
+        if len(data) != wanted:
+            raise self._damaged(name, EOFError("the data ends early"))
+        return data
+
+    def _damaged(self, name: str, error: Exception) -> DataError:
+        reason = one_line(str(error), 150) or type(error).__name__
+        return self._error(
+            f"the array {one_line(name, 80)!r} cannot be read ({reason})",
+            "Write the file again with numpy.savez",
+        )
+
+    def _error(self, what: str, remedy: str = "Write the file again with numpy.savez") -> DataError:
+        return DataError(what, where=self.label, remedy=remedy)
+
+
+def _native(array: NDArray[Any]) -> NDArray[Any]:
+    """The array in the machine's byte order."""
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _open_zip(path: Path, label: str) -> zipfile.ZipFile:
+    def refuse(what: str, remedy: str) -> DataError:
+        return DataError(what, where=label, remedy=remedy)
+
+    try:
+        if path.is_dir():
+            raise refuse("is a directory", "Name the .npz file itself")
+        with path.open("rb") as stream:
+            head = stream.read(64)
+    except OSError as error:
+        raise refuse(
+            f"the inputs cannot be read ({error.strerror})", "Check the path of the .npz file"
+        ) from error
+    if not head:
+        raise refuse("the file of inputs is empty", "Write it with numpy.savez")
+    if head.startswith(b"version https://git-lfs"):
+        raise refuse("is a Git LFS pointer, not the data", "Run `git lfs pull`")
+    if head.startswith(b"\x93NUMPY"):
+        raise refuse(
+            "is a single .npy array", "Save it by the input's name: numpy.savez(path, input_name=array)"
+        )
+    if not head.startswith(b"PK"):
+        raise refuse("is not an .npz file (not a zip archive)", "Write it with numpy.savez")
+    try:
+        return zipfile.ZipFile(path)
+    except _BROKEN as error:
+        reason = one_line(str(error), 150)
+        raise refuse(
+            f"is a damaged or truncated .npz file ({reason})", "Write it again with numpy.savez"
+        ) from error

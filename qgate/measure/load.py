@@ -1,0 +1,199 @@
+"""Loads the two models of a pair and finds out how the samples feed them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from qgate.errors import DataError
+from qgate.measure.data import NpzFile
+from qgate.measure.feed import FeedMismatchError, FeedPlan, plan_feeds
+from qgate.measure.generate import describe, generate_samples
+from qgate.measure.graph_hints import GraphHints, read_hints
+from qgate.measure.request import PairRequest
+from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
+from qgate.measure.side import Side, SideError
+from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
+from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
+from qgate.sandbox.quoting import one_line
+
+MAX_WORKERS = 8
+
+
+@dataclass
+class Pair:
+    """The loaded models and the samples.
+
+    Args:
+        sides: Reference and candidate; the candidate alone without a reference or where it could not be
+            fed, in which case ``unfed`` says why and only the reference is there.
+        samples: What they are run on.
+        unfed: Why the candidate is not run; empty where it is.
+        untapped: Why activations are not watched although they were asked for; empty where they are.
+        problems: Kind and message of what the reader must know.
+    """
+
+    sides: dict[str, Side]
+    samples: Samples
+    unfed: str = ""
+    untapped: str = ""
+    problems: list[tuple[str, str]] = field(default_factory=list)
+
+
+def processors(request: PairRequest) -> int:
+    """Processor threads to use."""
+    return max(1, request.threads or len(os.sched_getaffinity(0)))
+
+
+def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
+    """Loads both models, reads or generates the samples and plans the feeding.
+
+    Args:
+        request: The request.
+        file: The opened inputs; None generates them.
+        threads: Threads within one run of a model.
+
+    Raises:
+        SideError: A model was refused.
+        DataError: The inputs do not fit the reference (or the candidate, where it is alone).
+    """
+    runners, untapped = _load_runners(request, threads)
+    leading = "reference" if "reference" in runners else "candidate"
+    names = {role: _array_names(request, role, runner) for role, runner in runners.items()}
+    problems: list[tuple[str, str]] = []
+    if file is not None:
+        wanted = _wanted_arrays(request, runners, names, file)
+        samples: Samples = NpzSamples(file, wanted)
+        _remark_extra(request, file, wanted, problems)
+    else:
+        samples = _generate(request, runners, names, leading)
+        problems.append(("data", f"inputs were generated from seed {request.seed}: {describe(samples)}"))
+    sides, unfed = {}, ""
+    for role, runner in runners.items():
+        try:
+            plan = _plan(request, runner, names[role], samples)
+        except FeedMismatchError as error:
+            if role == leading:
+                raise DataError(error.what, where=request.label("inputs"), remedy=error.remedy) from error
+            unfed = f"the candidate does not take the reference's inputs: {error.what}"
+            problems.append(("interface", unfed))
+            continue
+        sides[role] = Side(role, runner, plan, single=request.dynamic and role == "candidate")
+    if "reference" in sides and not untapped:
+        sides["reference"].watched = frozenset(tap.tensor for tap in request.taps)
+    if untapped:
+        problems.append(("taps", untapped))
+    return Pair(sides, samples, unfed, untapped, problems)
+
+
+def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner], str]:
+    """Both models, loaded at the same time; and why the reference is not tapped, if it should be."""
+    with ThreadPoolExecutor(2) as pool:
+        candidate = pool.submit(
+            _load, "candidate", lambda: OnnxRuntimeRunner(request.candidate, threads=threads)
+        )
+        if request.reference is None:
+            return {"candidate": candidate.result()}, ""
+        path, untapped = request.reference, ""
+        plain = _load("reference", lambda: OnnxRuntimeRunner(path, threads=threads))
+        taps = _inner_taps(request, plain)
+        if taps:
+            try:
+                plain = OnnxRuntimeRunner(path, threads=threads, taps=taps)
+            except ModelRefusedError as error:
+                untapped = f"the reference does not load with its inner tensors exposed: {error.what}"
+        return {"reference": plain, "candidate": candidate.result()}, untapped
+
+
+def _load(role: str, load: Callable[[], Runner]) -> Runner:
+    try:
+        return load()
+    except ModelRefusedError as error:
+        raise SideError(role, error) from error
+
+
+def _inner_taps(request: PairRequest, runner: Runner) -> list[str]:
+    """Tapped tensors, once each, that are neither inputs nor outputs of the model."""
+    known = {info.name for info in (*runner.inputs, *runner.outputs)}
+    return list(dict.fromkeys(tap.tensor for tap in request.taps if tap.tensor not in known))
+
+
+def _array_names(request: PairRequest, role: str, runner: Runner) -> dict[str, str]:
+    """The model's input names to the data set's, which are the reference's."""
+    if role == "reference" or request.reference is None:
+        return {info.name: info.name for info in runner.inputs}
+    back = {theirs: ours for ours, theirs in request.io_map.items()}
+    return {info.name: back.get(info.name, info.name) for info in runner.inputs}
+
+
+def _wanted_arrays(
+    request: PairRequest, runners: Mapping[str, Runner], names: Mapping[str, Mapping[str, str]], file: NpzFile
+) -> list[str]:
+    """Arrays that feed the models; each exists, but for inputs that only the candidate has."""
+    wanted: dict[str, None] = {}
+    for role, runner in runners.items():
+        alone = role == "reference" or request.reference is None
+        for info in runner.inputs:
+            array = names[role][info.name]
+            if alone or array in request.io_optional or array in file.arrays:
+                file.spec(array, f"the input {one_line(info.name, 80)!r}")
+                wanted[array] = None
+    return list(wanted)
+
+
+def _remark_extra(
+    request: PairRequest, file: NpzFile, wanted: Sequence[str], problems: list[tuple[str, str]]
+) -> None:
+    used = {*wanted, request.labels, request.slices}
+    extra = [one_line(name, 60) for name in file.arrays if name not in used]
+    if extra:
+        more = f" and {len(extra) - 10} more" if len(extra) > 10 else ""
+        problems.append(("data", f"arrays that feed nothing: {', '.join(extra[:10])}{more}"))
+
+
+def _generate(
+    request: PairRequest, runners: Mapping[str, Runner], names: Mapping[str, Mapping[str, str]], leading: str
+) -> GeneratedSamples:
+    named = {role: _renamed(runner.inputs, names[role]) for role, runner in runners.items()}
+    others = {info.name: info for role in named if role != leading for info in named[role]}
+    known = {info.name for info in named[leading]}
+    ordered = [*named[leading], *(info for name, info in others.items() if name not in known)]
+
+    def attempt(samples: GeneratedSamples) -> None:
+        plan = _plan(request, runners[leading], names[leading], samples)
+        runners[leading].run(plan.feeds(samples.first(), 0, 1))
+
+    whole = any(not info.dtype.startswith("float") for info in ordered)
+    return generate_samples(
+        ordered,
+        others,
+        attempt,
+        hints=_hints(request, leading) if whole else GraphHints(),
+        types=request.io_types,
+        count=request.samples,
+        seed=request.seed,
+        distribution=request.distribution,
+    )
+
+
+def _hints(request: PairRequest, leading: str) -> GraphHints:
+    path = (
+        request.reference if leading == "reference" and request.reference is not None else request.candidate
+    )
+    return read_hints(path)
+
+
+def _renamed(inputs: Sequence[TensorInfo], names: Mapping[str, str]) -> list[TensorInfo]:
+    return [TensorInfo(names[info.name], info.dtype, info.shape) for info in inputs]
+
+
+def _plan(request: PairRequest, runner: Runner, names: Mapping[str, str], samples: Samples) -> FeedPlan:
+    missing = [info.name for info in runner.inputs if names[info.name] not in samples.arrays]
+    if missing:
+        raise FeedMismatchError(
+            f"nothing feeds its input {one_line(missing[0], 80)!r}",
+            remedy="Declare intended differences of the interface under io",
+        )
+    return plan_feeds(runner.inputs, samples.arrays, names, request.io_types)

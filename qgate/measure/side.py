@@ -1,0 +1,158 @@
+"""One of the two models while it is being run: in batches where it takes them, else one by one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.errors import MeasureError
+from qgate.measure.feed import FeedPlan
+from qgate.runtimes.base import ModelRefusedError, Runner
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Chunk = Mapping[str, NDArray[Any]]
+    TapReader = Callable[[str, NDArray[Any]], None]
+
+PerSample = Any
+"""One output of a chunk: an array [samples, ...]; a list of arrays where their shapes differ; or None
+where it is not made of numbers."""
+
+
+class SideError(MeasureError):
+    """A model failed while it was run.
+
+    Args:
+        role: ``reference`` or ``candidate``.
+        error: What the runtime said.
+    """
+
+    def __init__(self, role: str, error: ModelRefusedError) -> None:
+        super().__init__(error.what)
+        self.role = role
+        self.cause = error.cause
+
+
+@dataclass
+class Side:
+    """A loaded model and how it is fed.
+
+    Args:
+        role: ``reference`` or ``candidate``.
+        runner: The loaded model.
+        plan: How it is fed.
+        single: It must see one sample at a time.
+        watched: Tensors whose values are handed to the reader of taps.
+        fell_back: A batch was refused, and its samples were run one by one.
+    """
+
+    role: str
+    runner: Runner
+    plan: FeedPlan
+    single: bool = False
+    watched: frozenset[str] = frozenset()
+    fell_back: bool = False
+
+    @property
+    def batched(self) -> bool:
+        """Whether it is given several samples at once."""
+        return not self.single and self.plan.batch != 1
+
+    def run(self, chunk: Chunk, count: int, on_tap: TapReader | None = None) -> tuple[list[PerSample], float]:
+        """Runs a chunk; returns each output by sample, and the seconds spent in the runtime.
+
+        Args:
+            chunk: Arrays of ``count`` samples.
+            count: Samples in the chunk.
+            on_tap: Given each watched tensor's name and values, [samples, ...] where it has such an axis.
+
+        Raises:
+            SideError: The model fails on these samples.
+        """
+        if self.batched and self.plan.batch is None:
+            try:
+                return self._run(chunk, count, count, on_tap)
+            except (ModelRefusedError, _NoBatchError):
+                self.fell_back = count > 1
+        try:
+            return self._run(chunk, count, self.plan.batch or 1, on_tap)
+        except ModelRefusedError as error:
+            raise SideError(self.role, error) from error
+        except _NoBatchError as error:
+            reason = f"takes {self.plan.batch} samples at once and an output has no axis of samples"
+            raise SideError(self.role, ModelRefusedError(reason)) from error
+
+    def _run(
+        self, chunk: Chunk, count: int, step: int, on_tap: TapReader | None
+    ) -> tuple[list[PerSample], float]:
+        outputs = len(self.runner.outputs)
+        pieces: list[list[PerSample]] = [[] for _ in range(outputs)]
+        seconds = 0.0
+        for start in range(0, count, step):
+            real = min(step, count - start)
+            feeds = self.plan.feeds(chunk, start, real)
+            began = time.perf_counter()
+            results = self.runner.run(feeds)
+            seconds += time.perf_counter() - began
+            for into, value in zip(pieces, results, strict=False):
+                into.append(_piece(value, step, real))
+            if on_tap is not None:
+                self._give_taps(feeds, results, (real, step), on_tap)
+        return [_joined(each, step) for each in pieces], seconds
+
+    def _give_taps(
+        self, feeds: Chunk, results: Sequence[Any], filled: tuple[int, int], on_tap: TapReader
+    ) -> None:
+        """Hands watched tensors over, without the samples that only fill up a fixed batch."""
+        real, step = filled
+        named = zip((*(info.name for info in self.runner.outputs), *self.runner.taps), results, strict=True)
+        for name, value in (*named, *feeds.items()):
+            if (
+                name not in self.watched
+                or not isinstance(value, np.ndarray)
+                or value.dtype.kind not in "biuf"
+            ):
+                continue
+            padded = real < step and value.ndim > 0 and len(value) == step
+            on_tap(name, value[:real] if padded else value)
+
+
+class _NoBatchError(Exception):
+    """An output has no axis of samples, so that a batch cannot be taken apart."""
+
+
+def _piece(value: Any, step: int, real: int) -> PerSample:
+    """What one run says about its samples."""
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        return None
+    if step == 1:
+        return value[0] if value.ndim and len(value) == 1 else value
+    if not value.ndim or len(value) != step:
+        raise _NoBatchError
+    return value[:real]
+
+
+def _joined(pieces: list[PerSample], step: int) -> PerSample:
+    if any(piece is None for piece in pieces):
+        return None
+    if step > 1:
+        return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+    if len({piece.shape for piece in pieces}) == 1:
+        return np.stack(pieces) if len(pieces) > 1 else pieces[0][np.newaxis]
+    return pieces
+
+
+def same_bits(left: Sequence[PerSample], right: Sequence[PerSample]) -> bool:
+    """Whether two runs of one sample gave the same bits in every output."""
+    for a, b in zip(left, right, strict=True):
+        if a is None or b is None:
+            continue
+        first, second = np.asarray(a[0]), np.asarray(b[0])
+        if first.shape != second.shape or first.tobytes() != second.tobytes():
+            return False
+    return True

@@ -1,0 +1,96 @@
+"""ONNX Runtime on the CPU, set up so that the same bytes give the same numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qgate.runtimes.base import Dim, ModelRefusedError, TensorInfo
+from qgate.runtimes.onnx_taps import added_outputs
+from qgate.sandbox.quoting import one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SILENT = 4
+_DTYPES = {
+    "float": "float32",
+    "double": "float64",
+    "float16": "float16",
+    "bool": "bool",
+    **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+}
+_NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation", "Cannot allocate memory")
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+
+
+class OnnxRuntimeRunner:
+    """A session on ``CPUExecutionProvider``.
+
+    Args:
+        path: The model; side files are looked for beside it.
+        threads: Threads within one run. With 1, several runs at once scale better than one wide run.
+        taps: Inner tensors to return as well.
+
+    Raises:
+        ModelRefusedError: ONNX Runtime does not load it.
+    """
+
+    def __init__(self, path: Path, *, threads: int = 1, taps: Sequence[str] = ()) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = _SILENT
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.use_deterministic_compute = True
+        # Without it u8s8 and s8s8 products saturate on AVX2 without VNNI, and answers depend on the machine.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if taps:
+            options.add_session_config_entry(
+                "session.model_external_initializers_file_folder_path", str(path.parent)
+            )
+        try:
+            source = path.read_bytes() + added_outputs(taps) if taps else str(path)
+            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except MemoryError as error:
+            raise ModelRefusedError("not enough memory to load the model", "memory") from error
+        except Exception as error:  # onnxruntime's exceptions have no root of their own
+            raise _refusal(error) from error
+        self.inputs = tuple(_info(value) for value in self._session.get_inputs())
+        declared = tuple(_info(value) for value in self._session.get_outputs())
+        self.outputs = declared[: len(declared) - len(taps)]
+        self.taps = tuple(taps)
+        self._wanted = [value.name for value in declared]
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Any]:
+        """Runs once; see ``Runner.run``."""
+        try:
+            results: list[Any] = self._session.run(self._wanted, dict(feeds))
+        except MemoryError as error:
+            raise ModelRefusedError("not enough memory to run the model", "memory") from error
+        except Exception as error:  # onnxruntime's exceptions have no root of their own
+            raise _refusal(error) from error
+        return results
+
+
+def _refusal(error: Exception) -> ModelRefusedError:
+    message = one_line(_PREFIX.sub("", str(error)))
+    short = any(sign in str(error) for sign in _NO_MEMORY)
+    return ModelRefusedError(message or type(error).__name__, "memory" if short else "refused")
+
+
+def _info(value: Any) -> TensorInfo:
+    found = re.fullmatch(r"tensor\((\w+)\)", value.type)
+    dtype = _DTYPES.get(found[1], found[1]) if found else str(value.type)
+    return TensorInfo(value.name, dtype, tuple(_dim(size) for size in value.shape or ()))
+
+
+def _dim(size: object) -> Dim:
+    if isinstance(size, int):
+        return size
+    return str(size) if size is not None else None
