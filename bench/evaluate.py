@@ -53,7 +53,13 @@ class Outcome:
 
     @property
     def blocked(self) -> bool:
+        """Any outcome that is not green: for honest files a crash counts too."""
         return self.verdict != "PASS"
+
+    @property
+    def caught(self) -> bool:
+        """Blocked with a report: for faults a crash or a hang does not count."""
+        return self.verdict in ("FAIL", "ERROR", "INCONCLUSIVE")
 
     @property
     def located(self) -> str:

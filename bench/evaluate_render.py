@@ -60,7 +60,7 @@ def totals(outcomes: list[Outcome]) -> str:
         other = [o for o in part if o.case.kind == "unsupported"]
         placed = [o for o in faults if o.case.locate]
         rows += [
-            f"- faults blocked{title}: {sum(o.blocked for o in faults)} of {len(faults)}"
+            f"- faults blocked{title}: {sum(o.caught for o in faults)} of {len(faults)}"
             f" (with a verdict as expected: {sum(o.right for o in faults)})",
             f"- faults located{title}: {sum(o.located != 'no' for o in placed)} of {len(placed)}"
             f" ({sum(o.located == 'place' for o in placed)} by the finding's place)",
@@ -96,7 +96,7 @@ def families(outcomes: list[Outcome]) -> str:
         part = [o for o in outcomes if o.case.kind == "fault" and o.case.truth.get("family") == letter]
         if part:
             located = sum(o.located != "no" for o in part)
-            rows.append(f"| {title} | {len(part)} | {sum(o.blocked for o in part)} | {located} |")
+            rows.append(f"| {title} | {len(part)} | {sum(o.caught for o in part)} | {located} |")
     return "\n".join(rows)
 
 

@@ -107,13 +107,10 @@ def external_data(model, work):
 
 @variant()
 def external_one_file_each(model, work):
-    onnx.save(
-        model,
-        work / "model.onnx",
-        save_as_external_data=True,
-        all_tensors_to_one_file=False,
-        size_threshold=256,
-    )
+    for position, tensor in enumerate(model.graph.initializer):
+        if len(tensor.raw_data) > 256:
+            onnx.external_data_helper.set_external_data(tensor, f"tensor{position}.bin")
+    onnx.save(model, work / "model.onnx")
 
 
 def _optimised(model: onnx.ModelProto, work: Path, level: str) -> onnx.ModelProto:

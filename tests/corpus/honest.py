@@ -387,7 +387,8 @@ def mse_clipped_scales(model, work):
     return out
 
 
-def scratch(root: Path) -> Path:
-    """A folder for a recipe's intermediate files."""
-    root.mkdir(parents=True, exist_ok=True)
-    return root
+@recipe(form="qdq", needs=("torchao", "onnxscript"))
+def pt2e_qdq(model, work):
+    from tests.corpus import exported
+
+    return exported.pt2e(model, work)
