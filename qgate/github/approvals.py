@@ -22,7 +22,15 @@ from qgate.github.pulls import PullFacts, pull_facts
 from qgate.github.reading import field, moment
 from qgate.github.refusals import NotFoundError
 
-_MOVES = frozenset(("committed", "head_ref_force_pushed", "head_ref_restored", "base_ref_changed"))
+_MOVES = frozenset(
+    (
+        "committed",
+        "head_ref_force_pushed",
+        "head_ref_restored",
+        "base_ref_changed",
+        "automatic_base_change_succeeded",
+    )
+)
 _GHOST = "(a deleted account)"
 
 

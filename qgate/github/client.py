@@ -146,7 +146,7 @@ class Client:
 
         line = f"{verb} {where}"
         try:
-            return self._requester.requestJsonAndCheck(verb, where, parameters=query, input=body)
+            headers, answer = self._requester.requestJsonAndCheck(verb, where, parameters=query, input=body)
         except GithubException as error:
             raise refusal(error.status, error.headers or {}, error.data, line, self.patience.now()) from error
         except RequestException as error:
@@ -157,6 +157,13 @@ class Client:
         except (AssertionError, AttributeError, RuntimeError, ValueError) as error:
             # What PyGithub raises for an answer that is not GitHub's: a proxy's page, a redirect elsewhere.
             raise _unexpected(line) from error
+        if (
+            isinstance(answer, dict)
+            and isinstance(answer.get("data"), str)
+            and answer.keys() <= {"data", "url"}
+        ):
+            raise _unexpected(line)  # PyGithub's wrapping of what is not JSON
+        return headers, answer
 
 
 def segment(text: str) -> str:

@@ -206,7 +206,7 @@ def _delete(client: Client, comments: list[Comment]) -> tuple[str, ...]:
         except NotFoundError:
             continue  # gone already, which is what was wanted
         except PublishError as error:
-            problems.append(f"A duplicate comment could not be deleted: {error}")
+            problems.append(f"A duplicate comment could not be deleted: {error}.")
     return tuple(problems)
 
 

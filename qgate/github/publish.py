@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qgate.errors import PublishError, QgateError
+from qgate.errors import PublishError
 from qgate.events import Activity
 from qgate.github.client import Client
 from qgate.github.comments import Action, Draft, publish_comment, state_of
 from qgate.github.outputs import SUMMARY_BYTES, append_summary, write_outputs
 from qgate.github.patience import Patience
-from qgate.github.pulls import PullFacts, pull_with_head
 from qgate.github.refusals import ReadOnlyTokenError
 from qgate.github.status import publish_status
-from qgate.records import Finding, Verdict, worst
+from qgate.records import Verdict
 from qgate.report.escape import name as harmless_name
 from qgate.report.escape import prose
-from qgate.report.schema import Report, read_report
+from qgate.report.schema import Report
 from qgate.settings import Settings
-
-MAX_ARTIFACT_BYTES = 32 * 2**20
 
 READ_ONLY = (
     "The token may only read, as in a pull request from a fork: neither comment nor status was written. "
@@ -145,7 +141,7 @@ def publish(
     except ReadOnlyTokenError:
         return _explained(published, read_only=True)
     except PublishError as error:
-        problem = f"The commit status could not be written: {error}"
+        problem = f"The commit status could not be written: {error}."
         published = replace(published, problems=(*published.problems, problem))
     else:
         published = replace(published, status_url=url)
@@ -163,95 +159,12 @@ def _with_comment(
     except ReadOnlyTokenError:
         return Published(), True
     except PublishError as error:
-        return Published(problems=(f"The comment could not be written: {error}",)), False
+        return Published(problems=(f"The comment could not be written: {error}.",)), False
     return Published(outcome.url, comment=outcome.action, problems=outcome.problems), False
 
 
 def _explained(published: Published, read_only: bool) -> Published:
     return replace(published, problems=(*published.problems, READ_ONLY)) if read_only else published
-
-
-def publish_stored(
-    path: Path,
-    activity: Activity,
-    settings: Settings,
-    *,
-    rejudge: Callable[[Report, PullFacts], Report],
-    render: Callable[[Report], Texts],
-    patience: Patience | None = None,
-) -> tuple[Report, Texts, Published]:
-    """Publishes the report that another run left as an artifact: the trusted job of ``mode: publish``.
-
-    The artifact is hostile data. It is validated against the schema, must be about the very commit of the
-    finished run, is judged and rendered again here, and nothing of its text is relayed. Which pull request
-    it belongs to is GitHub's answer, never the artifact's.
-
-    Args:
-        path: The artifact's report.json.
-        activity: The ``workflow_run`` event of the trusted job.
-        settings: As for ``publish``.
-        rejudge: Judges the measurements again by the trusted policy.
-        render: Makes the texts.
-        patience: How long talking to GitHub may take.
-
-    Raises:
-        QgateError: The report is unusable or about something else, or the pull request is not found.
-            Nothing has been published then.
-    """
-    report = _read_artifact(path)
-    head, told = activity.head_sha, report.provenance.head_sha
-    if head is None or told != head:
-        raise PublishError(
-            f"the report is about commit {str(told)[:40]!r}, the finished run about {head}",
-            where=str(path),
-            remedy="Download the artifact of the run that triggered this one (run-id)",
-        )
-    client = connect(settings, patience=patience)
-    facts = pull_with_head(client, head)
-    _require_same(report, facts, settings, path)
-    judged = rejudge(report, facts)
-    _require_consistent(judged, path)
-    texts = render(judged)
-    destination = Destination(head, facts.number)
-    return judged, texts, publish(judged, texts, destination, settings, patience=client.patience)
-
-
-def _read_artifact(path: Path) -> Report:
-    try:
-        facts = path.lstat()
-    except OSError as error:
-        raise QgateError(
-            f"there is no report to publish ({error.strerror})",
-            where=str(path),
-            remedy="Download the first job's artifact into report-dir",
-        ) from error
-    if not stat.S_ISREG(facts.st_mode):
-        raise QgateError("the report is no regular file", where=str(path))
-    if facts.st_size > MAX_ARTIFACT_BYTES:
-        raise QgateError(f"the report is larger than {MAX_ARTIFACT_BYTES // 2**20} MiB", where=str(path))
-    return read_report(path)
-
-
-def _require_same(report: Report, facts: PullFacts, settings: Settings, path: Path) -> None:
-    told = report.provenance
-    if told.repository is not None and told.repository != settings.repository:
-        raise PublishError(
-            f"the report is about another repository than {settings.repository}", where=str(path)
-        )
-    if told.pull_request is not None and told.pull_request != facts.number:
-        raise PublishError(f"the report is about another pull request than #{facts.number}", where=str(path))
-
-
-def _require_consistent(report: Report, path: Path) -> None:
-    """A verdict must not be better than what it is made of."""
-    least = worst([_least(report.findings), *(target.verdict for target in report.targets)])
-    weak = [target.name for target in report.targets if target.verdict.rank < _least(target.findings).rank]
-    if report.verdict.rank < least.rank or weak:
-        raise PublishError("a verdict in the report is better than its own findings", where=str(path))
-
-
-def _least(findings: Iterable[Finding]) -> Verdict:
-    return worst(finding.effect for finding in findings if finding.waived is None)
 
 
 def write_results(

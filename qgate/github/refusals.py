@@ -65,7 +65,7 @@ def refusal(status: int, headers: Mapping[str, str], body: object, where: str, n
         return TransientError(shown, where=where, remedy="Run the job again")
     if status == 403 and lowered.startswith(_READ_ONLY):
         return ReadOnlyTokenError(
-            shown, where=where, remedy="Give the job the permission that docs/ci.md lists"
+            shown, where=where, remedy="Give the job pull-requests: write and statuses: write"
         )
     if status == 401:
         remedy = "Pass github-token: ${{ github.token }} or another token that is valid"

@@ -15,6 +15,9 @@ from openapi_schema_validator import OAS30Validator
 API = "https://api.github.com"
 FILE = Path(__file__).parent.parent / "openapi" / "api.github.com.json"
 
+GAPS = ("head/repo ",)
+"""Where GitHub does not keep to its description: it answers null for the repository of a deleted fork."""
+
 
 class Description:
     """The trimmed description, loaded once for a server."""
@@ -53,7 +56,8 @@ class Description:
             validate(*exchange)
         except Exception as error:  # every error class of openapi-core means the same here: not GitHub's API
             details = getattr(error.__cause__, "schema_errors", None) or [error]
-            return [f"{side} {exchange[0].method} {exchange[0].path}: {_one_line(item)}" for item in details]
+            broken = [line for line in map(_one_line, details) if not line.startswith(GAPS)]
+            return [f"{side} {exchange[0].method} {exchange[0].path}: {line}" for line in broken]
         return []
 
     def _operation(self, method: str, path: str) -> Any:
