@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from qgate.records import Place, Verdict
 from qgate.report import escape, figures
@@ -66,9 +66,9 @@ def place_items(place: Place) -> list[tuple[str, str]]:
 
 
 @cache
-def templates() -> Any:
-    """The macros of ``comment.md.j2``, each of which renders one block."""
-    environment = Environment(
+def environment() -> Environment:
+    """The environment that refuses to print anything but numbers and what a filter made safe."""
+    made = Environment(
         loader=PackageLoader("qgate.report", "templates"),
         undefined=StrictUndefined,
         autoescape=False,  # noqa: S701 - Markdown, made safe by _only_safe and the filters
@@ -77,13 +77,19 @@ def templates() -> Any:
         keep_trailing_newline=True,
         finalize=_only_safe,
     )
-    environment.filters.update({label: _marked(function) for label, function in _FILTERS.items()})
-    return environment.get_template("comment.md.j2").module
+    made.filters.update({label: _marked(function) for label, function in _FILTERS.items()})
+    return made
+
+
+@cache
+def templates() -> Any:
+    """The macros of ``comment.md.j2``, each of which renders one block."""
+    return environment().get_template("comment.md.j2").module
 
 
 def _only_safe(printed: object) -> object:
-    if isinstance(printed, Markdown) or type(printed) is int:
-        return printed
+    if isinstance(printed, (Markdown, Undefined)) or type(printed) is int:
+        return printed  # an undefined value raises by itself when it becomes text
     raise TypeError(f"a template prints a bare {type(printed).__name__}; send it through a filter")
 
 
@@ -130,7 +136,9 @@ def _address(url: str) -> str:
 _FILTERS: Mapping[str, Callable[..., str]] = {
     "code": escape.code,
     "tag": lambda text: f"<code>{escape.name(text)}</code>",  # where GitHub reads HTML, not Markdown
-    "prose": escape.prose,
+    "prose": lambda text, limit=escape.PROSE_LIMIT: (
+        escape.prose(text, limit) or "–"
+    ),  # never nothing: **** is a rule
     "constant": _constant,
     "figure": _figure,
     "address": _address,

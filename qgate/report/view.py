@@ -6,6 +6,7 @@ its own medium.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -222,12 +223,12 @@ def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Meas
     if family == "QNT" and target.scheme:
         yield target.scheme
     elif family in _LOWEST_SQNR:
-        if lowest := _worst(measured, _LOWEST_SQNR[family], min):
+        if lowest := _lowest(measured, _LOWEST_SQNR[family]):
             yield figures.value(lowest.value, "dB")
     elif family == "BEH":
-        if lowest := _worst(measured, "output.top1_agreement", min):
+        if lowest := _lowest(measured, "output.top1_agreement"):
             yield figures.value(lowest.value, "ratio")
-        if drop := _worst(measured, "task.metric_drop", max):
+        if drop := _largest_drop(measured):
             yield f"{_metric(drop)} {_drop(drop)}"
     elif family == "TRC":
         yield from _against_baseline(target)
@@ -235,13 +236,15 @@ def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Meas
         yield figures.percent(ratio)
 
 
-def _worst(
-    measured: Mapping[str, list[Measurement]], name: str, pick: type[min] | type[max]
-) -> Measurement | None:
-    """The worst measurement of a name; NaN is worse than any number."""
+def _lowest(measured: Mapping[str, list[Measurement]], name: str) -> Measurement | None:
+    """The measurement with the smallest number; NaN is below any, for it says less than any."""
     found = measured.get(name, [])
-    lost = next((m for m in found if m.number != m.number), None)
-    return lost or pick(found, key=lambda m: m.number, default=None)
+    return min(found, key=lambda m: -math.inf if math.isnan(m.number) else m.number, default=None)
+
+
+def _largest_drop(measured: Mapping[str, list[Measurement]]) -> Measurement | None:
+    found = measured.get("task.metric_drop", [])
+    return max(found, key=lambda m: math.inf if math.isnan(m.number) else m.number, default=None)
 
 
 def _metric(drop: Measurement) -> str:

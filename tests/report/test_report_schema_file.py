@@ -38,7 +38,9 @@ def test_without_a_file_it_goes_to_standard_output(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("name", SAMPLES)
-def test_a_written_report_is_valid_and_reads_back(name: str, validator: jsonschema.Draft202012Validator) -> None:
+def test_a_written_report_is_valid_and_reads_back(
+    name: str, validator: jsonschema.Draft202012Validator
+) -> None:
     text = getattr(samples, name)().to_json()
     validator.validate(json.loads(text))
     assert Report.model_validate_json(text).to_json() == text
