@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NoReturn
 
+from qgate.errors import DataError, MeasureError
+from qgate.measure.describe_outputs import activation_measurements, output_measurements
+from qgate.measure.describe_task import task_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
+from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import Measurement
 from qgate.report.schema import DataUsed
+from qgate.sandbox.launch import out_of_memory, run_child
 from qgate.sandbox.limits import Limits
+from qgate.sandbox.quoting import one_line
+from qgate.sandbox.staging import unreadable_part
 
 __all__ = ["DEFAULT_SAMPLES", "Limits", "PairRequest", "PairResult", "Progress", "Tap", "measure_pair"]
 
@@ -45,4 +53,84 @@ def measure_pair(request: PairRequest, progress: Progress | None = None) -> Pair
         DataError: The inputs do not fit the model, or none could be generated.
         MeasureError: A model was refused, or the child crashed or ran out of time or memory.
     """
-    raise NotImplementedError
+    _check(request)
+    where = request.label("candidate")
+    payload = run_child(request.to_json(), request.limits, where=where, progress=progress)
+    answer = parse_answer(payload, where)
+    if answer.error is not None:
+        _raise(request, answer.error)
+    if answer.result is None or (answer.result.taps and len(answer.result.taps) != len(request.taps)):
+        raise MeasureError(
+            "the model run returned malformed data (taps that nobody asked for)",
+            where=where,
+            remedy="Treat the model as hostile: a model cannot do this by accident",
+        )
+    return _assemble(request, answer.result)
+
+
+def _check(request: PairRequest) -> None:
+    """What can be said before a process is started."""
+    if request.inputs is None and (request.labels or request.slices):
+        raise DataError(
+            "labels or slices are named without inputs",
+            where=request.label("candidate"),
+            remedy="Give the .npz that holds them with --inputs",
+        )
+    for role, path in (
+        ("reference", request.reference),
+        ("candidate", request.candidate),
+        ("inputs", request.inputs),
+    ):
+        if path is None:
+            continue
+        kind = DataError if role == "inputs" else MeasureError
+        if not path.exists():
+            raise kind(
+                f"the file of the {role} is missing", where=request.label(role), remedy="Check the path"
+            )
+        blocked = unreadable_part(path)
+        if blocked is not None:
+            raise kind(
+                "the unprivileged user that models run as cannot read it",
+                where=f"{request.label(role)} ({blocked})",
+                remedy="Give the file mode 0644 and its directories 0755, or stage a copy elsewhere",
+            )
+
+
+def _raise(request: PairRequest, failure: Failure) -> NoReturn:
+    role = failure.role or "candidate"
+    where = request.label(role)
+    if failure.kind == "memory":
+        raise out_of_memory(request.limits, where)
+    what, remedy = one_line(failure.what, 600), one_line(failure.remedy, 600)
+    if failure.kind == "data":
+        raise DataError(what, where=one_line(failure.where, 500) or request.label("inputs"), remedy=remedy)
+    raise MeasureError(
+        f"ONNX Runtime refuses the {role}: {what}",
+        where=where,
+        remedy="Export the model again, and open it with onnxruntime.InferenceSession to see the cause",
+    )
+
+
+def _assemble(request: PairRequest, state: PairState) -> PairResult:
+    problems = tuple((one_line(kind, 40), one_line(message)) for kind, message in state.problems)
+    deterministic = not any(kind == "nondeterministic" for kind, _ in problems)
+    found: list[Measurement] = [
+        *output_measurements(state),
+        *activation_measurements(state, request.taps),
+        *task_measurements(state, request.slices, request.labels is not None and request.task != "none"),
+    ]
+    data = DataUsed(
+        origin="generated" if state.generated else "given",
+        locator=None if request.inputs is None else request.label("inputs"),
+        samples=state.samples,
+        seed=request.seed if state.generated else None,
+        labels=request.labels,
+    )
+    measurements = found if deterministic else list(_marked(found))
+    return PairResult(tuple(measurements), data, problems, dict(state.timings))
+
+
+def _marked(measurements: Iterable[Measurement]) -> Iterable[Measurement]:
+    """The measurements of a pair that does not answer the same way twice."""
+    return (each.model_copy(update={"deterministic": False}) for each in measurements)

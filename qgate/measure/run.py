@@ -53,9 +53,10 @@ class Record:
     def merge(self, other: Record) -> None:
         """Adds the record of the samples that follow."""
         self.samples += other.samples
-        for mine, theirs in ((self.outputs, other.outputs), (self.taps, other.taps)):
-            for key, value in theirs.items():
-                mine[key].merge(value)  # type: ignore[attr-defined]
+        for position, output in other.outputs.items():
+            self.outputs[position].merge(output)
+        for position, tap in other.taps.items():
+            self.taps[position].merge(tap)
         if self.task is not None and other.task is not None:
             self.task.merge(other.task)
         for role, spent in other.seconds.items():

@@ -114,7 +114,7 @@ class PairErrors:
         """Adds one block; returns each row's energy of the reference and of the difference."""
         a, b = left.astype(np.float64), right.astype(np.float64)
         usable = self._set_aside(a, b, first, column)
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             d = a - b
             rr, dd = np.einsum("ij,ij->i", a, a), np.einsum("ij,ij->i", d, d)
             cc, rc = np.einsum("ij,ij->i", b, b), np.einsum("ij,ij->i", a, b)
@@ -125,8 +125,9 @@ class PairErrors:
                 row, inside = divmod(position, d.shape[1])
                 self._largest(largest, first + row, column + inside)
             relative = (d / (np.abs(a) + RELATIVE_EPS)).sum(axis=1)
-        for name, values in (("rr", rr), ("cc", cc), ("rc", rc), ("dd", dd), ("relative", relative)):
-            setattr(self, name, getattr(self, name) + math.fsum(values))
+            sums = {"rr": rr, "cc": cc, "rc": rc, "dd": dd, "relative": relative}
+            for name, values in sums.items():
+                setattr(self, name, getattr(self, name) + float(values.sum()))
         self._extremes(a, b, usable)
         return rr, dd
 

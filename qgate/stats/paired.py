@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -64,12 +63,16 @@ class PairedMoments:
 
     def add(self, reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> None:
         """Adds a batch of finite errors, both [samples]."""
+        with np.errstate(over="ignore"):
+            self._add(reference, candidate)
+
+    def _add(self, reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> None:
         self.n += len(reference)
-        self.r += math.fsum(reference)
-        self.c += math.fsum(candidate)
-        self.rr += math.fsum(reference * reference)
-        self.cc += math.fsum(candidate * candidate)
-        self.rc += math.fsum(reference * candidate)
+        self.r += float(np.sum(reference))
+        self.c += float(np.sum(candidate))
+        self.rr += float(np.sum(reference * reference))
+        self.cc += float(np.sum(candidate * candidate))
+        self.rc += float(np.sum(reference * candidate))
 
     def merge(self, other: PairedMoments) -> None:
         """Adds what another accumulator saw."""

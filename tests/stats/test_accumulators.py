@@ -108,8 +108,12 @@ def test_other_shapes_are_refused():
 
 def test_float64_extremes_do_not_warn():
     found = PairErrors()
-    found.add(np.array([[1e300]]), np.array([[-1e300]]), 0)
-    assert found.dd == math.inf
+    found.add(np.array([[1e300, 1e300], [1e300, -1e300]]), np.array([[-1e300, 1.0], [1e300, 1e300]]), 0)
+    assert found.dd == found.rr == math.inf
+    assert found.max_abs == 2e300
+    moments = PairedMoments()
+    moments.add(np.array([1e300]), np.array([1e300]))
+    assert moments.rr == math.inf
 
 
 @pytest.mark.parametrize(
