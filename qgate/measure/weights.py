@@ -211,6 +211,7 @@ def _rounding(entry: _Judged, at: Place, finite: bool, reason: str) -> Iterator[
     for name, value, unit in (
         ("weight.rmse_steps", derivation.rmse_steps, "steps"),
         ("weight.bias_steps", derivation.bias_steps, "steps"),
+        ("weight.shrink_steps", derivation.shrink_steps, "steps"),
         ("weight.nonnearest", derivation.nonnearest, "ratio"),
     ):
         yield Measurement(

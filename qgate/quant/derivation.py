@@ -49,6 +49,7 @@ class Derivation:
         rmse_steps: Root mean square distance in steps; 0.289 is healthy rounding.
         nonnearest: Share of codes that are not the nearest.
         bias_steps: Mean signed distance in steps.
+        shrink_steps: Mean distance in the direction of the weight's sign, in steps.
         sqnr_db: Of the dequantized tensor against the reference.
         reason: Why, where the verdict needs a word.
     """
@@ -62,6 +63,7 @@ class Derivation:
     rmse_steps: float = 0.0
     nonnearest: float = 0.0
     bias_steps: float = 0.0
+    shrink_steps: float = 0.0
     sqnr_db: float = float("inf")
     reason: str = ""
     evidence: dict[str, Any] = field(default_factory=dict)
@@ -180,6 +182,10 @@ def _statistics(
 ) -> dict[str, Any]:
     inside = np.abs(held.quotient - np.clip(held.quotient, held.least, held.greatest)) == 0
     interior = distance[inside] if inside.any() else distance.reshape(-1)
+    sign = np.sign(reference)[inside] if inside.any() else np.sign(reference).reshape(-1)
+    # Codes at zero shrink by being rounded to nearest; only those beyond one step tell a truncation.
+    far = np.abs(held.quotient - candidate.zero_points())
+    beyond = (far[inside] if inside.any() else far.reshape(-1)) >= 1.0
     return {
         "max_steps": float(np.max(np.abs(distance))) if distance.size else 0.0,
         "rmse_steps": float(np.sqrt(np.mean(np.square(held.codes - held.quotient))))
@@ -187,6 +193,7 @@ def _statistics(
         else 0.0,
         "nonnearest": count / max(candidate.size, 1),
         "bias_steps": float(np.mean(interior)) if interior.size else 0.0,
+        "shrink_steps": float(np.mean((interior * sign)[beyond])) if beyond.any() else 0.0,
         "sqnr_db": sqnr_db(reference, candidate.values()),
     }
 

@@ -1,0 +1,150 @@
+"""ART: are these the bytes that we think they are, and are they safe to open?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qgate.records import Finding, Severity, Verdict
+from qgate.rules.base import RuleContext, rule
+
+
+def _operators(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("artifact.operator"):
+        yield context.finding(
+            str(found.detail["message"]), at=found.at, evidence={"operator": found.value}, effect=Verdict.ERROR
+        )
+
+
+def _graph(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("structure.defect"):
+        if found.value in ("graph", "nbits"):
+            yield context.finding(str(found.detail["message"]), at=found.at, effect=Verdict.ERROR)
+
+
+def _interface(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("interface.difference"):
+        # fp16 converters may change the interface's float type; a caller sees that, a model's meaning does not.
+        soft = found.value == "float-type" and context.scheme in ("fp16", "fp8", "none")
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={k: v for k, v in found.detail.items() if k != "message"},
+            severity=Severity.WARNING if soft else None,
+        )
+
+
+def _nonfinite(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("constant.nonfinite"):
+        # A mask of -inf is honest; NaN is not, nor is anything but a number in a weight or a bias.
+        weight = found.detail["operator"] in ("Conv", "ConvTranspose", "MatMul", "Gemm", "BatchNormalization")
+        certain = bool(found.detail["nan"]) or weight
+        yield context.finding(
+            f"the constant holds {int(found.number)} values that are no finite numbers",
+            at=found.at,
+            evidence={"count": int(found.number), "nan": found.detail["nan"]},
+            severity=None if certain else Severity.NOTE,
+        )
+
+
+RULES = (
+    rule(
+        "ART101",
+        "The file is there and holds something",
+        why="A missing, empty or unreadable candidate has been checked by nobody.",
+        how="The locator is resolved and the file is opened before anything else is done.",
+        remedy="Commit the model at the path that the policy names",
+    ),
+    rule(
+        "ART102",
+        "The file is the model, not a Git LFS pointer to it",
+        why="A pointer of 130 bytes passes every check that only looks at differences.",
+        how="The first bytes are compared with the Git LFS pointer specification.",
+        remedy="Run `git lfs pull`, or give the action a token",
+    ),
+    rule(
+        "ART103",
+        "The file is of a form that this version of qgate verifies",
+        why="What cannot be measured cannot be passed.",
+        how="The form is recognised by content, whatever the file's name says.",
+        remedy="Export the model to ONNX with dense initializers",
+    ),
+    rule(
+        "ART104",
+        "The file is whole and is what it claims to be",
+        why="A cut or filtered file may still load, with other weights.",
+        how="The protobuf wire format is checked to the last byte before a parser sees it.",
+        remedy="Commit the file again",
+    ),
+    rule(
+        "ART105",
+        "The file is unambiguous and asks for no more than it holds",
+        why="Parsers merge a second graph into the first and allocate what a file declares; both are ways to "
+        "show a reviewer one model and run another.",
+        how="Duplicate and unknown fields, duplicate initializers, nesting, node counts, and declared elements "
+        "against bytes present.",
+        remedy="Export the model again; do not merge this file",
+    ),
+    rule(
+        "ART106",
+        "Every operator is one that a specification defines",
+        why="Custom operators, local functions and compiled blobs run code that no reader can look into.",
+        how="Each (domain, operator) is looked up in the ONNX specification and in the list of ONNX Runtime's "
+        "contributed operators that quantizers write; a policy may add to it with `allow_ops`.",
+        remedy="Export with standard operators, or add the operator to `allow_ops` in the policy",
+        check=_operators,
+    ),
+    rule(
+        "ART107",
+        "External data lies in files beside the model and fits the tensors",
+        why="A path out of the model's folder reads the runner's secrets into a tensor.",
+        how="Own parsing of location, offset and length; links and unknown keys are refused.",
+        remedy="Save the model again with its data in one file beside it",
+    ),
+    rule(
+        "ART108",
+        "The digest is the one that the policy states",
+        why="A reference that can be exchanged proves nothing.",
+        how="sha256 of the bytes that are then measured.",
+        remedy="Update `sha256` in the policy if the change is meant",
+    ),
+    rule(
+        "ART109",
+        "The graph is well formed",
+        why="A node that reads what nothing makes, or two that make the same tensor, mean different things to "
+        "different runtimes.",
+        how="Every tensor must be made once, before it is read (ONNX IR specification).",
+        remedy="Export the model again",
+        check=_graph,
+    ),
+    rule(
+        "ART110",
+        "Inputs and outputs are the reference's",
+        why="A renamed input or a batch that became fixed breaks the caller; an extra output leaks or hides.",
+        how="Names, element types and shapes of both models are compared; `io` in the policy declares intended "
+        "differences.",
+        remedy="Export with the reference's interface, or declare the difference under `io`",
+        check=_interface,
+    ),
+    rule(
+        "ART111",
+        "Constants are finite numbers",
+        why="QuantizeLinear turns NaN into a number, so a poisoned constant need not show in any output.",
+        how="Every float constant is scanned; a mask of -inf outside of weights is a note.",
+        remedy="Find the step of the conversion that overflowed",
+        check=_nonfinite,
+    ),
+    rule(
+        "ART112",
+        "The models run",
+        why="A model that no runtime loads has not been verified.",
+        how="Both models are run by ONNX Runtime in a child process with limits on memory, time and files.",
+        remedy="Run the model locally with the same runtime",
+    ),
+    rule(
+        "ART113",
+        "The data fit the models",
+        why="Measurements on other inputs than the declared ones say nothing.",
+        how="Names, shapes, element types, labels and finiteness of the arrays are checked before the run.",
+        remedy="Correct the data set",
+    ),
+)

@@ -1,0 +1,209 @@
+"""RNG: numeric range consistency (数值范围一致性)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qgate.records import Finding, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, rule
+
+
+def _scales(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("scale.defect"):
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={"kind": found.value, **{k: v for k, v in found.detail.items() if k != "message"}},
+        )
+
+
+def _weight_sqnr(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("derivation") == "none":
+        return
+    for found in context.all("weight.sqnr_db"):
+        if found.value is None or _explained_elsewhere(context, found.at.tensor):
+            continue
+        least = context.limit(_by_dtype(str(found.detail.get("dtype", ""))))
+        if found.number < least:
+            yield context.finding(
+                f"the dequantized weight has {found.number:.1f} dB SQNR against the reference ({least:g} dB asked for)",
+                at=found.at,
+                evidence={"sqnr_db": found.number, "minimum": least, "dtype": found.detail.get("dtype")},
+            )
+
+
+def _by_dtype(dtype: str) -> str:
+    """Each tensor is held to what its own storage type can do, whatever the model's scheme."""
+    if dtype in ("int4", "uint4", "int2", "uint2", "float4e2m1"):
+        return "min_db_int4"
+    if dtype.startswith("float8"):
+        return "min_db_fp8"
+    if dtype in ("float16", "bfloat16"):
+        return "min_db_fp16"
+    return "min_db" if dtype in ("int8", "uint8", "int16", "uint16", "int32") else "min_db_float"
+
+
+def _explained_elsewhere(context: RuleContext, tensor: str | None) -> bool:
+    """Whether QNT201 or QNT202 already names this tensor, with a better explanation."""
+    return any(
+        m.at.tensor == tensor and m.value in ("not-derived", "outsiders") for m in context.all("weight.derivation")
+    )
+
+
+def _weight_rmse(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("weight.rmse_steps"):
+        if found.value is None or (found.n or 0) < 64 or _explained_elsewhere(context, found.at.tensor):
+            continue
+        most = context.limit("max_steps")
+        if found.number > most:
+            yield context.finding(
+                f"the rounding error is {found.number:.3f} steps (0.289 is healthy, {most:g} allowed): weights are clipped",
+                at=found.at,
+                evidence={"rmse_steps": found.number, "maximum": most},
+            )
+
+
+def _levels(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("weight.levels"):
+        least = context.limit("min_codes")
+        if found.number < least:
+            yield context.finding(
+                f"{int(found.number)} of 256 codes are used by {found.n} elements: this is not 8-bit content",
+                at=found.at,
+                evidence={"codes": int(found.number), "elements": found.n},
+            )
+
+
+def _clipping(context: RuleContext) -> Iterator[Finding]:
+    real = context.declared.get("data") == "given"
+    for found in context.all("activation.clipped_share"):
+        if found.value is None:
+            continue
+        energy = float(found.detail.get("clipped_energy", 0.0))
+        share, most = context.limit("max_share"), context.limit("max_energy")
+        if energy <= most and not (found.number > share and energy > most / 20):
+            continue
+        low, high = found.detail.get("low"), found.detail.get("high")
+        observed = (found.detail.get("observed_min"), found.detail.get("observed_max"))
+        yield context.finding(
+            f"the quantizer's range [{_g(low)}, {_g(high)}] clips {found.number:.2%} of the reference's activations "
+            f"in [{_g(observed[0])}, {_g(observed[1])}], {energy:.2%} of their energy",
+            at=found.at,
+            evidence={"clipped_share": found.number, **found.detail},
+            severity=None if real else Severity.NOTE,
+        )
+
+
+def _unused(context: RuleContext) -> Iterator[Finding]:
+    real = context.declared.get("data") == "given"
+    for found in context.all("activation.unused_range"):
+        if found.value is None or found.number >= context.limit("min_used"):
+            continue
+        yield context.finding(
+            f"the activations use {found.number:.1%} of the quantizer's range: "
+            f"{_lost_bits(found.number):.1f} bits of resolution are lost",
+            at=found.at,
+            evidence={"used": found.number, **found.detail},
+            severity=None if real else Severity.NOTE,
+        )
+
+
+def _not_measured(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("activation.clipped_share"):
+        if found.value is None:
+            yield context.finding(
+                f"the range was not compared with the reference's activations: {found.not_measured}",
+                at=found.at,
+                effect=Verdict.INCONCLUSIVE,
+            )
+            return
+
+
+def _lost_bits(used: float) -> float:
+    from math import log2
+
+    return -log2(max(used, 1e-9))
+
+
+def _g(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+
+
+RULES = (
+    rule(
+        "RNG101",
+        "Scales are finite, positive and normal numbers, as many as the axis asks for",
+        why="A NaN or infinite scale hides: QuantizeLinear maps what comes of it to an ordinary code.",
+        how="Every scale of weights and activations is read from the file, not observed.",
+        remedy="Calibrate again; look for a channel that is all zero or an activation that overflows",
+        check=_scales,
+    ),
+    rule(
+        "RNG102",
+        "Dequantized weights keep enough signal",
+        why="A scale that is too coarse rounds honestly and still throws the model away.",
+        how="SQNR = 20 log10(|w| / |w - dq(q)|), float64 sums, by tensor; the floor goes by the tensor's own type.",
+        remedy="Quantize per channel, or leave this layer out of quantization",
+        params=(
+            Param("min_db", "Least SQNR of an 8-bit or 16-bit integer tensor.", 26.0, 20.0, 12.0, unit="dB"),
+            Param("min_db_int4", "Least SQNR of a tensor of 4 bits or fewer.", 12.0, 8.0, 4.0, unit="dB"),
+            Param("min_db_fp16", "Least SQNR of a float16 or bfloat16 tensor.", 45.0, 40.0, 30.0, unit="dB"),
+            Param("min_db_fp8", "Least SQNR of a float8 tensor.", 22.0, 18.0, 12.0, unit="dB"),
+            Param("min_db_float", "Least SQNR of a float32 tensor.", 100.0, 80.0, 60.0, unit="dB"),
+        ),
+        check=_weight_sqnr,
+    ),
+    rule(
+        "RNG103",
+        "Weights are rounded, not clipped",
+        why="Saturated weights lose the outliers that carry the most.",
+        how="Root mean square of code minus unclipped quotient; a uniform rounding error gives 1/sqrt(12) = 0.289 steps.",
+        remedy="Choose the scale from the weight's own range",
+        params=(
+            Param("max_steps", "Largest root mean square error.", 0.36, 0.5, 1.0, unit="steps",
+                  by_scheme={"int4": (0.5, 0.75, 1.5)}),
+        ),
+        check=_weight_rmse,
+    ),
+    rule(
+        "RNG104",
+        "Activation ranges hold the reference's activations",
+        why="A range that was calibrated on the wrong data clips what it never saw.",
+        how="The reference's tensor behind each quantizer is observed on the given data; reported are the share of "
+        "values outside the range and the share of energy that clipping removes. A note on generated data.",
+        remedy="Calibrate again on data like those that the model will see",
+        params=(
+            Param("max_share", "Largest share of clipped values, where energy is lost with them.", 0.02, 0.05, 0.2, unit="ratio"),
+            Param("max_energy", "Largest share of energy lost.", 0.005, 0.02, 0.1, unit="ratio"),
+        ),
+        check=_clipping,
+    ),
+    rule(
+        "RNG105",
+        "Activation ranges are not far wider than the activations",
+        why="Each doubling of an unused range costs a bit.",
+        how="Observed span over representable span, on the given data. A note on generated data.",
+        remedy="Calibrate again; look for an outlier in the calibration data",
+        params=(Param("min_used", "Least share of the range that is used.", 0.2, 0.1, 0.03, unit="ratio"),),
+        severity=("error", "warning", "note"),
+        check=_unused,
+    ),
+    rule(
+        "RNG106",
+        "8-bit weights have 8-bit content",
+        why="Four-bit weights stored as int8 cost the size of one and the accuracy of the other.",
+        how="Distinct codes of each int8 or uint8 weight of at least 1,024 elements.",
+        remedy="Quantize from the float reference, with the range of the weight itself",
+        params=(Param("min_codes", "Least number of distinct codes.", 24, 17, 9, unit="codes"),),
+        check=_levels,
+    ),
+    rule(
+        "RNG107",
+        "Activation ranges were compared with the reference's",
+        why="A range that nobody looked at may be any range.",
+        how="Says why the comparison of RNG104 could not be made.",
+        remedy="Give inputs, and the graph that was quantized as the reference",
+        severity=("warning", "note", "note"),
+        check=_not_measured,
+    ),
+)  # fmt: skip
