@@ -26,7 +26,7 @@ from tests.corpus.harmless import VARIANTS
 from tests.corpus.honest import RECIPES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-POOR_DB = {"int8": 12.0, "int4": 12.0, "fp16": 40.0, "fp8": 12.0}
+POOR_DB = {"int8": 12.0, "int4": 12.0, "fp16": 40.0, "fp8": 12.0, "none": 60.0}
 
 
 class Builder:
@@ -61,7 +61,8 @@ class Builder:
             made = RECIPES[recipe].make(self.model(model), self.scratch)
             if made.SerializeToString() == self.model(model).proto.SerializeToString():
                 raise faults.NoPlaceError("nothing was quantized")
-            if not graph.weights(made) and not RECIPES[recipe].debatable:
+            known = RECIPES[recipe]
+            if not graph.weights(made) and not known.debatable and known.form != "float":
                 raise faults.NoPlaceError("no weight was quantized")
             self._outputs(self.model(model), made, recipe, 4)
             self.candidates[key] = made
@@ -92,7 +93,7 @@ class Builder:
             "labels": "label" if made.labels is not None else None,
             "task": made.task,
             "base": f"{model}/{recipe}",
-            "scheme": "auto",
+            "scheme": "none" if known.scheme == "none" else "auto",
             "settings": dict(known.settings),
             **fields,
         }
@@ -197,7 +198,7 @@ class Builder:
             detail=planted.detail, debatable=fault.debatable, **effect,
         )  # fmt: skip
         settings = {**case["settings"], **planted.settings}
-        case["scheme"] = settings.pop("scheme", "auto")
+        case["scheme"] = settings.pop("scheme", case["scheme"])
         case["settings"] = settings
         self.cases.append(case)
         return True

@@ -20,7 +20,8 @@ from tests.corpus.models import FloatModel
 
 INTEGER = ("qdq", "qop", "dynamic", "castmul")
 STATIC = ("qdq", "qop")
-ANY = (*INTEGER, "nbits", "half")
+QUANTIZED = (*INTEGER, "nbits", "half")
+ANY = (*QUANTIZED, "float")
 
 
 class NoPlaceError(Exception):
@@ -105,10 +106,13 @@ def fault(identity: str, forms: Sequence[str] = ANY, **settings: object) -> Call
 def load_all() -> dict[str, Fault]:
     """Every fault of every family."""
     from tests.corpus import (  # noqa: F401
+        faults_bomb,
         faults_disguise,
+        faults_external,
         faults_file,
         faults_graph,
         faults_interface,
+        faults_payload,
         faults_scale,
         faults_weight,
     )

@@ -8,10 +8,10 @@ import numpy as np
 from onnx import helper
 
 from tests.corpus import graph, handmade
-from tests.corpus.faults import ANY, NoPlaceError, Planted, Subject, fault
+from tests.corpus.faults import QUANTIZED, NoPlaceError, Planted, Subject, fault
 
 
-@fault("d100_float_as_candidate")
+@fault("d100_float_as_candidate", QUANTIZED)
 def float_as_candidate(s: Subject) -> Planted:
     """The reference's own bytes: nothing was quantized."""
     return Planted(graph.clone(s.model.proto), ["model"])
@@ -26,7 +26,7 @@ def dequantized_float(s: Subject) -> Planted:
             value, axis = graph.array(model, name), handmade.out_axis(node)
             scale = handmade.symmetric_scale(value, axis, 127)
             q = handmade.nearest(value, scale, axis)
-            graph.put(model, name, (q * handmade._spread(scale, value, axis)).astype(np.float32))
+            graph.put(model, name, (q * handmade.spread(scale, value, axis)).astype(np.float32))
     return Planted(model, ["model"])
 
 
@@ -62,13 +62,13 @@ def activations_only(s: Subject) -> Planted:
         value = graph.array(model, weight.tensor).astype(np.float32).astype(np.float64)
         if scale.ndim > 1:
             raise NoPlaceError("blocked")
-        spread = handmade._spread(scale, value, weight.axis)
+        spread = handmade.spread(scale, value, weight.axis)
         zero = (
             graph.array(model, weight.zero_point).astype(np.float32).astype(np.float64)
             if weight.zero_point
             else 0.0
         )
-        spread_zero = handmade._spread(np.asarray(zero), value, weight.axis)
+        spread_zero = handmade.spread(np.asarray(zero), value, weight.axis)
         name = node.output[0]
         model.graph.node.remove(node)
         graph.put(model, name, ((value - spread_zero) * spread).astype(np.float32))
@@ -104,7 +104,7 @@ def quantized_twice(s: Subject) -> Planted:
             value, axis = graph.array(changed, name), handmade.out_axis(node)
             scale = handmade.symmetric_scale(value, axis, 7)
             q = handmade.nearest(value, scale, axis, "int4")
-            graph.put(changed, name, (q * handmade._spread(scale, value, axis)).astype(np.float32))
+            graph.put(changed, name, (q * handmade.spread(scale, value, axis)).astype(np.float32))
     model = s.requantize(dataclasses.replace(s.model, proto=changed))
     if s.recipe.scheme != "int8":
         raise NoPlaceError("4 bits is what this is")
@@ -133,7 +133,7 @@ def half_is_float(s: Subject) -> Planted:
     return Planted(model, ["model"], settings={"scheme": "fp16"})
 
 
-@fault("d110_dead_int8_decoration")
+@fault("d110_dead_int8_decoration", QUANTIZED)
 def decoration(s: Subject) -> Planted:
     """The float model plus unread int8 copies of its weights and one Q/DQ pair at the output."""
     model = graph.clone(s.model.proto)
@@ -150,7 +150,7 @@ def decoration(s: Subject) -> Planted:
     return Planted(model, ["model", *[name for name, _ in graph.float_weights(s.model.proto)]])
 
 
-@fault("d111_zeros", ANY)
+@fault("d111_zeros", QUANTIZED)
 def all_zero(s: Subject) -> Planted:
     """An honest structure whose every weight is zero."""
     model = s.copy()

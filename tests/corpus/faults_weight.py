@@ -363,3 +363,45 @@ def noise(s: Subject) -> Planted:
 def nibbles(s: Subject) -> Planted:
     """Low and high halves of every packed byte exchanged: the other packing order."""
     return _edited(s, lambda w, axis: (w.astype(np.int64) >> 4) | ((w.astype(np.int64) & 15) << 4))
+
+
+def _float_weight(s: Subject) -> tuple[str, str]:
+    known = [e for e in graph.float_weights(s.candidate) if e[0] in graph.initializers(s.candidate)]
+    if not known:
+        raise NoPlaceError("no float weight")
+    name, node = known[len(known) // 2]
+    return name, graph.label(node)
+
+
+@fault("w150_float_bit_flipped", ("float",))
+def float_flip(s: Subject) -> Planted:
+    """Bit 22 of one float32 weight: up to half of its value."""
+    model = s.copy()
+    name, node = _float_weight(s)
+    return Planted(model, [name, node], flip(model, name, _element(s, model, name), 22))
+
+
+@fault("w151_float_channels_swapped", ("float",))
+def float_channels(s: Subject) -> Planted:
+    model = s.copy()
+    name, node = _float_weight(s)
+    value = graph.array(model, name)
+    order = np.arange(value.shape[0])
+    order[[0, -1]] = order[[-1, 0]]
+    graph.put(model, name, value[order])
+    return Planted(model, [name, node])
+
+
+@fault("w152_one_class_suppressed")
+def class_suppressed(s: Subject) -> Planted:
+    """The bias of one class lowered: that class is hardly ever chosen again."""
+    model = s.copy()
+    found = graph.biases(model)
+    if not found or s.model.task != "top1":
+        raise NoPlaceError("no class bias")
+    tensor, _, node = found[-1]
+    value = graph.array(model, tensor)
+    fresh = value.copy()
+    fresh[1] -= np.asarray(0.5 * max(np.abs(value.astype(np.float64)).max() * 4, 1)).astype(value.dtype)
+    graph.put(model, tensor, fresh)
+    return Planted(model, [tensor, node])

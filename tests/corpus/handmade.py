@@ -1,7 +1,6 @@
-"""Quantizers written here: weight-only forms, other roundings, and float rewrites that undo nothing.
+"""Quantizers written here: weight-only forms, other roundings, MatMulNBits packing.
 
-They stand for the tools that are not installed: AdaRound, GPTQ, SmoothQuant, cross-layer equalisation,
-bias correction, MatMulNBits packing.
+They stand for tools that are not installed: AdaRound, GPTQ and exporters of weight-only models.
 """
 
 from __future__ import annotations
@@ -9,7 +8,7 @@ from __future__ import annotations
 import ml_dtypes
 import numpy as np
 import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from tests.corpus import graph, models
 
@@ -24,7 +23,7 @@ def out_axis(node: onnx.NodeProto) -> int:
     return 0 if node.op_type == "Gemm" and graph.attribute(node, "transB", 0) else 1
 
 
-def _spread(scale: np.ndarray, value: np.ndarray, axis: int | None) -> np.ndarray:
+def spread(scale: np.ndarray, value: np.ndarray, axis: int | None) -> np.ndarray:
     if axis is None or scale.ndim == 0:
         return scale
     return scale.reshape([-1 if position == axis else 1 for position in range(value.ndim)])
@@ -37,15 +36,13 @@ def symmetric_scale(value: np.ndarray, axis: int | None, top: float) -> np.ndarr
 
 def nearest(value: np.ndarray, scale: np.ndarray, axis: int | None, kind: str = "int8") -> np.ndarray:
     low, high = LIMITS[kind]
-    return np.clip(np.rint(value.astype(np.float64) / _spread(scale, value, axis)), low, high).astype(
-        np.int64
-    )
+    return np.clip(np.rint(value.astype(np.float64) / spread(scale, value, axis)), low, high).astype(np.int64)
 
 
 def adaround(value: np.ndarray, scale: np.ndarray, axis: int | None, kind: str = "int8") -> np.ndarray:
     """Roundings near one half turned where that lowers each output channel's summed error."""
     low, high = LIMITS[kind]
-    x = value.astype(np.float64) / _spread(scale, value, axis)
+    x = value.astype(np.float64) / spread(scale, value, axis)
     rows = np.moveaxis(x, axis or 0, 0).reshape(x.shape[axis or 0], -1)
     chosen = np.rint(rows)
     for row, q in zip(rows, chosen, strict=True):
@@ -106,7 +103,7 @@ def replace_weight(
     proto.graph.initializer.extend(keep)
     graph.put(proto, name + "_q", stored)
     if form == "castmul":
-        graph.put(proto, name + "_scale", np.asarray(_spread(scale, q, axis), np.float32))
+        graph.put(proto, name + "_scale", np.asarray(spread(scale, q, axis), np.float32))
         made = [
             helper.make_node("Cast", [name + "_q"], [name + "_float"], name + "_cast", to=TensorProto.FLOAT),
             helper.make_node("Mul", [name + "_float", name + "_scale"], [name], name + "_mul"),
@@ -256,102 +253,4 @@ def matmul_nbits(proto: onnx.ModelProto, *, block: int = 32, symmetric: bool = T
         keep = [tensor for tensor in out.graph.initializer if tensor.name != name]
         del out.graph.initializer[:]
         out.graph.initializer.extend(keep)
-    return out
-
-
-def gemm_as_matmul(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Gemm rewritten as MatMul and Add: the same float function in another exporter's words."""
-    out = graph.clone(proto)
-    nodes = []
-    for node in out.graph.node:
-        if node.op_type != "Gemm" or node.input[1] not in graph.initializers(out):
-            nodes.append(node)
-            continue
-        value = graph.array(out, node.input[1])
-        name = node.input[1] + "_kn"
-        graph.put(out, name, value.T if graph.attribute(node, "transB", 0) else value)
-        inner = node.output[0] + "_product"
-        nodes.append(helper.make_node("MatMul", [node.input[0], name], [inner], node.name + "_matmul"))
-        nodes.append(helper.make_node("Add", [inner, node.input[2]], [node.output[0]], node.name + "_bias"))
-    used = {name for node in nodes for name in node.input}
-    keep = [tensor for tensor in out.graph.initializer if tensor.name in used]
-    del out.graph.node[:], out.graph.initializer[:]
-    out.graph.node.extend(nodes)
-    out.graph.initializer.extend(keep)
-    return out
-
-
-def equalised(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Cross-layer equalisation over every Conv, Relu, Conv and Gemm, Relu, Gemm chain."""
-    out = graph.clone(proto)
-    by_input = {node.input[0]: node for node in out.graph.node}
-    for first in list(out.graph.node):
-        relu = by_input.get(first.output[0])
-        second = by_input.get(relu.output[0]) if relu is not None and relu.op_type == "Relu" else None
-        if second is None or first.op_type not in ("Conv", "Gemm") or second.op_type != first.op_type:
-            continue
-        if len(graph.consumers(out, relu.output[0])) != 1 or graph.attribute(second, "group", 1) != 1:
-            continue
-        w1, w2 = graph.array(out, first.input[1]), graph.array(out, second.input[1])
-        a1 = out_axis(first)
-        a2 = 1 - out_axis(second)
-        r1 = np.abs(np.moveaxis(w1, a1, 0)).reshape(w1.shape[a1], -1).max(1)
-        r2 = np.abs(np.moveaxis(w2, a2, 0)).reshape(w2.shape[a2], -1).max(1)
-        factor = np.sqrt(np.maximum(r1, 1e-6) / np.maximum(r2, 1e-6)).clip(0.1, 10).astype(np.float32)
-        graph.put(out, first.input[1], (w1 / _spread(factor, w1, a1)).astype(np.float32))
-        graph.put(out, second.input[1], (w2 * _spread(factor, w2, a2)).astype(np.float32))
-        if len(first.input) > 2:
-            graph.put(out, first.input[2], (graph.array(out, first.input[2]) / factor).astype(np.float32))
-    return out
-
-
-def smoothed(model: models.FloatModel, alpha: float = 0.5) -> onnx.ModelProto:
-    """SmoothQuant: activation outliers moved from a LayerNorm's gain into the MatMuls that read it."""
-    out = graph.clone(model.proto)
-    stored = graph.initializers(out)
-    norms = [node for node in out.graph.node if node.op_type == "LayerNormalization"]
-    tapped = graph.clone(out)
-    for node in norms:
-        tapped.graph.output.append(helper.make_tensor_value_info(node.output[0], TensorProto.FLOAT, None))
-    seen = models.run(tapped, model.calibration, 128)
-    for node in norms:
-        users = graph.consumers(out, node.output[0])
-        if not users or any(user.op_type != "MatMul" or user.input[1] not in stored for user in users):
-            continue
-        peak = np.abs(seen[node.output[0]]).reshape(-1, seen[node.output[0]].shape[-1]).max(0)
-        mass = np.max([np.abs(graph.array(out, user.input[1])).max(1) for user in users], 0)
-        factor = (np.maximum(peak, 1e-5) ** alpha / np.maximum(mass, 1e-5) ** (1 - alpha)).astype(np.float32)
-        for name in node.input[1:3]:
-            graph.put(out, name, graph.array(out, name) / factor)
-        for user in users:
-            graph.put(out, user.input[1], graph.array(out, user.input[1]) * factor[:, None])
-    return out
-
-
-def bias_corrected(model: models.FloatModel, candidate: onnx.ModelProto) -> onnx.ModelProto:
-    """The int32 bias before each output moved by the mean error there, in whole steps (QDQ form)."""
-    out = graph.clone(candidate)
-    want, got = models.run(model.proto, model.calibration), models.run(candidate, model.calibration)
-    known = {tensor: scale for tensor, scale, _ in graph.biases(out) if scale}
-    for entry in model.proto.graph.output:
-        last = next((n for n in model.proto.graph.node if entry.name in n.output), None)
-        if last is None or last.op_type not in ("Gemm", "Conv") or len(last.input) < 3:
-            continue
-        tensor = last.input[2] + "_quantized"
-        if tensor in known:
-            shift = (want[entry.name] - got[entry.name]).mean(0)
-            steps = np.rint(shift / graph.array(out, known[tensor]))
-            graph.put(out, tensor, (graph.array(out, tensor) + steps).astype(np.int32))
-    return out
-
-
-def typed_fields(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Float initializers in typed fields instead of raw bytes."""
-    out = graph.clone(proto)
-    for tensor in out.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            value = numpy_helper.to_array(tensor)
-            tensor.CopyFrom(
-                helper.make_tensor(tensor.name, tensor.data_type, value.shape, value.ravel().tolist())
-            )
     return out

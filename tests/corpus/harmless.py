@@ -18,7 +18,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from tests.corpus import graph, handmade
+from tests.corpus import graph, rewrites
 
 
 @dataclass(frozen=True)
@@ -264,7 +264,7 @@ def batch_symbol_renamed(model, work):
 
 @variant()
 def typed_fields(model, work):
-    return handmade.typed_fields(model)
+    return rewrites.typed_fields(model)
 
 
 @variant()

@@ -19,7 +19,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from tests.corpus import graph, handmade
+from tests.corpus import graph, handmade, rewrites
 from tests.corpus.models import FloatModel
 
 
@@ -199,18 +199,18 @@ def dynamic_reduce_range(model, work):
 
 @recipe(scheme="int4", form="nbits")
 def nbits_block32_symmetric(model, work):
-    return handmade.matmul_nbits(handmade.gemm_as_matmul(model.proto), block=32)
+    return handmade.matmul_nbits(rewrites.gemm_as_matmul(model.proto), block=32)
 
 
 @recipe(scheme="int4", form="nbits")
 def nbits_block16_asymmetric(model, work):
-    return handmade.matmul_nbits(handmade.gemm_as_matmul(model.proto), block=16, symmetric=False)
+    return handmade.matmul_nbits(rewrites.gemm_as_matmul(model.proto), block=16, symmetric=False)
 
 
 def _ort_nbits(model: FloatModel, **options: object) -> onnx.ModelProto:
     from onnxruntime.quantization.matmul_nbits_quantizer import MatMulNBitsQuantizer
 
-    source = handmade.gemm_as_matmul(model.proto)
+    source = rewrites.gemm_as_matmul(model.proto)
     if "quant_format" in options:
         source = graph.require_opset(source, 21)
     quantizer = MatMulNBitsQuantizer(source, **options)
@@ -240,7 +240,7 @@ def ort_nbits_hqq(model, work):
     from onnxruntime.quantization import matmul_nbits_quantizer as nbits
 
     config = nbits.HQQWeightOnlyQuantConfig(block_size=32, bits=4)
-    quantizer = nbits.MatMulNBitsQuantizer(handmade.gemm_as_matmul(model.proto), algo_config=config)
+    quantizer = nbits.MatMulNBitsQuantizer(rewrites.gemm_as_matmul(model.proto), algo_config=config)
     quantizer.process()
     return quantizer.model.model
 
@@ -335,7 +335,7 @@ def gptq_int4(model, work):
 
 @recipe(form="qdq")
 def equalised_static(model, work):
-    changed = FloatModel(model.name, handmade.equalised(model.proto), model.inputs, model.calibration)
+    changed = FloatModel(model.name, rewrites.equalised(model.proto), model.inputs, model.calibration)
     return static(changed, work)
 
 
@@ -343,19 +343,19 @@ def equalised_static(model, work):
 def smoothquant_dynamic(model, work):
     from onnxruntime.quantization import QuantType
 
-    changed = FloatModel(model.name, handmade.smoothed(model), model.inputs, model.calibration)
+    changed = FloatModel(model.name, rewrites.smoothed(model), model.inputs, model.calibration)
     return _dynamic(changed, work, weight_type=QuantType.QInt8, per_channel=True)
 
 
 @recipe(form="qdq")
 def smoothquant_static(model, work):
-    changed = FloatModel(model.name, handmade.smoothed(model), model.inputs, model.calibration)
+    changed = FloatModel(model.name, rewrites.smoothed(model), model.inputs, model.calibration)
     return static(changed, work, op_types_to_quantize=["MatMul", "Gemm"])
 
 
 @recipe(form="qdq")
 def bias_corrected(model, work):
-    return handmade.bias_corrected(model, static(model, work, per_channel=False))
+    return rewrites.bias_corrected(model, static(model, work, per_channel=False))
 
 
 @recipe(form="qdq")
@@ -392,3 +392,26 @@ def pt2e_qdq(model, work):
     from tests.corpus import exported
 
     return exported.pt2e(model, work)
+
+
+@recipe(scheme="none", form="float")
+def float_prepared(model, work):
+    """No quantization: BatchNorm folded and constants propagated by onnxruntime's own preparation."""
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    source, target = work / "float.onnx", work / "prepared.onnx"
+    onnx.save(model.proto, source)
+    quant_pre_process(str(source), str(target), skip_symbolic_shape=True)
+    return onnx.load(target)
+
+
+@recipe(scheme="none", form="float")
+def float_other_words(model, work):
+    """No quantization: Gemm written as MatMul and Add, newer opset."""
+    return graph.require_opset(rewrites.gemm_as_matmul(model.proto), 19)
+
+
+@recipe(scheme="none", form="float")
+def float_equalised(model, work):
+    """No quantization: layers equalised; other weights, the same function."""
+    return rewrites.equalised(model.proto)

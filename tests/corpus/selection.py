@@ -11,7 +11,7 @@ SMALL_HONEST = {
     "digits": ["qdq_s8s8_pc", "qop_u8s8_pt", "dynamic_s8_pc", "fp16_keep_io", "qdq_a8w4", "equalised_static"],
     "diabetes": ["qdq_u8s8_pt", "adaround_static"],
     "mlp": ["weight_only_cast_mul", "nbits_block32_symmetric", "gptq_int8", "fp8_weights", "bias_corrected"],
-    "cnn_bn": ["qdq_u8s8_pc", "qdq_prepared", "weight_only_dq", "fp16_half_io"],
+    "cnn_bn": ["float_prepared", "qdq_u8s8_pc", "qdq_prepared", "weight_only_dq", "fp16_half_io"],
     "transformer": ["qdq_u8s8_pc", "dynamic_u8_pt", "nbits_block16_asymmetric", "smoothquant_dynamic"],
     "two_heads": ["qdq_s8s8_pc", "weight_only_blocked8"],
     "autoencoder": ["qdq_s8s8_pt"],
@@ -38,6 +38,7 @@ FAULT_BASES = [
     ("two_heads", "qdq_s8s8_pt"),
     ("mlp", "qop_u8s8_pt"),
     ("digits", "dynamic_s8_pc"),
+    ("cnn_bn", "float_prepared"),
     ("depthwise", "fp16_keep_io"),
     ("transformer", "nbits_block32_symmetric"),
     ("mlp", "weight_only_int4"),
@@ -52,6 +53,7 @@ FAULT_BASES = [
     ("cnn_bn", "fp16_keep_io"),
     ("mlp", "nbits_block16_asymmetric"),
     ("cnn_bn", "weight_only_dq"),
+    ("two_heads", "float_other_words"),
 ]
 
 
