@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping
+from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.problems import Problem, did_you_mean, nearest
@@ -14,6 +15,9 @@ from qgate.rules.base import PROFILES, Param, Rule
 
 UNWAIVABLE = "TRC104"
 """The rule that reports expired waivers."""
+
+MAX_CHAIN = 16
+"""How many profiles may rest on one another."""
 
 _WITH_UNIT = re.compile(r"\s*([-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)\s*(\D.{0,20}?)?\s*")
 
@@ -50,29 +54,29 @@ def _profiles(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:
             )
             continue
         yield from _profile_name(policy, profile.extends, (*path, "extends"))
-        chain = _cycle(policy, name)
-        if chain:
-            yield Problem(
-                (*path, "extends"),
-                f"profiles extend each other in a circle: {' -> '.join(chain)}",
-                f"Let one of them extend {', '.join(PROFILES[:-1])} or {PROFILES[-1]}",
-            )
+        yield from _chain(policy, name, (*path, "extends"))
         yield from check_thresholds(profile.thresholds, (*path, "thresholds"), rules)
 
 
-def _cycle(policy: Policy, name: str) -> list[str]:
+def _chain(policy: Policy, name: str, path: Path) -> Iterator[Problem]:
     chain = [name]
     while (spec := policy.profiles.get(chain[-1])) is not None and chain[-1] not in PROFILES:
-        if spec.extends in chain:
-            return [*chain, spec.extends]
+        circle = spec.extends in chain
         chain.append(spec.extends)
-    return []
+        if circle:
+            remedy = f"Let one of them extend {', '.join(PROFILES[:-1])} or {PROFILES[-1]}"
+            yield Problem(path, f"profiles extend each other in a circle: {' -> '.join(chain)}", remedy)
+            return
+        if len(chain) > MAX_CHAIN:
+            remedy = "Extend a profile that is nearer to a built-in one"
+            yield Problem(path, f"more than {MAX_CHAIN} profiles extend one another", remedy)
+            return
 
 
 def _profile_name(policy: Policy, name: str, path: Path) -> Iterator[Problem]:
     if name not in PROFILES and name not in policy.profiles:
         known = (*PROFILES, *policy.profiles)
-        yield Problem(path, f"there is no profile {quoted(name)}", did_you_mean(name, known))
+        yield Problem(path, f"there is no profile {quoted(name)}", partial(did_you_mean, name, known))
 
 
 def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule]) -> Iterator[Problem]:
@@ -103,7 +107,7 @@ def _waivers(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:
             yield Problem(
                 (*path, "target"),
                 f"there is no target {quoted(waiver.target)}",
-                did_you_mean(waiver.target, names),
+                partial(did_you_mean, waiver.target, names),
             )
         if waiver.rule == UNWAIVABLE:
             yield Problem(
@@ -131,14 +135,18 @@ def check_thresholds(thresholds: Thresholds, path: Path, rules: Mapping[str, Rul
             param = rule.param(name)
             if param is None:
                 known = [p.name for p in rule.params]
-                yield Problem(place, f"{rule_id} has no parameter {quoted(name)}", did_you_mean(name, known))
+                yield Problem(
+                    place, f"{rule_id} has no parameter {quoted(name)}", partial(did_you_mean, name, known)
+                )
             elif problem := _value(param, value, place):
                 yield problem
 
 
 def _unknown_rule(rule_id: str, path: Path, rules: Mapping[str, Rule]) -> Problem:
-    near = nearest(rule_id, rules)
-    remedy = f"Did you mean {near} ({rules[near].title})?" if near else "`qgate explain` lists all rules"
+    def remedy() -> str:
+        near = nearest(rule_id, rules)
+        return f"Did you mean {near} ({rules[near].title})?" if near else "`qgate explain` lists all rules"
+
     return Problem(path, f"there is no rule {quoted(rule_id)}", remedy)
 
 
@@ -147,7 +155,7 @@ def _value(param: Param, value: Value, path: Path) -> Problem | None:
     if param.choices:
         if isinstance(value, str) and value in param.choices:
             return None
-        remedy = did_you_mean(value, param.choices) if isinstance(value, str) else ""
+        remedy = partial(did_you_mean, value, param.choices) if isinstance(value, str) else ""
         return Problem(path, f"must be one of {', '.join(param.choices)}, not {given}", remedy)
     for kind, words in ((bool, "true or false"), (str, "a word")):
         if isinstance(param.balanced, kind):
@@ -166,7 +174,8 @@ def _value(param: Param, value: Value, path: Path) -> Problem | None:
 
 def _plain_number(param: Param, value: bool | str) -> str:
     """How the number that was probably meant is written."""
-    match = _WITH_UNIT.fullmatch(value) if isinstance(value, str) else None
+    short = isinstance(value, str) and len(value) <= 40  # the pattern backtracks over long spaces
+    match = _WITH_UNIT.fullmatch(str(value)) if short else None
     if match is None:
         return f"For example {param.balanced}, its value in the profile balanced"
     number, unit = match[1], match[2] or ""

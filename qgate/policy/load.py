@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import islice
 
 from pydantic import ValidationError
 
@@ -11,6 +12,9 @@ from qgate.policy.problems import from_pydantic, policy_error
 from qgate.policy.schema import Policy
 from qgate.policy.yaml_reader import parse_document
 from qgate.rules.base import Rule
+
+MAX_PROBLEMS = 50
+"""After so many problems a hostile file is not searched for more."""
 
 
 def load_policy(data: bytes, where: str, *, rules: Mapping[str, Rule] | None = None) -> Policy:
@@ -29,12 +33,12 @@ def load_policy(data: bytes, where: str, *, rules: Mapping[str, Rule] | None = N
     try:
         policy = Policy.model_validate(root.plain())
     except ValidationError as error:
-        problems = list(from_pydantic(error.errors(include_url=False)))
+        problems = list(from_pydantic(error.errors(include_url=False)[:MAX_PROBLEMS]))
         raise policy_error(problems, root, where) from None
     if rules is None:
         from qgate.rules.catalogue import catalogue
 
         rules = catalogue()
-    if problems := list(check_policy(policy, rules)):
+    if problems := list(islice(check_policy(policy, rules), MAX_PROBLEMS)):
         raise policy_error(problems, root, where)
     return policy

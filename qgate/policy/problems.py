@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from typing import Any, get_args
 
 from pydantic import BaseModel
@@ -16,6 +17,7 @@ from qgate.policy.document import Node, Path, quoted, type_name
 from qgate.policy.schema import Policy
 
 _SHOWN = 5
+_NAMED = 20
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WANTED = {
     "string_type": "text",
@@ -36,12 +38,13 @@ class Problem:
     Args:
         path: Where in the document; parts that do not exist there are passed over.
         what: A sentence without a final full stop.
-        remedy: What the user does next.
+        remedy: What the user does next; worked out only where it is shown, because looking for the
+            nearest of many names takes long.
     """
 
     path: Path
     what: str
-    remedy: str = ""
+    remedy: str | Callable[[], str] = ""
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -58,7 +61,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     near = nearest(word, options)
     if near is not None:
         return f"Did you mean `{near}`?"
-    return f"Known here: {', '.join(options)}" if options else ""
+    more = ", ..." if len(options) > _NAMED else ""
+    return f"Known here: {', '.join(options[:_NAMED])}{more}" if options else ""
 
 
 def policy_error(problems: list[Problem], root: Node, where: str) -> PolicyError:
@@ -69,14 +73,15 @@ def policy_error(problems: list[Problem], root: Node, where: str) -> PolicyError
     )
     (first, problem), rest = placed[0], placed[1:]
     key = f"{key_path(first.path)}: " if first.path else ""
+    remedy = problem.remedy if isinstance(problem.remedy, str) else problem.remedy()
     more = "".join(
         f"; line {trace.line}: {key_path(trace.path) or 'the policy'}: {other.what}"
         for trace, other in rest[: _SHOWN - 1]
     )
     if len(rest) >= _SHOWN:
-        more += f"; and {len(rest) - _SHOWN + 1} more"
+        more += "; and more"
     return PolicyError(
-        f"{key}{problem.what}{more}", where=f"{where}:{first.line}:{first.column}", remedy=problem.remedy
+        f"{key}{problem.what}{more}", where=f"{where}:{first.line}:{first.column}", remedy=remedy
     )
 
 
@@ -111,7 +116,7 @@ def _problem(error: ErrorDetails) -> Problem:
     if kind == "literal_error":
         words = re.findall(r"'([^']*)'", str(context.get("expected", "")))
         given = error["input"]
-        remedy = did_you_mean(given, words) if isinstance(given, str) else ""
+        remedy = partial(did_you_mean, given, words) if isinstance(given, str) else ""
         return Problem(path, f"must be one of {', '.join(words)}, not {_shown(given)}", remedy)
     reason = _reason(error, context)
     given = error["input"]
@@ -165,7 +170,7 @@ def _unknown_key(path: Path) -> Problem:
     known = list(dict.fromkeys(name for model in models for name in model.model_fields))
     if key in known:  # a key of another kind of place
         return Problem(path, f"the key {quoted(key)} does not go with the others here", "Remove one of them")
-    return Problem(path, f"unknown key {quoted(key)}", did_you_mean(key, known))
+    return Problem(path, f"unknown key {quoted(key)}", partial(did_you_mean, key, known))
 
 
 def _missing_key(path: Path) -> Problem:

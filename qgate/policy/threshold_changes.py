@@ -26,7 +26,7 @@ class ThresholdChange:
         new: The value in force after.
         unit: Unit of both.
         origin: Where the new value comes from.
-        schemes: The quantization schemes that it concerns; empty for all that the target may have.
+        schemes: The quantization schemes that it concerns, in words; empty for all that the target may have.
         looser: True for looser, False for stricter, None where the direction cannot be known.
     """
 
@@ -36,13 +36,13 @@ class ThresholdChange:
     new: Value
     unit: str
     origin: str
-    schemes: tuple[str, ...]
+    schemes: str
     looser: bool | None
 
     def __str__(self) -> str:
         word = {True: "is looser", False: "is stricter", None: "is changed"}[self.looser]
         unit = f" {self.unit}" if self.unit else ""
-        schemes = f" for {', '.join(self.schemes)}" if self.schemes else ""
+        schemes = f" for {self.schemes}" if self.schemes else ""
         return (
             f"{self.rule}.{self.param} {word}{schemes}: {_text(self.old)} before, "
             f"{_text(self.new)}{unit} after, from {self.origin}"
@@ -119,7 +119,6 @@ def _changes(
     for (old, new), schemes in groups.items():
         limit = after[schemes[0]][rule][param.name]
         origin = limit.origin if len(schemes) == 1 else limit.origin.partition(", scheme ")[0]
-        named = tuple(scheme or "an unknown scheme" for scheme in schemes)
         yield ThresholdChange(
             rule,
             param.name,
@@ -127,9 +126,16 @@ def _changes(
             new,
             param.unit,
             origin,
-            () if len(schemes) == len(before) else named,
+            _schemes(schemes, list(before)),
             is_looser(param, old, new),
         )
+
+
+def _schemes(concerned: list[str | None], compared: list[str | None]) -> str:
+    if None not in concerned:
+        return ", ".join(map(str, concerned)) if concerned != compared else ""
+    others = [str(scheme) for scheme in compared if scheme not in concerned]
+    return f"every scheme but {', '.join(others)}" if others else ""
 
 
 def _text(value: Value) -> str:

@@ -61,7 +61,9 @@ def _expired(
 ) -> Finding:
     covered = sum(covers(waiver, finding) for finding in findings)
     place = f" at {waiver.at}" if waiver.at is not None else ""
-    rest = f"{covered} findings that it covered count again" if covered else "it would cover nothing now"
+    rest = (
+        f"it covers {covered} of this run's findings no longer" if covered else "it would cover nothing now"
+    )
     return trace_finding(
         "TRC104",
         f"The waiver of {waiver.rule}{place} ended on {waiver.until.isoformat()}; {rest}",
