@@ -65,17 +65,14 @@ class AddressPolicy:
         Raises:
             SourceError: The address is malformed, of another scheme, or http:// without leave.
         """
-        shown = public_address(url) if url.isprintable() else "an unprintable address"
         try:
             scheme, host, port = origin(url)
+            shown = public_address(url)
         except ValueError as error:
-            raise SourceError(f"{shown[:200]} is no web address", where=where) from error
-        if (
-            scheme not in ("http", "https")
-            or not host
-            or "@" in urlsplit(url).netloc
-            or not url.isprintable()
-        ):
+            raise SourceError("the text is no web address", where=where) from error
+        if not url.isprintable():
+            raise SourceError("a web address holds control characters", where=where)
+        if scheme not in ("http", "https") or not host or "@" in urlsplit(url).netloc:
             raise SourceError(f"{shown[:200]} is no plain web address", where=where)
         if scheme == "http" and not self.names(host, port):
             raise SourceError(

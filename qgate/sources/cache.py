@@ -7,6 +7,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from qgate.sources.folder import read_stable
@@ -39,7 +40,7 @@ class DigestCache:
         """
         found = copy_if_intact(self.path(sha256), sha256, file)
         if found is False:
-            self.path(sha256).unlink(missing_ok=True)
+            _throw_out(self.path(sha256))
             file.notes.append(f"the cache held other bytes under sha256 {sha256[:12]}; they were thrown out")
         return bool(found)
 
@@ -60,6 +61,15 @@ class DigestCache:
             return
 
 
+def _throw_out(path: Path) -> None:
+    # What cannot be thrown out is never used either, for every use is verified.
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with suppress(OSError):
+        path.unlink()
+
+
 def copy_if_intact(path: Path, sha256: str, file: NewFile) -> bool | None:
     """Copies a file that should have a digest.
 
@@ -72,7 +82,7 @@ def copy_if_intact(path: Path, sha256: str, file: NewFile) -> bool | None:
     """
     try:
         descriptor = os.open(path, _OPEN)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         return False

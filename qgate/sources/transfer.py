@@ -177,7 +177,7 @@ class Transfer:
             if response.status_code not in _REDIRECTS or not target:
                 return response
             response.close()
-            url = urljoin(url, target)
+            url = _joined(url, target, self.where)
         raise SourceError(f"more than {_REDIRECTS_MAX} redirects", where=self.where)
 
     def _send(self, method: str, url: str, headers: dict[str, str], data: bytes | None) -> requests.Response:
@@ -264,6 +264,13 @@ class Transfer:
         return SourceError(
             f"the transfer failed {attempts} times, last: {failure}", where=self.where, remedy=_OFFLINE
         )
+
+
+def _joined(url: str, target: str, where: str) -> str:
+    try:
+        return urljoin(url, target)
+    except ValueError as error:
+        raise SourceError("the server redirects to an address that is none", where=where) from error
 
 
 def origin_of(url: str, where: str) -> tuple[str, str, int]:
