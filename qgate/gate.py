@@ -162,7 +162,7 @@ def _play(scene: _Scene, settings: Settings, activity: Activity, verifier: Verif
         ),
         policy=used,
         provenance=scene.provenance,
-        nothing_to_judge=_nothing_to_judge(scene, skipped),
+        nothing_to_judge="" if judged else _nothing_to_judge(scene, skipped),
     )
 
 

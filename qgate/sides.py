@@ -111,10 +111,7 @@ def _check_base(
     if here in (sha, activity.merge_sha):
         return (moved,)
     tracked = repo.resolve(f"refs/remotes/origin/{activity.base_ref}")
-    related = activity.base_sha is not None and repo.resolve(activity.base_sha) is not None
-    if (tracked is not None and repo.is_ancestor(first, tracked)) or (
-        related and repo.is_ancestor(str(activity.base_sha), first)
-    ):
+    if tracked is not None and repo.is_ancestor(first, tracked):
         return (moved,)
     raise SourceError(
         f"the checked-out merge {here[:12]} has the first parent {first[:12]}, which is not the base "

@@ -11,7 +11,7 @@ from qgate.records import Severity, Value
 from qgate.report.schema import Limit
 from qgate.rules.base import SCHEMES, Param, Rule
 
-_SEVERITIES = (Severity.NOTE, Severity.WARNING, Severity.ERROR)
+_SEVERITIES = tuple(severity.value for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE))
 _Limits = dict[str, dict[str, Limit]]
 
 
@@ -53,25 +53,31 @@ def is_looser(param: Param, old: Value, new: Value) -> bool | None:
     """Whether ``new`` lets more pass than ``old``.
 
     A lower ``min_``, a higher ``max_`` and a lower severity are looser. For other names the direction
-    is that from the profile strict to permissive, for any scheme; None where those do not say.
+    is that from the profile strict to permissive, for numbers by any scheme, for severities and
+    yes or no by their place there; None where those do not say.
     """
-    if param.name == "severity":
-        words = [severity.value for severity in _SEVERITIES]
-        return words.index(str(new)) < words.index(str(old))
-    if isinstance(old, str) or isinstance(new, str):
-        return None
+    before, after = _rank(param, old), _rank(param, new)
     upwards = _looser_upwards(param)
-    return None if upwards is None else (new > old) == upwards
+    return None if before is None or after is None or upwards is None else (after > before) == upwards
 
 
 def _looser_upwards(param: Param) -> bool | None:
     if param.name.startswith(("min_", "max_")):
         return param.name.startswith("max_")
-    ladders = [(param.strict, param.balanced, param.permissive), *param.by_scheme.values()]
-    ends = [(first, last) for first, _, last in ladders if first != last]
-    numbers = [(a, b) for a, b in ends if not isinstance(a, str) and not isinstance(b, str)]
-    rising = {last > first for first, last in numbers}
+    if set(param.choices) == set(_SEVERITIES):
+        return True  # by rank, an error being the first
+    ladders = [(param.strict, param.permissive), *((a, b) for a, _, b in param.by_scheme.values())]
+    ranks = [(_rank(param, first), _rank(param, last)) for first, last in ladders if first != last]
+    rising = {last > first for first, last in ranks if first is not None and last is not None}
     return rising.pop() if len(rising) == 1 else None
+
+
+def _rank(param: Param, value: Value) -> float | None:
+    """A number for a value: itself, or a word's position among the choices; None for other words."""
+    if not isinstance(value, str):
+        return value
+    words = _SEVERITIES if set(param.choices) == set(_SEVERITIES) else param.choices
+    return words.index(value) if value in words else None
 
 
 def threshold_changes(
