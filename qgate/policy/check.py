@@ -163,7 +163,7 @@ def _value(param: Param, value: Value, path: Path) -> Problem | None:
     unit = f" ({param.unit})" if param.unit else ""
     if isinstance(value, bool | str):
         return Problem(path, f"must be a number{unit}, not {given}", _plain_number(param, value))
-    if not math.isfinite(value):
+    if not math.isfinite(value) and value not in (param.strict, param.balanced, param.permissive):
         return Problem(
             path,
             f"must be a finite number{unit}, not {given}: it would switch the rule off",

@@ -144,20 +144,24 @@ def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iter
     """Differences of targets that both have; one sentence for all targets that differ alike."""
     alike: dict[tuple[Kind, str], list[str]] = {}
     common = [(before, after) for before in old.targets if (after := new.target(before.name)) is not None]
+    known: dict[tuple[object, ...], list[tuple[Kind, str]]] = {}
     for before, after in common:
-        for kind, sentence in _target(old, new, before, after, rules):
+        # Resolving is slow, and most targets of a large policy have the same thresholds.
+        key = tuple((t.profile, t.scheme, repr(t.thresholds)) for t in (before, after))
+        if key not in known:
+            known[key] = list(_thresholds((old, before), (new, after), rules))
+        for kind, sentence in (*target_differences(old, new, before, after), *known[key]):
             alike.setdefault((kind, sentence), []).append(before.name)
     for (kind, sentence), names in alike.items():
         yield kind, f"{_names(names, len(common))}: {sentence}"
 
 
-def _target(
-    old: Policy, new: Policy, before: Target, after: Target, rules: Mapping[str, Rule]
+def _thresholds(
+    old: tuple[Policy, Target], new: tuple[Policy, Target], rules: Mapping[str, Rule]
 ) -> Iterator[tuple[Kind, str]]:
-    yield from target_differences(old, new, before, after)
-    for change in threshold_changes((old, before), (new, after), rules):
+    for change in threshold_changes(old, new, rules):
         # The origin names the target, which would keep alike sentences of two targets apart.
-        sentence = str(change).replace(f"target {after.name} (", "the target's own thresholds (")
+        sentence = str(change).replace(f"target {new[1].name} (", "the target's own thresholds (")
         yield "changed" if change.looser is False else "loosened", sentence
 
 

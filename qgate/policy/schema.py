@@ -125,6 +125,9 @@ class IoSpec(Record):
     map: dict[Text, Text] = Field(default={}, description="Reference input or output to candidate's name")
     optional: tuple[Text, ...] = Field(default=(), description="Inputs that one side may lack")
     types: dict[Text, _DTYPES] = Field(default={}, description="Input or output to candidate's dtype")
+    shapes: dict[Text, NonEmpty[Whole | None]] = Field(
+        default={}, description="Input or output to candidate's shape; null is any size"
+    )
 
 
 class Target(Record):
@@ -147,7 +150,7 @@ class Target(Record):
 
 
 class Waiver(Record):
-    """A finding that is known and accepted until a day."""
+    """A finding that is known and accepted until a day; what could not be measured is never waived."""
 
     target: Name
     rule: str = Field(description="Id of the rule, for example RNG104")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from textwrap import dedent
 
@@ -34,6 +35,7 @@ def rules() -> Mapping[str, Rule]:
             Param("require_power", "d", True, False, False),
         ),
         _rule("QNT104", Param("method", "d", "exact", "auto", "auto", choices=("exact", "auto"))),
+        _rule("FEA207", Param("max_value", "d", math.inf, math.inf, math.inf)),
         _rule("TRC102", Param("sqnr_db", "d", 0.5, 1.0, 3.0, unit="dB")),
         next(r for r in TRC if r.id == "TRC104"),
     )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -403,6 +404,21 @@ def test_a_hostile_policy_is_refused_in_bounded_time_and_words(load: Load, name:
         load(hostile_policies()[name])
     assert time.process_time() - started < 20
     assert len(str(caught.value)) < 2000
+
+
+def test_infinity_is_a_threshold_where_it_is_built_in(load: Load) -> None:
+    policy = load(in_thresholds("FEA207: {max_value: .inf}"))
+    assert policy.targets[0].thresholds == {"FEA207": {"max_value": math.inf}}
+    for value in (".nan", "-.inf"):
+        with pytest.raises(PolicyError, match="must be a finite number"):
+            load(in_thresholds(f"FEA207: {{max_value: {value}}}"))
+
+
+def test_the_real_catalogue_is_the_default() -> None:
+    text = in_thresholds("TRC104: {severity: error}")
+    assert load_policy(text.encode(), "qgate.yml").targets[0].thresholds == {"TRC104": {"severity": "error"}}
+    with pytest.raises(PolicyError, match="there is no rule 'TRC999'"):
+        load_policy(in_thresholds("TRC999: {severity: error}").encode(), "qgate.yml")
 
 
 _WORDS = st.sampled_from(

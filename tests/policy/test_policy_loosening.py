@@ -9,7 +9,7 @@ from qgate.policy.loosening import PolicyChanges, compare, loosened
 from qgate.policy.schema import ApprovalSpec, IoSpec, Limits, Policy, Target
 from qgate.policy.target_changes import rereferenced
 from qgate.policy.threshold_changes import is_looser
-from qgate.rules.base import Param, Rule
+from qgate.rules.base import Param, Rule, severity_param
 
 SHA, SHB = "a" * 64, "b" * 64
 BASE = dedent(f"""
@@ -78,7 +78,7 @@ LOOSER = {
     "another method": (
         "{FEA201: {min_db: 35}}",
         "{QNT104: {method: auto}}",
-        "QNT104.method is changed: exact before",
+        "QNT104.method is looser: exact before",
     ),
     "less power": (
         "{min_db: 35}",
@@ -326,6 +326,19 @@ def test_a_declared_scheme_is_the_only_one_compared(
     )
 
 
+@pytest.mark.parametrize(("stricter", "weaker"), [("strict", "balanced"), ("balanced", "permissive")])
+def test_every_step_down_the_built_in_profiles_loosens_and_none_up_does(
+    load: Callable[[str], Policy], stricter: str, weaker: str
+) -> None:
+    """On the real catalogue: a rule whose words and numbers disagree about what is looser fails here."""
+    text = "version: 1\ntargets:\n  - {name: a, candidate: m.onnx}\nprofile: "
+    down = compare(load(text + stricter), load(text + weaker))
+    up = compare(load(text + weaker), load(text + stricter))
+    assert len(down.loosened) > 10
+    assert down.changed == up.loosened == ()
+    assert len(up.changed) == len(down.loosened)
+
+
 @pytest.mark.parametrize("key", sorted(set(Policy.model_fields) - {"version"}))
 def test_no_key_of_the_policy_changes_in_silence(
     load: Callable[[str], Policy], rules: Mapping[str, Rule], key: str
@@ -438,8 +451,17 @@ def test_re_reference_is_another_reference_data_labels_or_task(
         (Param("size", "d", 3, 2, 1, by_scheme={"int4": (1, 2, 3)}), 1, 2, None),
         (Param("bins", "d", 1, 1, 1), 1, 2, None),
         (Param("word", "d", "a", "b", "c"), "a", "b", None),
-        (Param("severity", "d", "error", "error", "error"), "warning", "note", True),
-        (Param("severity", "d", "error", "error", "error"), "note", "error", False),
+        (Param("power", "d", "yes", "no", "no", choices=("yes", "no")), "yes", "no", True),
+        (Param("power", "d", "yes", "no", "no", choices=("no", "yes")), "no", "yes", False),
+        (Param("power", "d", "no", "no", "no", choices=("no", "yes")), "no", "yes", None),
+        (
+            Param("severity_x", "d", *["note"] * 3, choices=("note", "error", "warning")),
+            "error",
+            "note",
+            True,
+        ),
+        (severity_param("error", "error", "error"), "warning", "note", True),
+        (severity_param("error", "error", "error"), "note", "error", False),
         (Param("flag", "d", True, False, False), True, False, True),
     ],
 )
