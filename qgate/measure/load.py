@@ -21,6 +21,8 @@ from qgate.sandbox.quoting import one_line
 
 MAX_WORKERS = 8
 
+_REDUCED = "ONNX Runtime cannot optimise the {} for exact integer products, so it was run as written"
+
 
 @dataclass
 class Pair:
@@ -62,7 +64,7 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
     runners, untapped = _load_runners(request, threads)
     leading = "reference" if "reference" in runners else "candidate"
     names = {role: _array_names(request, role, runner) for role, runner in runners.items()}
-    problems: list[tuple[str, str]] = []
+    problems = [("runtime", _REDUCED.format(role)) for role, runner in runners.items() if runner.reduced]
     if file is not None:
         wanted = _wanted_arrays(request, runners, names, file)
         samples: Samples = NpzSamples(file, wanted)

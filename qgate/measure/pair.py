@@ -32,7 +32,7 @@ class PairResult:
         measurements: In a fixed order; the same request gives the same values bit for bit.
         data: The inputs that were used.
         problems: Kind and one-line message of what the reader must know: ``data``, ``interface``,
-            ``batch``, ``taps``, ``nondeterministic``, ``task``.
+            ``batch``, ``taps``, ``nondeterministic``, ``runtime``, ``task``.
         timings: Seconds by step; not deterministic.
     """
 

@@ -28,7 +28,8 @@ from qgate.sources.locator import Locator
 
 SCHEMA_ID = "qgate-policy-v1"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*|[0-9a-f:]+")
+_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
+_IPV6 = re.compile(r"[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}")
 _DTYPES = Literal[
     "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64",
     "uint8", "uint16", "uint32", "uint64", "bool",
@@ -72,10 +73,11 @@ def _number_or_word(value: object) -> object:
 
 
 def _host(value: str) -> str:
-    host = value.lower()
-    if not _HOST.fullmatch(host):
-        raise ValueError("a host is a plain name or address: no scheme, port, path or wildcard")
-    return host
+    host, colon, port = value.lower().partition(":")
+    plain = _HOST.fullmatch(host) and (not colon or re.fullmatch(r"[1-9][0-9]{0,4}", port))
+    if not plain and not _IPV6.fullmatch(value.lower()):
+        raise ValueError("a host is a name or address, with `:port` if need be: no scheme, path or wildcard")
+    return value.lower()
 
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
@@ -192,7 +194,7 @@ class Policy(Record):
     loosen: Approval = Field(default="approve", description="A change that loosens this policy")
     require_baseline: StrictBool = Field(default=False, description="No baseline at all is an error")
     allow_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
-        default=(), description="Hosts that may be fetched from although their address is private"
+        default=(), description="Hosts (name or name:port) that may have private addresses and speak http://"
     )
     approval: ApprovalSpec = ApprovalSpec()
     limits: Limits = Limits()

@@ -11,7 +11,10 @@ from qgate.rules.base import RuleContext, rule
 def _operators(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("artifact.operator"):
         yield context.finding(
-            str(found.detail["message"]), at=found.at, evidence={"operator": found.value}, effect=Verdict.ERROR
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={"operator": found.value},
+            effect=Verdict.ERROR,
         )
 
 

@@ -29,7 +29,14 @@ def _drop(context: RuleContext) -> Iterator[Finding]:
         high = found.high if found.high is not None else found.number
         metric = found.detail.get("metric", "metric")
         shown = f"{metric} is worse by {found.number:.4g} [{low:.4g}, {high:.4g}] on {found.n} samples, {allowed:.4g} allowed"
-        evidence = {"drop": found.number, "low": low, "high": high, "allowed": allowed, "n": found.n, **found.detail}
+        evidence = {
+            "drop": found.number,
+            "low": low,
+            "high": high,
+            "allowed": allowed,
+            "n": found.n,
+            **found.detail,
+        }
         if found.number > allowed and low > 0:
             yield context.finding(shown, at=found.at, evidence=evidence)
         elif found.number > allowed:
@@ -68,7 +75,11 @@ def _flips(context: RuleContext) -> Iterator[Finding]:
             yield context.finding(
                 f"{int(found.number)} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, {most:.1%} allowed",
                 at=found.at,
-                evidence={"flips": int(found.number), "n": found.n, "mcnemar_p": p.number if p is not None else None},
+                evidence={
+                    "flips": int(found.number),
+                    "n": found.n,
+                    "mcnemar_p": p.number if p is not None else None,
+                },
             )
 
 

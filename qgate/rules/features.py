@@ -60,7 +60,13 @@ def _agreement(context: RuleContext) -> Iterator[Finding]:
             f"the top class is the reference's in {found.number:.1%} of {found.n} samples, {least:.1%} asked for"
             + (" (too few samples to be sure)" if unsure else ""),
             at=found.at,
-            evidence={"value": found.number, "low": found.low, "high": found.high, "limit": least, **found.detail},
+            evidence={
+                "value": found.number,
+                "low": found.low,
+                "high": found.high,
+                "limit": least,
+                **found.detail,
+            },
             severity=Severity.WARNING if unsure else None,
         )
 
@@ -69,7 +75,9 @@ def _measured(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("output.sqnr_db"):
         if found.value is None and not _names_nonfinite(context, found):
             yield context.finding(
-                f"the output could not be compared: {found.not_measured}", at=found.at, effect=Verdict.INCONCLUSIVE
+                f"the output could not be compared: {found.not_measured}",
+                at=found.at,
+                effect=Verdict.INCONCLUSIVE,
             )
     if context.declared.get("ran") and not context.all("output.sqnr_db"):
         yield context.finding("no output was compared", effect=Verdict.INCONCLUSIVE)
@@ -78,7 +86,9 @@ def _measured(context: RuleContext) -> Iterator[Finding]:
 def _names_nonfinite(context: RuleContext, found: Measurement) -> bool:
     """Whether FEA101 or FEA102 already says why this output has no figure."""
     told = ("output.nonfinite_candidate", "output.shape_mismatch")
-    return any(m.at == found.at and m.value is not None and m.number > 0 for name in told for m in context.all(name))
+    return any(
+        m.at == found.at and m.value is not None and m.number > 0 for name in told for m in context.all(name)
+    )
 
 
 _UNREACHED = float("inf")

@@ -44,7 +44,9 @@ def _share(context: RuleContext) -> Iterator[Finding]:
             if nothing
             else f"only {found.number:.1%} of the parameters are stored in fewer than 32 bits ({least:.0%} asked for)"
         )
-        yield context.finding(what, at=Place(file="model"), evidence={"share": found.number, "minimum": least, **found.detail})
+        yield context.finding(
+            what, at=Place(file="model"), evidence={"share": found.number, "minimum": least, **found.detail}
+        )
 
 
 def _scheme(context: RuleContext) -> Iterator[Finding]:
@@ -116,7 +118,9 @@ def _outsider_words(found: Measurement, count: int, diagnosis: dict[str, Any] | 
 class _Words:
     """The sentence for elements that no rounding rule allows."""
 
-    def __init__(self, first: dict[str, Any], count: int, found: Measurement, diagnosis: dict[str, Any] | None) -> None:
+    def __init__(
+        self, first: dict[str, Any], count: int, found: Measurement, diagnosis: dict[str, Any] | None
+    ) -> None:
         stored, expected = first.get("stored"), first.get("expected")
         mask = f", xor 0x{int(first['xor']):x}" if isinstance(first.get("xor"), int) else ""
         kind = "value" if found.detail.get("family") == "float" else "code"
@@ -186,7 +190,9 @@ def _constants(context: RuleContext) -> Iterator[Finding]:
     for verdict in ("not-derived", "outsiders"):
         for found in _relevant(context, verdict, "constant"):
             first = (found.detail.get("outsiders") or [{}])[0]
-            shown = f": {_short(first['stored'])} for {_short(first['expected'])}" if "stored" in first else ""
+            shown = (
+                f": {_short(first['stored'])} for {_short(first['expected'])}" if "stored" in first else ""
+            )
             index = tuple(first.get("index", ()))
             yield context.finding(
                 f"the constant is not the reference's {found.detail.get('reference_tensor')!r}{shown}",
@@ -238,7 +244,10 @@ def _rounding(context: RuleContext) -> Iterator[Finding]:
 
 
 def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
-    for name, what in (("weight.bias_steps", "downwards or upwards"), ("weight.shrink_steps", "towards or from zero")):
+    for name, what in (
+        ("weight.bias_steps", "downwards or upwards"),
+        ("weight.shrink_steps", "towards or from zero"),
+    ):
         for found in context.all(name):
             if found.value is None or (found.n or 0) < 64:
                 continue

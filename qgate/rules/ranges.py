@@ -46,7 +46,8 @@ def _by_dtype(dtype: str) -> str:
 def _explained_elsewhere(context: RuleContext, tensor: str | None) -> bool:
     """Whether QNT201 or QNT202 already names this tensor, with a better explanation."""
     return any(
-        m.at.tensor == tensor and m.value in ("not-derived", "outsiders") for m in context.all("weight.derivation")
+        m.at.tensor == tensor and m.value in ("not-derived", "outsiders")
+        for m in context.all("weight.derivation")
     )
 
 

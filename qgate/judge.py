@@ -1,0 +1,84 @@
+"""Measurements and thresholds to findings, findings to a verdict. Pure: no file is opened here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qgate.records import Finding, Measurement, Severity, Verdict, worst
+from qgate.report.schema import Limit
+from qgate.rules.base import Family, RuleContext
+from qgate.rules.catalogue import catalogue
+
+_FAMILIES = [family.name for family in Family]
+_SEVERITIES = list(Severity)
+
+
+def judge(
+    measurements: Sequence[Measurement],
+    limits: Mapping[str, Mapping[str, Limit]],
+    *,
+    scheme: str | None,
+    declared: Mapping[str, Any],
+) -> tuple[Finding, ...]:
+    """Applies every rule.
+
+    Args:
+        measurements: All measurements of the target.
+        limits: Thresholds in force, by rule and parameter.
+        scheme: The scheme that the candidate was found to have.
+        declared: What the policy declares (scheme, derivation) and how the run went (data, ran).
+
+    Returns:
+        Findings, the most telling first.
+    """
+    by_name: dict[str, list[Measurement]] = {}
+    for measurement in measurements:
+        by_name.setdefault(measurement.name, []).append(measurement)
+    frozen = {name: tuple(held) for name, held in by_name.items()}
+    found: list[Finding] = []
+    for rule in catalogue().values():
+        context = RuleContext(rule, frozen, limits[rule.id], scheme, declared)
+        found.extend(rule.check(context))
+    return order(found)
+
+
+def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The most telling first: by severity, by effect on the verdict, by family from cause to symptom."""
+    return tuple(
+        sorted(
+            findings,
+            key=lambda f: (
+                _SEVERITIES.index(f.severity),
+                -f.effect.rank,
+                _FAMILIES.index(f.rule[:3]),
+                f.rule,
+            ),
+        )
+    )
+
+
+def conclude(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> tuple[Verdict, str]:
+    """The verdict and its reason in one line.
+
+    Nothing measured is no PASS: without a single measurement and without a finding the verdict is
+    INCONCLUSIVE.
+    """
+    weighing = [f for f in findings if f.waived is None]
+    verdict = worst(f.effect for f in weighing)
+    if verdict is Verdict.PASS:
+        return _green(weighing, measurements)
+    blocking = [f for f in weighing if f.effect is verdict]
+    first = blocking[0]
+    more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
+    place = f"{first.at}: " if str(first.at) else ""
+    return verdict, f"{place}{first.message}{more}"
+
+
+def _green(weighing: Sequence[Finding], measurements: Sequence[Measurement]) -> tuple[Verdict, str]:
+    if not any(m.value is not None for m in measurements):
+        return Verdict.INCONCLUSIVE, "nothing was measured"
+    warnings = sum(1 for f in weighing if f.severity is Severity.WARNING)
+    noted = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
+    measured = sum(1 for m in measurements if m.value is not None)
+    return Verdict.PASS, f"all rules hold on {measured} measurements{noted}"

@@ -1,0 +1,67 @@
+"""Writes a report to its folder: report.json, summary.md, report.html. Each whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from qgate.errors import QgateError
+from qgate.report.schema import Report
+
+NAMES = ("report.json", "summary.md", "report.html")
+
+
+def prepare_folder(folder: Path) -> None:
+    """Makes the folder and tries whether it can be written to, before any work is done.
+
+    Raises:
+        QgateError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".qgate-"):
+            pass
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def write_report(report: Report, folder: Path) -> Path:
+    """Writes all three forms and returns the path of report.json.
+
+    Raises:
+        QgateError: The folder cannot be written to, or the disk is full; files that were there before
+            are then still what they were.
+    """
+    from qgate.report.html import render_html
+    from qgate.report.render import render_summary
+
+    texts = (report.to_json(), render_summary(report), render_html(report))
+    prepare_folder(folder)
+    for name, text in zip(NAMES, texts, strict=True):
+        _replace(folder / name, text)
+    return folder / NAMES[0]
+
+
+def _replace(path: Path, text: str) -> None:
+    """Writes beside the file and renames over it, so that a full disk leaves the old one whole."""
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".qgate-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+            Path(name).chmod(0o644)
+            Path(name).replace(path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> QgateError:
+    return QgateError(
+        f"the report cannot be written ({error.strerror})",
+        where=str(path),
+        remedy="Name a folder with room that this user may write to: --report DIR",
+    )

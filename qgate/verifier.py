@@ -1,0 +1,178 @@
+"""From a planned target or an ad-hoc pair to ``verify``: where the bytes come from and who judges."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.errors import UsageError
+from qgate.formats.read import named_side_files
+from qgate.measure.interface import Interface
+from qgate.sandbox.limits import Limits
+from qgate.sandbox.staging import staging_directory
+from qgate.sources.acquire import acquire, acquire_file
+from qgate.sources.context import SourceContext
+from qgate.verify import Acquire, Pair, Progress, judge_again, verify
+
+if TYPE_CHECKING:
+    from qgate.plan import TargetRun
+    from qgate.report.schema import TargetReport
+    from qgate.settings import Settings
+    from qgate.sources.locator import Locator
+
+MIB = 2**20
+
+
+@dataclass(frozen=True)
+class AdHoc:
+    """A pair named on the command line.
+
+    Args:
+        candidate: The candidate's file; likewise reference and inputs.
+        labels: Array of labels in the inputs; ``slices`` likewise.
+        task: Metric, None for what labels and outputs suggest.
+        scheme: Declared scheme.
+        derivation: Declared derivation.
+        interface: Declared differences of the interface.
+        profile: A built-in profile.
+        seed: Seed of generated inputs.
+        samples: How many inputs are generated, None for the default.
+    """
+
+    candidate: Path
+    reference: Path | None
+    inputs: Path | None = None
+    labels: str | None = None
+    slices: str | None = None
+    task: str | None = None
+    scheme: str = "auto"
+    derivation: str = "auto"
+    interface: Interface = field(default_factory=Interface)
+    profile: str = "balanced"
+    seed: int = 0
+    samples: int | None = None
+
+
+def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None) -> TargetReport:
+    """Verifies a pair without policy and baseline.
+
+    Raises:
+        UsageError: Labels or slices are named without inputs.
+    """
+    if asked.inputs is None and (asked.labels or asked.slices):
+        raise UsageError("--labels and --slices name arrays of the inputs", remedy="Give --inputs X.npz")
+    context = SourceContext(repo=Path())
+
+    def copied(path: Path, *, model: bool) -> Acquire:
+        sides = named_side_files if model else None
+        return lambda folder: acquire_file(path, folder, context, side_files=sides)
+
+    pair = Pair(
+        name=asked.candidate.stem or "pair",
+        candidate=copied(asked.candidate, model=True),
+        candidate_locator=str(asked.candidate),
+        reference=copied(asked.reference, model=True) if asked.reference is not None else None,
+        reference_locator=str(asked.reference) if asked.reference is not None else None,
+        data=copied(asked.inputs, model=False) if asked.inputs is not None else None,
+        data_locator=str(asked.inputs) if asked.inputs is not None else None,
+        labels=asked.labels,
+        slices=asked.slices,
+        scheme=asked.scheme,
+        derivation=asked.derivation,
+        interface=asked.interface,
+        profile=asked.profile,
+        task=asked.task,
+        seed=asked.seed,
+        samples=asked.samples,
+    )
+    with staging_directory() as staging:
+        return verify(pair, staging=staging, progress=progress)
+
+
+def target_verifier(
+    settings: Settings,
+    progress: Callable[[TargetRun], Progress | None] | None = None,
+    today: date | None = None,
+) -> Callable[[TargetRun], TargetReport]:
+    """The function that the gate calls for each planned target."""
+
+    def run_target(run: TargetRun) -> TargetReport:
+        shown = progress(run) if progress is not None else None
+        with staging_directory() as staging:
+            return verify(_pair(run, settings, today), staging=staging, progress=shown)
+
+    return run_target
+
+
+def rejudge_target(report: TargetReport, run: TargetRun) -> TargetReport:
+    """Judges the measurements of one run by the lines of another."""
+    return judge_again(report, target=run.target, policy=run.policy, profile=run.profile)
+
+
+def _pair(run: TargetRun, settings: Settings, today: date | None) -> Pair:
+    target, policy = run.target, run.policy
+    data = run.data
+    return Pair(
+        name=run.name,
+        candidate=_source(run.candidate, run.candidate_revision, run, settings, model=True),
+        candidate_locator=run.candidate.describe(),
+        reference=None
+        if run.reference is None
+        else _source(run.reference, run.reference_revision, run, settings, model=True),
+        reference_locator=run.reference.describe() if run.reference is not None else None,
+        data=None if data is None else _source(data.inputs, run.data_revision, run, settings, model=False),
+        data_locator=data.inputs.describe() if data is not None else None,
+        labels=data.labels if data is not None else None,
+        slices=data.slices if data is not None else None,
+        scheme=target.scheme,
+        derivation=target.derivation,
+        interface=interface_of(target.io.map, target.io.optional, target.io.types, target.io.shapes),
+        profile=run.profile,
+        task=target.task.metric if target.task is not None else None,
+        task_output=target.task.output if target.task is not None else None,
+        policy=policy,
+        target=target,
+        waivers=policy.waivers,
+        allowed_operators=frozenset(policy.allow_ops),
+        limits=Limits(
+            memory_mb=policy.limits.memory_mb,
+            cpu_seconds=policy.limits.cpu_seconds,
+            wall_seconds=policy.limits.wall_seconds,
+            file_mb=policy.limits.file_mb,
+        ),
+        seed=run.seed,
+        proposed=run.proposed,
+        today=today,
+    )
+
+
+def interface_of(
+    names: Mapping[str, str],
+    optional: tuple[str, ...],
+    types: Mapping[str, str],
+    shapes: Mapping[str, tuple[int | None, ...]],
+) -> Interface:
+    """Declared differences as the measurement takes them."""
+    return Interface(dict(names), tuple(optional), dict(types), dict(shapes))
+
+
+def _source(
+    locator: Locator, revision: str | None, run: TargetRun, settings: Settings, *, model: bool
+) -> Acquire:
+    context = SourceContext(
+        repo=run.repo,
+        revision=revision,
+        token=settings.token,
+        hub_token=settings.hub_token,
+        repository=settings.repository,
+        server_url=settings.server_url,
+        api_url=settings.api_url,
+        allow_hosts=run.policy.allow_hosts,
+        cache=settings.cache,
+        max_bytes=run.policy.limits.download_mb * MIB,
+    )
+    sides = named_side_files if model else None
+    return lambda folder: acquire(locator, folder, context, side_files=sides)
