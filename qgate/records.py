@@ -113,7 +113,9 @@ def _spelled_out(value: Any) -> Any:
     return _from_number(value) if isinstance(value, float) else value
 
 
-Detail = Annotated[dict[str, Any], PlainSerializer(_spelled_out, return_type=dict[str, Any], when_used="json")]
+Detail = Annotated[
+    dict[str, Any], PlainSerializer(_spelled_out, return_type=dict[str, Any], when_used="json")
+]
 """JSON values by name; non-finite numbers as in Number, at any depth."""
 
 
@@ -142,8 +144,11 @@ class Measurement(Record):
 
     @property
     def number(self) -> float:
-        """The value as a float; NaN where it was not measured or is a word."""
-        return math.nan if self.value is None or isinstance(self.value, str) else float(self.value)
+        """The value as a float; NaN where it was not measured, is a word or is beyond every float."""
+        try:
+            return math.nan if self.value is None or isinstance(self.value, str) else float(self.value)
+        except OverflowError:
+            return math.nan
 
 
 class Finding(Record):

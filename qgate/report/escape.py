@@ -28,6 +28,7 @@ _WORD = re.compile(r"[A-Za-z0-9+\-−±≥≤≈→×][A-Za-z0-9.,'’+/%=×–�
 _LONE = frozenset("-–—−=+/·→×±≥≤≈…%")
 _LINKED = re.compile(
     r"www\."  # GFM links a bare www. domain
+    r"|//"  # an address
     r"|(?<![0-9A-Za-z])[0-9a-fA-F]{7,64}(?![0-9A-Za-z])"  # a commit
     r"|\b(?:gh|ghsa|cve)-"  # an issue or an advisory
     r"|\b(?-i:[A-Z]{2,})-\d",  # a repository's own autolinks, TICKET-12

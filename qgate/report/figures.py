@@ -41,6 +41,7 @@ def _integer(value: int) -> str:
 
 def size(value: float) -> str:
     """Bytes with a decimal unit, ``1.2 MB``."""
+    value = _as_float(value)
     if not math.isfinite(value) or value < 0:
         return f"{number(value)} B"
     step = 0
@@ -48,6 +49,11 @@ def size(value: float) -> str:
         value /= 1000
         step += 1
     return f"{value:.0f} {_BYTE_UNITS[step]}" if step == 0 else f"{value:.3g} {_BYTE_UNITS[step]}"
+
+
+def whole(value: int) -> str:
+    """An identifying number as it is, such as a seed; without separators, and never endless."""
+    return str(value) if abs(value) < 10**18 else _integer(value)
 
 
 def percent(ratio: float) -> str:
@@ -88,7 +94,7 @@ def _as_float(measured: float) -> float:
     try:
         return float(measured)
     except OverflowError:
-        return math.copysign(math.inf, measured)
+        return math.inf if measured > 0 else -math.inf
 
 
 def _one_decimal(measured: float) -> str:

@@ -39,7 +39,7 @@ def _tighten(node: Any) -> None:
         return
     choices = node.get("anyOf", [])
     kinds = {choice.get("type") for choice in choices}
-    if {"number", "string"} <= kinds and kinds <= {"number", "string", "null"}:
+    if kinds - {"null"} == {"number", "string"}:
         node["anyOf"] = [_NON_FINITE if choice == {"type": "string"} else choice for choice in choices]
     if node.get("additionalProperties") is False:
         node["required"] = sorted(node["properties"])

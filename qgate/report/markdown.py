@@ -61,7 +61,7 @@ def place_items(place: Place) -> list[tuple[str, str]]:
     if place.index is not None:
         owner = next((key for key in ("tensor", "output", "input") if getattr(place, key) is not None), None)
         after = next((position + 1 for position, (key, _) in enumerate(items) if key == owner), len(items))
-        items.insert(after, ("", "[" + ", ".join(map(str, place.index)) + "]"))
+        items.insert(after, ("", "[" + ", ".join(map(figures.whole, place.index)) + "]"))
     return items
 
 
@@ -142,7 +142,8 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "constant": _constant,
     "figure": _figure,
     "address": _address,
-    "count": lambda number: f"{number:,}",
+    "count": figures.number,
+    "whole": figures.whole,
     "icon": lambda mark: _ICONS[mark],
     "alert": lambda verdict: _ALERTS.get(verdict, "CAUTION"),
     "place": _place,

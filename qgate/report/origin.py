@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qgate.report import figures
 from qgate.report.schema import Report
 
 
@@ -13,7 +14,7 @@ def run_origin(report: Report) -> Iterator[tuple[str, str]]:
     commits = (("Head", used.head_sha), ("Base", used.base_sha), ("Merge", used.merge_sha))
     yield from ((f"{label} commit", sha) for label, sha in commits if sha)
     if used.event:
-        pull = f", pull request {used.pull_request}" if used.pull_request is not None else ""
+        pull = f", pull request {figures.whole(used.pull_request)}" if used.pull_request is not None else ""
         yield "Event", f"{used.event}{pull}"
     if policy.path or policy.bootstrap:
         yield "Policy", _policy(report)
@@ -22,7 +23,7 @@ def run_origin(report: Report) -> Iterator[tuple[str, str]]:
         yield "Processor", f"{used.cpu or 'unknown'}, ISA class {used.isa or 'unknown'}{flags}"
     if used.versions:
         yield "Versions", ", ".join(f"{name} {version}" for name, version in sorted(used.versions.items()))
-    yield "Seed", str(used.seed)
+    yield "Seed", figures.whole(used.seed)
     if used.generated_at:
         yield "Measured at", used.generated_at
     if used.run_url:

@@ -290,4 +290,7 @@ def _lost(target: TargetReport) -> tuple[int, int]:
 def _size_ratio(target: TargetReport) -> float | None:
     if target.reference is None or not target.reference.bytes or target.candidate.bytes is None:
         return None
-    return target.candidate.bytes / target.reference.bytes
+    try:
+        return target.candidate.bytes / target.reference.bytes
+    except OverflowError:  # a stored report may claim any size
+        return math.inf

@@ -55,15 +55,17 @@ def measurements(
         Measurement(name="quant.parameter_share", value=0.9912, unit="ratio"),
         Measurement(name="weight.sqnr_db", at=Place(tensor="conv1.weight"), value=38.21, unit="dB"),
         Measurement(name="weight.sqnr_db", at=Place(tensor="fc.weight"), value=41.7, unit="dB"),
-        Measurement(name="output.sqnr_db", at=scores, value=sqnr, unit="dB", n=1797, low=sqnr - 0.3, high=sqnr + 0.3),
+        Measurement(name="output.sqnr_db", at=scores, value=sqnr, unit="dB", n=1797,
+                    low=sqnr - 0.3, high=sqnr + 0.3),
         Measurement(name="output.cosine", at=scores, value=0.99931, n=1797),
         Measurement(name="output.relative_l2", at=scores, value=0.0383, n=1797),
         Measurement(name="output.top1_agreement", at=scores, value=agreement, unit="ratio", n=1797,
                     low=agreement - 0.007, high=min(1.0, agreement + 0.006)),
         Measurement(name="output.nonfinite_candidate", at=scores, value=0, n=1797),
-        Measurement(name="task.metric_drop", value=drop, unit="ratio", n=1797, low=drop - 0.004, high=drop + 0.005,
-                    detail={"metric": "top1"}),
-        Measurement(name="task.slice_drop", at=Place(slice="country=de"), not_measured="3 samples are too few"),
+        Measurement(name="task.metric_drop", value=drop, unit="ratio", n=1797,
+                    low=drop - 0.004, high=drop + 0.005, detail={"metric": "top1"}),
+        Measurement(name="task.slice_drop", at=Place(slice="country=de"),
+                    not_measured="3 samples are too few"),
     )  # fmt: skip
 
 
@@ -89,7 +91,8 @@ def target(
         scheme="int8",
         candidate=artifact(f"models/{name}_int8.onnx", 274_321),
         reference=artifact(f"models/{name}_fp32.onnx", 1_012_004),
-        data=DataUsed(origin="given", locator="data/digits.npz", sha256="c0ffee" * 10 + "c0de", samples=1797, labels="y"),
+        data=DataUsed(origin="given", locator="data/digits.npz", sha256="c0ffee" * 10 + "c0de",
+                      samples=1797, labels="y"),
         measurements=measurements() if measured is None else measured,
         findings=findings,
         thresholds={"FEA201": {"min_db": Limit(value=20.0, unit="dB", origin="built-in profile balanced")}},
@@ -184,7 +187,8 @@ def failing() -> Report:
     return report(
         broken,
         target("silero"),
-        headline="digits: one int8 weight of conv1.weight_quantized has a flipped bit, and top-1 falls by 8.1 pp.",
+        headline="digits: one int8 weight of conv1.weight_quantized has a flipped bit, "
+        "and top-1 falls by 8.1 pp.",
         verdict=Verdict.FAIL,
         skipped=[Skipped(name="ppocr", reason="no file of it changed")],
     )
@@ -267,9 +271,11 @@ def hostile(text: str = HOSTILE) -> Report:
             rule=text if effect is Verdict.ERROR else "QNT203",
             severity=severity,
             effect=effect,
-            at=Place(file=text, input=text, output=text, tensor=text, node=text, index=(1, 2), slice=text),
+            at=Place(
+                file=text, input=text, output=text, tensor=text, node=text, index=(1, 10**400), slice=text
+            ),
             message=text,
-            evidence={text: text, "stored": text, "expected": [text, {text: None}], "xor": 10**40},
+            evidence={text: text, "stored": text, "expected": [text, {text: None}], "xor": 10**400},
             remedy=text,
             waived=waived,
         )
@@ -290,6 +296,7 @@ def hostile(text: str = HOSTILE) -> Report:
             name="task.metric_drop", value=0.1, unit=text, low=0.0, high=0.2, detail={"metric": text}
         ),
         Measurement(name="output.sqnr_db", at=Place(output=text), value=float("nan"), unit="dB"),
+        Measurement(name="output.sqnr_db", at=Place(output=text), value=10**400, unit="dB"),
         Measurement(name=text, not_measured=text or "?"),
     )
     delta = Delta(name=text, at=text, baseline=text, current=10**400, unit=text, worse=True)
@@ -300,9 +307,9 @@ def hostile(text: str = HOSTILE) -> Report:
         profile=text,
         scheme=text,
         proposed=True,
-        candidate=Artifact(locator=text, sha256=text, bytes=-1, files={text: text}),
-        reference=Artifact(locator=text, sha256=text, bytes=0),
-        data=DataUsed(origin="given", locator=text, sha256=text, samples=10**40, seed=10**40, labels=text),
+        candidate=Artifact(locator=text, sha256=text, bytes=10**400, files={text: text}),
+        reference=Artifact(locator=text, sha256=text, bytes=3),
+        data=DataUsed(origin="given", locator=text, sha256=text, samples=10**400, seed=10**400, labels=text),
         measurements=measured,
         findings=found,
         thresholds={text: {text: Limit(value=text, unit=text, origin=text)}},
@@ -319,6 +326,7 @@ def hostile(text: str = HOSTILE) -> Report:
         policy=PolicyUsed(path=text, revision=text, sha256=text, changes=(text, text), approved_by=text),
         provenance=Provenance(
             tool=text, versions={text: text}, cpu=text, cpu_flags=(text,), isa=text, event=text,
-            head_sha=text, base_sha=text, merge_sha=text, run_url=text, generated_at=text, pull_request=10**40,
+            head_sha=text, base_sha=text, merge_sha=text, run_url=text, generated_at=text,
+            pull_request=10**400,
         ),
     )  # fmt: skip

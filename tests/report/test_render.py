@@ -21,9 +21,8 @@ from qgate.report.schema import Report
 from . import samples
 
 SAMPLES = ("passing", "untouched", "failing", "many_flips", "inconclusive", "error", "hostile")
-ALLOWED = set(
-    "h3 h4 p blockquote strong br code ul li details summary sub table thead tbody tr th td".split()
-)
+TAGS = "h3 h4 p blockquote strong br code ul li details summary sub table thead tbody tr th td"
+ALLOWED = set(TAGS.split(" "))
 VOID = {"br"}
 
 

@@ -1,0 +1,80 @@
+"""The report as one page of HTML that needs nothing else: no script, no network, light and dark.
+
+Every value is escaped by Jinja2, and before that made visible: control, bidirectional and other
+invisible characters are spelled out.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, Undefined
+from markupsafe import Markup
+
+from qgate.records import Severity
+from qgate.report import escape, figures, view
+from qgate.report.markdown import evidence_items, place_items
+from qgate.report.origin import run_origin
+from qgate.report.schema import Report
+
+_ROWS = 5000
+
+
+def render_html(report: Report) -> str:
+    """The whole report as a self-contained page; ``DIR/report.html``."""
+    rows = [view.row(target) for target in view.by_verdict(report.targets)]
+    found = tuple(view.everything_found(report))
+    return _template().render(
+        report=report,
+        mark=view.MARK_OF_VERDICT[report.verdict],
+        step=view.first_step(report),
+        rows=rows,
+        columns=view.columns(rows),
+        titles=view.FAMILIES,
+        legend=view.LEGEND,
+        run_groups=view.grouped(None, report.findings),
+        units=[(row, view.grouped(row.target.name, row.target.findings)) for row in rows],
+        warnings=[p for p in found if p[1].severity is Severity.WARNING and p[1].waived is None],
+        notes=[p for p in found if p[1].severity is Severity.NOTE and p[1].waived is None],
+        waived=[p for p in found if p[1].waived is not None],
+        origin=list(run_origin(report)),
+        limit=_ROWS,
+    )
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("qgate.report", "templates"),
+        undefined=StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters.update(
+        name=escape.name,
+        figure=lambda value, unit="": figures.value(value, unit),
+        size=figures.size,
+        whole=figures.whole,
+        places=place_items,
+        evidence=evidence_items,
+        sentence=_sentence,
+    )
+    return environment.get_template("report.html.j2")
+
+
+def _sentence(text: str) -> Markup:
+    """A sentence whose passages in backticks are code."""
+    parts = escape.visible(text).split("`")
+    if len(parts) % 2 == 0:  # the last backtick closes nothing
+        parts[-2:] = ["`".join(parts[-2:])]
+    spans = (Markup("<code>{}</code>").format(p) if i % 2 else Markup.escape(p) for i, p in enumerate(parts))
+    return Markup("").join(spans)
+
+
+def _shown(printed: object) -> object:
+    """Text without anything invisible in it; what the template itself wrote stays."""
+    if isinstance(printed, (Markup, Undefined)):
+        return printed
+    return escape.visible(str(printed), 4 * escape.PROSE_LIMIT)
