@@ -1,0 +1,1 @@
+"""The stage of the end-to-end tests: a team's repository, a container engine, a runner, a GitHub."""
