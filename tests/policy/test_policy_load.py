@@ -45,7 +45,7 @@ rereference: forbid
 accept: allow
 loosen: approve
 require_baseline: false
-allow_hosts: [Models.Example.com, 10.0.0.7]
+allow_hosts: [Models.Example.com, "10.0.0.7:8080", "fd00::1"]
 approval: {{label: models-ok}}
 limits: {{memory_mb: 4096, cpu_seconds: 60, wall_seconds: 90, file_mb: 16, download_mb: 512}}
 allow_ops: ["com.example::Fused", "::Identity"]
@@ -63,7 +63,7 @@ def test_everything_that_a_policy_can_say(load: Load) -> None:
     assert plate.thresholds == {"FEA201": {"min_db": 30.5, "severity": "warning"}}
     assert isinstance(other.candidate, HttpsLocator)
     assert policy.waivers[0].until == date(2027, 1, 31)
-    assert policy.allow_hosts == ("models.example.com", "10.0.0.7")
+    assert policy.allow_hosts == ("models.example.com", "10.0.0.7:8080", "fd00::1")
     assert policy.limits.memory_mb == 4096
     assert policy.target("other") is other
     assert policy.target("nobody") is None
@@ -211,8 +211,9 @@ BAD = {
     "address in place of a host": (
         ONE + "allow_hosts: ['https://x/']\n",
         4,
-        "no scheme, port, path or wildcard",
+        "no scheme, path or wildcard",
     ),
+    "host with a bad port": (ONE + "allow_hosts: ['h:x']\n", 4, "with `:port` if need be"),
     "any host": (ONE + "allow_hosts: ['*']\n", 4, "wildcard"),
     "operator without domain": (ONE + "allow_ops: [Fused]\n", 4, "allow_ops[0]: it must match"),
     "unknown profile": (
