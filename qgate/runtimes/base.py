@@ -58,6 +58,10 @@ class Runner(Protocol):
     def taps(self) -> Sequence[str]:
         """Inner tensors that ``run`` returns after the outputs."""
 
+    @property
+    def reduced(self) -> bool:
+        """Whether the runtime had to leave out optimisations in order to load it."""
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Runs once; returns the outputs in order, then the taps.
 

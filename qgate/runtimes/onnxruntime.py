@@ -23,6 +23,7 @@ _DTYPES = {
     **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation", "Cannot allocate memory")
+_REWRITE_FAILED = "Exception during initialization"
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 
@@ -34,33 +35,25 @@ class OnnxRuntimeRunner:
         threads: Threads within one run. With 1, several runs at once scale better than one wide run.
         taps: Inner tensors to return as well.
 
+    Attributes:
+        reduced: It only loads with basic graph optimisations.
+
     Raises:
         ModelRefusedError: ONNX Runtime does not load it.
     """
 
     def __init__(self, path: Path, *, threads: int = 1, taps: Sequence[str] = ()) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = _SILENT
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.use_deterministic_compute = True
-        # Without it u8s8 and s8s8 products saturate on AVX2 without VNNI, and answers depend on the machine.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = _options(threads)
         if taps:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(path.parent)
             )
         try:
-            source = path.read_bytes() + added_outputs(taps) if taps else str(path)
-            self._session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+            self._session, self.reduced = _session(path, options, added_outputs(taps))
         except MemoryError as error:
             raise ModelRefusedError("not enough memory to load the model", "memory") from error
         except Exception as error:  # onnxruntime's exceptions have no root of their own
-            raise _refusal(error) from error
+            raise _refusal(error, path) from error
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         declared = tuple(_info(value) for value in self._session.get_outputs())
         self.outputs = declared[: len(declared) - len(taps)]
@@ -78,8 +71,43 @@ class OnnxRuntimeRunner:
         return results
 
 
-def _refusal(error: Exception) -> ModelRefusedError:
-    message = one_line(_PREFIX.sub("", str(error)))
+def _options(threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = _SILENT
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.use_deterministic_compute = True
+    # Without it u8s8 and s8s8 products saturate on AVX2 without VNNI, and answers depend on the machine.
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _session(path: Path, options: Any, added: bytes) -> tuple[Any, bool]:
+    """A session, and whether it had to do with basic optimisations.
+
+    ONNX Runtime's own rewrite for exact products fails on some valid files ("Attempt to replace the
+    existing tensor"). Those are run as written, which is as exact and slower, rather than refused.
+    """
+    import onnxruntime
+
+    providers = ["CPUExecutionProvider"]
+    source = path.read_bytes() + added if added else str(path)
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=providers), False
+    except Exception as error:
+        if _REWRITE_FAILED not in str(error):
+            raise
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        return onnxruntime.InferenceSession(source, options, providers=providers), True
+
+
+def _refusal(error: Exception, path: Path | None = None) -> ModelRefusedError:
+    text = _PREFIX.sub("", str(error))
+    message = one_line(text if path is None else text.replace(str(path), path.name)).rstrip(". ")
     short = any(sign in str(error) for sign in _NO_MEMORY)
     return ModelRefusedError(message or type(error).__name__, "memory" if short else "refused")
 

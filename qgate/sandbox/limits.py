@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+
+from qgate.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -15,6 +17,9 @@ class Limits:
         wall_seconds: Time by the clock, after which the parent kills the child's process group.
         file_mb: Size in MiB of any file that the child writes (``RLIMIT_FSIZE``).
         open_files: Open descriptors (``RLIMIT_NOFILE``).
+
+    Raises:
+        UsageError: A limit is not positive; the kernel would take a negative one for no limit.
     """
 
     memory_mb: int = 8192
@@ -22,3 +27,8 @@ class Limits:
     wall_seconds: float = 1800.0
     file_mb: int = 64
     open_files: int = 256
+
+    def __post_init__(self) -> None:
+        for each in fields(self):
+            if not getattr(self, each.name) > 0:
+                raise UsageError(f"limits.{each.name} is not positive", remedy="Give a positive number")
