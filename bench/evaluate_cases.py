@@ -67,7 +67,16 @@ BADLY_CALIBRATED = [
     ("diabetes_badcalib.onnx", "diabetes_fp32.onnx", "diabetes_test.npz", "target", ""),
 ]
 REGRESSION = ("--task", "mae")
-SILERO = ("--scheme", "none", "--io-optional", "sr")
+SILERO = (
+    "--scheme",
+    "none",
+    "--io-optional",
+    "sr",
+    "--io-shape",
+    "input=1x576",
+    "--io-shape",
+    "state=2x1x128",
+)
 
 
 def _find(root: Path, *tail: str) -> Path | None:
@@ -161,5 +170,6 @@ def _arguments(entry: dict[str, Any]) -> Iterator[str]:
         yield from ("--scheme", entry["scheme"])
     if entry.get("task") == "mae":
         yield from REGRESSION
-    for key, value in entry.get("settings", {}).items():
-        yield from ("--" + key.replace("_", "-"), str(value))
+    for key, values in entry.get("settings", {}).items():
+        for value in values:
+            yield from ("--" + key.replace("_", "-"), value)

@@ -72,7 +72,7 @@ class Builder:
         self, model: models.FloatModel, proto: onnx.ModelProto | Path, recipe: str, limit: int = 64
     ) -> models.Arrays:
         inputs = model.inputs
-        if RECIPES[recipe].settings.get("io_types") == "float16":
+        if RECIPES[recipe].half_io:
             inputs = {k: v.astype(np.float16) if v.dtype == np.float32 else v for k, v in inputs.items()}
         if RECIPES[recipe].form != "dynamic":
             return models.run(proto, inputs, limit)
@@ -94,7 +94,7 @@ class Builder:
             "task": made.task,
             "base": f"{model}/{recipe}",
             "scheme": "none" if known.scheme == "none" else "auto",
-            "settings": dict(known.settings),
+            "settings": {"io_type": _half_types(made.proto)} if known.half_io else {},
             **fields,
         }
 
@@ -197,9 +197,7 @@ class Builder:
             also_accept=[other] if fault.either else [], must_localise_to=list(dict.fromkeys(planted.at)),
             detail=planted.detail, debatable=fault.debatable, **effect,
         )  # fmt: skip
-        settings = {**case["settings"], **planted.settings}
-        case["scheme"] = settings.pop("scheme", case["scheme"])
-        case["settings"] = settings
+        case["scheme"] = planted.scheme or case["scheme"]
         self.cases.append(case)
         return True
 
@@ -207,7 +205,7 @@ class Builder:
         """Writes the spoiled model, sees that it differs, and measures what the fault does where it runs."""
         target = s.folder / "model.onnx"
         if planted.model is not None:
-            if planted.model.SerializeToString() == s.candidate.SerializeToString() and not planted.settings:
+            if planted.model.SerializeToString() == s.candidate.SerializeToString() and not planted.scheme:
                 raise faults.NoPlaceError("nothing changed")
             onnx.save(planted.model, target)
         if not fault.runs:
@@ -224,6 +222,12 @@ class Builder:
             "runs": True,
             "effect_db": round(min(_sqnr(honest[name], spoiled[name]) for name in shared), 1),
         }
+
+
+def _half_types(reference: onnx.ModelProto) -> list[str]:
+    """``NAME=float16`` for every float input and output."""
+    ends = [*reference.graph.input, *reference.graph.output]
+    return [f"{e.name}=float16" for e in ends if e.type.tensor_type.elem_type == onnx.TensorProto.FLOAT]
 
 
 def _sqnr(want: np.ndarray, got: np.ndarray) -> float:

@@ -8,7 +8,7 @@ candidate raises ``NoPlaceError``.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class Planted:
     model: onnx.ModelProto | None
     at: Sequence[str]
     detail: str = ""
-    settings: dict[str, object] = field(default_factory=dict)
+    scheme: str = ""
 
 
 @dataclass(frozen=True)

@@ -114,23 +114,21 @@ def quantized_twice(s: Subject) -> Planted:
 @fault("d107_fp16_sold_as_int8", ("half",))
 def half_as_int8(s: Subject) -> Planted:
     """A half-precision file under ``--scheme int8``."""
-    return Planted(s.copy(), ["model"], settings={"scheme": "int8"})
+    return Planted(s.copy(), ["model"], scheme="int8")
 
 
 @fault("d108_int8_sold_as_int4", ("qdq",))
 def int8_as_int4(s: Subject) -> Planted:
     if s.recipe.scheme != "int8":
         raise NoPlaceError("already 4 bits")
-    return Planted(
-        s.copy(), ["model", *[w.tensor for w in graph.weights(s.candidate)]], settings={"scheme": "int4"}
-    )
+    return Planted(s.copy(), ["model", *[w.tensor for w in graph.weights(s.candidate)]], scheme="int4")
 
 
 @fault("d109_half_is_float", ("half",))
 def half_is_float(s: Subject) -> Planted:
     """Named half, stored as float32 behind a Cast pair at the input."""
     model = graph.clone(s.model.proto)
-    return Planted(model, ["model"], settings={"scheme": "fp16"})
+    return Planted(model, ["model"], scheme="fp16")
 
 
 @fault("d110_dead_int8_decoration", QUANTIZED)

@@ -11,7 +11,7 @@ import importlib.util
 import io
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +28,6 @@ class Variant:
     id: str
     make: Callable[[onnx.ModelProto, Path], onnx.ModelProto | None]
     needs: tuple[str, ...] = ()
-    settings: dict[str, object] = field(default_factory=dict)
     debatable: str = ""
 
     @property

@@ -12,7 +12,7 @@ import io
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ class Recipe:
         scheme: What qgate should find.
         form: qdq, qop, dynamic, nbits, castmul, half: how the weights are stored.
         needs: Modules beyond the test dependencies.
-        settings: More ``qgate verify`` settings, by option (``io_types``).
+        half_io: Whether inputs and outputs become float16 too.
         debatable: Why a careful team might still want a warning here.
     """
 
@@ -42,7 +42,7 @@ class Recipe:
     scheme: str = "int8"
     form: str = "qdq"
     needs: tuple[str, ...] = ()
-    settings: dict[str, object] = field(default_factory=dict)
+    half_io: bool = False
     debatable: str = ""
 
     @property
@@ -260,7 +260,7 @@ def fp16_keep_io(model, work):
     return _half(model, keep_io_types=True)
 
 
-@recipe(scheme="fp16", form="half", settings={"io_types": "float16"})
+@recipe(scheme="fp16", form="half", half_io=True)
 def fp16_half_io(model, work):
     return _half(model, keep_io_types=False)
 
