@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from qgate.report.schema import Artifact, DataUsed, Provenance, TargetReport, ca
 SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
 MAX_BASELINE_BYTES = 16 * 2**20
 _FAMILY = "qgate-baseline/"
+# Measured only where something is wrong: its absence is no loss, and its presence has rules of its own.
+_SIGN = re.compile(r".*\.(defect|difference|operator|shape_mismatch)|constant\.nonfinite")
 
 
 class Entry(Record):
@@ -189,9 +192,16 @@ def entries_of(measurements: tuple[Measurement, ...]) -> tuple[Entry, ...]:
     found = {
         (m.name, str(m.at)): Entry(name=m.name, at=m.at, value=m.value, unit=m.unit, n=m.n)
         for m in measurements
-        if m.deterministic and m.value is not None
+        if m.value is not None and is_comparable(m)
     }
     return tuple(found[key] for key in sorted(found))
+
+
+def is_comparable(measurement: Measurement) -> bool:
+    """Whether a measurement has a value that two runs agree on and that both runs would take."""
+    return (
+        measurement.deterministic and measurement.value is not None and not _SIGN.fullmatch(measurement.name)
+    )
 
 
 def write_baseline(baseline: Baseline, path: Path) -> None:

@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from qgate.baseline import Entry
+from qgate.baseline import Entry, is_comparable
 from qgate.records import Finding, Measurement, Place, Severity
 from qgate.report.schema import Delta, Limit
 from qgate.rules.traceability import trace_finding
@@ -65,7 +65,7 @@ DIRECTIONS = (
     Direction(_ending("sqnr_db"), +1, "sqnr_db"),
     Direction(_ending("cosine"), +1, "cosine"),
     Direction(_ending("top1_agreement|agreement"), +1, "agreement", of_samples=True),
-    Direction(_ending("coverage|quantized_share|parameter_share|weight_bits_share"), +1, "coverage"),
+    Direction(_ending(r"coverage|derived_share|quant\.share|alignment\.weights"), +1, "coverage"),
     Direction(
         _ending("relative_l2|mean_relative_error|kl_mean|kl_p99|rmse|rmse_over_scale|rmse_steps"),
         -1,
@@ -73,12 +73,12 @@ DIRECTIONS = (
         "error_ratio",
     ),
     Direction(_ending("max_abs|kl_max"), -1, "error_abs", "extreme_ratio"),
-    Direction(_ending("clipped_share|clipped_energy|outside_share|saturated_share"), -1, "share"),
+    Direction(_ending("clipped_share|differing_share"), -1, "share"),
     Direction(_ending("metric_drop"), -1, "metric", of_samples=True),
     Direction(_ending("class_recall_drop|slice_drop"), -1, "metric", of_samples=True),
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
-    Direction(_ending("nonfinite_candidate|nonfinite|shape_mismatch|outsiders"), -1),
-    Direction(_ending("bytes|size_ratio"), -1, "", "size"),
+    Direction(_ending("nonfinite_candidate|nonfinite|outsiders"), -1),
+    Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )
 
 
@@ -98,7 +98,7 @@ def compare(
         limits: Allowances of TRC102 in force.
     """
     old = {entry.key: entry for entry in entries}
-    new = {(m.name, str(m.at)): m for m in measurements if m.deterministic and m.value is not None}
+    new = {(m.name, str(m.at)): m for m in measurements if is_comparable(m)}
     deltas = [_delta(old.get(key), new.get(key), limits) for key in sorted({*old, *new})]
     return tuple(d for d in deltas if d.worse or d.gone or d.new or d.baseline != d.current or _headline(d))
 
