@@ -74,7 +74,12 @@ def main() -> None:
               help="What the candidate must be; none verifies two float models as equivalent.")  # fmt: skip
 @click.option("--derivation", type=click.Choice(DERIVATIONS), default="auto", show_default=True,
               help="How weights must follow from the reference.")  # fmt: skip
-@click.option("--io-map", multiple=True, metavar="REF=CAND", help="Candidate's name of an input or output.")
+@click.option(
+    "--io-map",
+    multiple=True,
+    metavar="REF=CAND",
+    help="Candidate's name of an input or output; empty if it has none.",
+)
 @click.option("--io-optional", multiple=True, metavar="NAME", help="Input that one side may lack.")
 @click.option("--io-type", multiple=True, metavar="NAME=DTYPE", help="Candidate's element type of an input.")
 @click.option("--io-shape", multiple=True, metavar="NAME=1x576",
@@ -252,9 +257,11 @@ def parse_interface(
     """
     from qgate.measure.interface import Interface
 
+    # `sr=` maps an input to nothing: the candidate has none.
+    absent = tuple(item[:-1] for item in names if item.endswith("=") and len(item) > 1)
     return Interface(
-        map=dict(_split(item, "--io-map") for item in names),
-        optional=optional,
+        map=dict(_split(item, "--io-map") for item in names if item[:-1] not in absent),
+        optional=(*optional, *absent),
         types=dict(_split(item, "--io-type") for item in types),
         shapes={name: _shape(text) for name, text in (_split(item, "--io-shape") for item in shapes)},
     )

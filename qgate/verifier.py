@@ -8,13 +8,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qgate.errors import UsageError
+from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
-from qgate.sources.acquire import acquire, acquire_file
-from qgate.sources.context import SourceContext
+from qgate.sources.acquire import Acquired, acquire, acquire_file
+from qgate.sources.context import SideFiles, SourceContext
 from qgate.verify import Acquire, Pair, Progress, judge_again, verify
 
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None) -> TargetRepor
     context = SourceContext(repo=Path())
 
     def copied(path: Path, *, model: bool) -> Acquire:
-        sides = named_side_files if model else None
-        return lambda folder: acquire_file(path, folder, context, side_files=sides)
+        if not model:
+            return lambda folder: acquire_file(path, folder, context)
+        return _naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
     pair = Pair(
         name=asked.candidate.stem or "pair",
@@ -174,5 +175,33 @@ def _source(
         cache=settings.cache,
         max_bytes=run.policy.limits.download_mb * MIB,
     )
-    sides = named_side_files if model else None
-    return lambda folder: acquire(locator, folder, context, side_files=sides)
+    if not model:
+        return lambda folder: acquire(locator, folder, context)
+    return _naming_tensors(lambda folder, sides: acquire(locator, folder, context, side_files=sides))
+
+
+def _naming_tensors(copy: Callable[[Path, SideFiles], Acquired]) -> Acquire:
+    """Acquires a model; where one of its side files cannot be had, the error names the tensor in it."""
+
+    def acquire_model(folder: Path) -> Acquired:
+        named: dict[str, str] = {}
+
+        def side_files(main: Path) -> list[str]:
+            named.update(named_side_files(main))
+            return list(named)
+
+        try:
+            return copy(folder, side_files)
+        except SourceError as error:
+            for name, tensor in named.items():
+                if error.where.endswith(name):
+                    raise FormatError(
+                        f"external data of {tensor!r}: {error.what}",
+                        where=error.where,
+                        remedy=error.remedy,
+                        rule="ART107",
+                        tensor=tensor,
+                    ) from error
+            raise
+
+    return acquire_model

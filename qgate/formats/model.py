@@ -131,7 +131,7 @@ class StaticModel:
         producer: What the file says wrote it.
         metadata: The file's key-value pairs.
         functions: Names (domain::name) of model-local functions.
-        side_files: Every other file it needs, relative to the model.
+        side_files: Every other file it needs, relative to the model, with a tensor that lies in it.
         file_bytes: Size of the model with its side files.
     """
 
@@ -143,5 +143,5 @@ class StaticModel:
     producer: str
     metadata: Mapping[str, str]
     functions: tuple[str, ...]
-    side_files: tuple[str, ...]
+    side_files: Mapping[str, str]
     file_bytes: int

@@ -70,7 +70,7 @@ class _Reading:
 
     path: Path
     check_side_files: bool
-    side_files: dict[str, None] = field(default_factory=dict)
+    side_files: dict[str, str] = field(default_factory=dict)
 
     @property
     def where(self) -> str:
@@ -111,18 +111,9 @@ def read_onnx(path: Path, *, check_side_files: bool = True) -> StaticModel:
         producer=f"{proto.producer_name} {proto.producer_version}".strip(),
         metadata={p.key: p.value for p in proto.metadata_props},
         functions=tuple(f"{f.domain}::{f.name}" for f in proto.functions),
-        side_files=side,
+        side_files=dict(reading.side_files),
         file_bytes=total,
     )
-
-
-def side_files(path: Path) -> tuple[str, ...]:
-    """The side files that an ONNX file names, each checked to be a safe relative name.
-
-    Raises:
-        FormatError: As for read_onnx.
-    """
-    return read_onnx(path, check_side_files=False).side_files
 
 
 def _parse(data: bytes, where: str) -> Any:
@@ -290,7 +281,7 @@ def _external_constant(
             tensor=name,
         )
     external = parse_external({e.key: e.value for e in proto.external_data}, name, reading.where)
-    reading.side_files.setdefault(external.location)
+    reading.side_files.setdefault(external.location, name)
     if reading.check_side_files:
         checked_side_file(reading.path.parent, external, needed, name, reading.where)
     return Constant(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from qgate.errors import FormatError
@@ -31,14 +32,16 @@ def read_model(path: Path) -> StaticModel:
         ) from error
 
 
-def named_side_files(path: Path) -> tuple[str, ...]:
-    """The side files that a model names; none for formats that have none.
+def named_side_files(path: Path) -> Mapping[str, str]:
+    """The side files that a model names, each with a tensor that lies in it; none for most formats.
+
+    The names are checked to be safe; whether the files are there is not looked at.
 
     Raises:
         FormatError: As for read_model.
     """
     if detect_format(path) != "onnx":
-        return ()
-    from qgate.formats.onnx_reader import side_files
+        return {}
+    from qgate.formats.onnx_reader import read_onnx
 
-    return side_files(path)
+    return read_onnx(path, check_side_files=False).side_files

@@ -1,7 +1,7 @@
 """Inputs from a seed, where none are given: shapes and values that the reference plausibly takes.
 
-Free dimensions other than the batch are tried in turn until the reference runs. Floats are standard
-normal (or uniform); integers stay below the size of the table that they index, masks are all ones, other
+Free dimensions other than the batch are tried in turn until the reference runs. Floats are uniform in the
+range that the candidate's own input quantizer declares, else standard normal (or uniform); integers stay below the size of the table that they index, masks are all ones, other
 integers are 0 or 1.
 """
 
@@ -26,6 +26,7 @@ _SEQUENCE = (16, 8, 32, 64, 128, 224, 256, 512, 576, 1)
 _CHANNELS = (3, 1, 4)
 _SAMPLE_RATES = (16000, 8000, 44100)
 _MAX_ATTEMPTS = 40
+_MAX_MAGNITUDE = 1e4
 _MAX_SAMPLE_ELEMENTS = 1 << 26
 
 _BATCH_NAME = re.compile(r"^(n|b|batch.*|bs|.*batch_size)$", re.IGNORECASE)
@@ -45,6 +46,7 @@ def generate_samples(
     count: int,
     seed: int,
     distribution: str,
+    ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> GeneratedSamples:
     """The first generated samples that the reference takes.
 
@@ -57,6 +59,7 @@ def generate_samples(
         count: Samples wanted.
         seed: The seed.
         distribution: ``normal`` or ``uniform``.
+        ranges: Declared range of an input's values.
 
     Raises:
         DataError: No attempt was taken, or an input cannot be generated at all.
@@ -72,7 +75,8 @@ def generate_samples(
                 remedy="Give real ones with --inputs",
             )
     last: ModelRefusedError | None = None
-    for sizes, recipes in itertools.islice(_attempts(inputs, hints, types, distribution), _MAX_ATTEMPTS):
+    drawn = _attempts(inputs, hints, types, distribution, ranges or {})
+    for sizes, recipes in itertools.islice(drawn, _MAX_ATTEMPTS):
         arrays = _arrays(inputs, other, sizes, count)
         if any(spec.sample_bytes > _MAX_SAMPLE_ELEMENTS for spec in arrays.values()):
             continue
@@ -99,10 +103,14 @@ def _is_number(dtype: str) -> bool:
 
 
 def _attempts(
-    inputs: Sequence[TensorInfo], hints: GraphHints, types: Mapping[str, str], distribution: str
+    inputs: Sequence[TensorInfo],
+    hints: GraphHints,
+    types: Mapping[str, str],
+    distribution: str,
+    ranges: Mapping[str, tuple[float, float]],
 ) -> Iterator[tuple[int, dict[str, Recipe]]]:
     """Number of the sizes to try, and the recipes to try with them; sizes vary slowest."""
-    choices = [list(_recipes(info, hints, types, distribution)) for info in inputs]
+    choices = [list(_recipes(info, hints, types, distribution, ranges.get(info.name))) for info in inputs]
     free = any(not isinstance(size, int) for info in inputs for size in info.shape)
     for sizes in range(len(_IMAGE) if free else 1):
         for recipes in itertools.product(*choices):
@@ -110,12 +118,18 @@ def _attempts(
 
 
 def _recipes(
-    info: TensorInfo, hints: GraphHints, types: Mapping[str, str], distribution: str
+    info: TensorInfo,
+    hints: GraphHints,
+    types: Mapping[str, str],
+    distribution: str,
+    declared_range: tuple[float, float] | None,
 ) -> Iterator[Recipe]:
     declared = np.dtype(types[info.name]) if _is_number(types.get(info.name, "")) else None
     kind = np.dtype(info.dtype).kind
     if kind == "f" and declared is not None and declared.kind in "iu":
         yield Recipe("integer", bound=int(np.iinfo(declared).max) + 1 if declared.itemsize == 1 else 2)
+    elif kind == "f" and declared_range is not None and _plausible(*declared_range):
+        yield Recipe("uniform", low=declared_range[0], high=declared_range[1])
     elif kind == "f":
         yield Recipe("uniform" if distribution == "uniform" else "normal")
     elif info.name in hints.bounds:
@@ -128,6 +142,11 @@ def _recipes(
         yield from (Recipe("constant", value=v) for v in dict.fromkeys([*hints.compared[:4], 1, 0]))
     else:
         yield Recipe("integer", bound=256 if info.dtype == "uint8" else 2)
+
+
+def _plausible(low: float, high: float) -> bool:
+    """A range of an honest input; a damaged one must not decide what the models are fed."""
+    return low < high and max(abs(low), abs(high)) <= _MAX_MAGNITUDE
 
 
 def _arrays(

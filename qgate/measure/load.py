@@ -177,6 +177,7 @@ def _generate(
         count=request.samples,
         seed=request.seed,
         distribution=request.distribution,
+        ranges={tap.tensor: (tap.low, tap.high) for tap in request.taps},
     )
 
 

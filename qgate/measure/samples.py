@@ -110,14 +110,18 @@ class Recipe:
     """How one input's values are drawn.
 
     Args:
-        kind: ``normal``, ``uniform`` (0 to 1), ``integer`` (0 to below ``bound``) or ``constant``.
+        kind: ``normal``, ``uniform`` (``low`` to ``high``), ``integer`` (0 to below ``bound``) or
+            ``constant``.
         bound: Exclusive upper bound of integers.
         value: The constant.
+        low: Lower end of uniform values; ``high`` the upper one.
     """
 
     kind: str
     bound: int = 2
     value: float = 0.0
+    low: float = 0.0
+    high: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -160,7 +164,7 @@ def _values(recipe: Recipe, shape: tuple[int, ...], generator: np.random.Generat
     if recipe.kind == "normal":
         return generator.standard_normal(shape, dtype=np.float32)
     if recipe.kind == "uniform":
-        return generator.random(shape, dtype=np.float32)
+        return recipe.low + (recipe.high - recipe.low) * generator.random(shape, dtype=np.float32)
     if recipe.kind == "integer":
         return generator.integers(0, max(recipe.bound, 1), shape)
     return recipe.value

@@ -74,8 +74,9 @@ def inspect_pair(
         found += _reference_bits(original)
         alignment = align(original, view, interface.map, interface.map)
         found += measure_structure(alignment, original, view)
-        found += measure_weights(alignment, view)
-        taps = tuple(_taps(alignment, original, view))
+        weights = measure_weights(alignment, view)
+        found += weights.measurements
+        taps = tuple(_taps(alignment, original, view, weights.scaled))
     return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=not operators)
 
 
@@ -119,11 +120,14 @@ def _nonfinite(view: FloatGraph) -> Iterator[Measurement]:
                 )  # fmt: skip
 
 
-def _taps(alignment: Alignment, reference: FloatGraph, view: FloatGraph) -> Iterator[Tap]:
+def _taps(
+    alignment: Alignment, reference: FloatGraph, view: FloatGraph, scaled: frozenset[str]
+) -> Iterator[Tap]:
+    """Quantizers whose tensor the reference has as well; an equalised one differs on purpose."""
     seen: set[tuple[str, str]] = set()
     constant = set(reference.constants)
     for tensor, quantizers in view.quantizers.items():
-        for quantizer in quantizers:
+        for quantizer in quantizers if tensor not in scaled else ():
             matched = alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)
             low, high = quantizer.bounds()
             if matched is None or matched in constant or (matched, quantizer.scale_name) in seen:

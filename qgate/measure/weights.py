@@ -29,19 +29,26 @@ class _Judged:
     diagnosis: Diagnosis | None = None
 
 
-def measure_weights(alignment: Alignment, candidate: FloatGraph) -> Iterator[Measurement]:
-    """Yields ``weight.*`` measurements, one group for each constant of the candidate."""
+@dataclass(frozen=True)
+class WeightResult:
+    """``weight.*`` measurements, and the candidate's tensors that equalisation scaled."""
+
+    measurements: tuple[Measurement, ...]
+    scaled: frozenset[str]
+
+
+def measure_weights(alignment: Alignment, candidate: FloatGraph) -> WeightResult:
+    """Measures every aligned constant of the candidate."""
     judged = [_Judged(pair, _derive(pair, False)) for pair in _unique(alignment.constants)]
     if _rounded_adaptively(judged):
         for entry in judged:
             if entry.derivation.verdict == "outsiders" and entry.pair.candidate.dtype in INTEGER_RANGES:
                 entry.derivation = _derive(entry.pair, True)
-    _undo_equalisation(judged, alignment, candidate)
+    scaled = _undo_equalisation(judged, alignment, candidate)
     _explain_bias_corrections(judged, candidate)
     _diagnose(judged)
-    for entry in judged:
-        yield from _measurements(entry)
-    yield from _pooled(judged)
+    found = [m for entry in judged for m in _measurements(entry)]
+    return WeightResult((*found, *_pooled(judged)), scaled)
 
 
 def _unique(pairs: Sequence[ConstantPair]) -> list[ConstantPair]:
@@ -89,13 +96,15 @@ def _rounded_adaptively(judged: Sequence[_Judged]) -> bool:
     return total > 0 and off / total > ADAPTIVE_SHARE and spread * 2 >= len(weights)
 
 
-def _undo_equalisation(judged: Sequence[_Judged], alignment: Alignment, candidate: FloatGraph) -> None:
+def _undo_equalisation(
+    judged: Sequence[_Judged], alignment: Alignment, candidate: FloatGraph
+) -> frozenset[str]:
     suspects = {
         e.pair.candidate.name for e in judged
         if e.derivation.verdict in ("not-derived", "outsiders") and e.pair.role in ("weight", "bias")
     }  # fmt: skip
     if not suspects:
-        return
+        return frozenset()
     order = {id(node): position for position, node in enumerate(candidate.nodes)}
     found = infer(alignment, order, suspects)
     for entry in judged:
@@ -111,6 +120,7 @@ def _undo_equalisation(judged: Sequence[_Judged], alignment: Alignment, candidat
             )
         elif name in found.uncancelled:
             entry.derivation = replace(entry.derivation, reason=found.uncancelled[name])
+    return found.scaled
 
 
 def _explain_bias_corrections(judged: Sequence[_Judged], candidate: FloatGraph) -> None:

@@ -42,10 +42,17 @@ class Gauge:
 
 @dataclass
 class Equalised:
-    """What the inference found: weights and biases explained, and factors that nobody cancels."""
+    """What the inference found.
+
+    Args:
+        explained: Largest remaining distance in steps, by weight or bias that equalisation explains.
+        uncancelled: Why a factor is not cancelled, by the weight that brought it in.
+        scaled: The candidate's tensors that carry a factor, so that they differ from the reference's.
+    """
 
     explained: dict[str, float] = field(default_factory=dict)
     uncancelled: dict[str, str] = field(default_factory=dict)
+    scaled: frozenset[str] = frozenset()
 
 
 def infer(alignment: Alignment, order: dict[int, int], suspects: set[str]) -> Equalised:
@@ -90,7 +97,11 @@ class _Gauges:
         for name in two.inputs:
             if name in self.gauges:
                 self.read.add(name)
-        if two.op in HOMOGENEOUS or (two.op == "Mul" and len(present) == 1) or (two.op == "Add" and len(present) == 2 and len(two.inputs) == 2 and _same(*present)):
+        if (
+            two.op in HOMOGENEOUS
+            or (two.op == "Mul" and len(present) == 1)
+            or (two.op == "Add" and len(present) == 2 and len(two.inputs) == 2 and _same(*present))
+        ):
             self.gauges[two.outputs[0]] = present[0]
         else:
             for gauge in present:
@@ -146,6 +157,7 @@ class _Gauges:
                 self.fail(gauge, "it reaches an output of the model")
         for origin in self.found.uncancelled:
             self.found.explained.pop(origin, None)
+        self.found.scaled = frozenset(self.gauges)
         return self.found
 
 

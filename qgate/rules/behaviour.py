@@ -50,11 +50,10 @@ def _underpowered(
     context: RuleContext, found: Measurement, allowed: float, evidence: dict[str, object]
 ) -> Iterator[Finding]:
     required = context.word("require_power") == "yes"
-    mde = found.detail.get("mde")
     needed = ""
-    if isinstance(mde, int | float) and allowed > 0 and found.n:
-        # The detectable effect shrinks with the square root of the number of samples.
-        needed = f"; about {int(found.n * (mde / allowed) ** 2) + 1} samples would do"
+    if found.n and found.high is not None and allowed > found.number:
+        # The interval's half-width shrinks with the square root of the number of samples.
+        needed = f"; about {int(found.n * ((found.high - found.number) / (allowed - found.number)) ** 2) + 1} samples would do"
     yield context.finding(
         f"{found.n} samples cannot tell whether the drop is within {allowed:.4g} (the interval reaches {found.high:.4g}){needed}",
         at=found.at,

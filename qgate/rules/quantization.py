@@ -8,6 +8,7 @@ from typing import Any
 from qgate.align import LAYOUT
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.causes import derivation_fails, scale_is_defective
 
 _FUSIONS = {
     "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "LayerNormalization", "SkipLayerNormalization",
@@ -85,7 +86,11 @@ def _bits(context: RuleContext) -> Iterator[Finding]:
 
 def _relevant(context: RuleContext, verdict: str, *roles: str) -> Iterator[Measurement]:
     for found in context.all("weight.derivation"):
-        if found.value == verdict and found.detail.get("role") in roles:
+        if (
+            found.value == verdict
+            and found.detail.get("role") in roles
+            and not scale_is_defective(context, found)
+        ):
             yield found
 
 
@@ -104,33 +109,27 @@ def _outsiders(context: RuleContext) -> Iterator[Finding]:
         if diagnosis is not None and diagnosis["kind"] in ("scale", "zero-point"):
             yield _diagnosed(context, found, diagnosis)
             continue
-        yield context.finding(*_outsider_words(found, count, diagnosis), evidence=_evidence(found))
+        listed = found.detail.get("outsiders") or [{}]
+        index = tuple(listed[0].get("index", ()))
+        yield context.finding(
+            _outsider_words(listed[0], count, found, diagnosis),
+            at=Place(tensor=found.at.tensor, node=found.at.node, index=index or None),
+            evidence=_evidence(found),
+        )
 
 
-def _outsider_words(found: Measurement, count: int, diagnosis: dict[str, Any] | None) -> Any:
-    listed = found.detail.get("outsiders") or [{}]
-    first = listed[0]
-    index = tuple(first.get("index", ()))
-    at = Place(tensor=found.at.tensor, node=found.at.node, index=index or None)
-    return _Words(first, count, found, diagnosis).text, at
-
-
-class _Words:
+def _outsider_words(
+    first: dict[str, Any], count: int, found: Measurement, diagnosis: dict[str, Any] | None
+) -> str:
     """The sentence for elements that no rounding rule allows."""
-
-    def __init__(
-        self, first: dict[str, Any], count: int, found: Measurement, diagnosis: dict[str, Any] | None
-    ) -> None:
-        stored, expected = first.get("stored"), first.get("expected")
-        mask = f", xor 0x{int(first['xor']):x}" if isinstance(first.get("xor"), int) else ""
-        kind = "value" if found.detail.get("family") == "float" else "code"
-        many = f"{count} of {found.n} {kind}s do" if count != 1 else f"1 {kind} does"
-        text = f"{many} not follow from the reference's {found.detail.get('reference_tensor')!r}"
-        if stored is not None:
-            text += f": stored {_short(stored)}, expected {_short(expected)}{mask}"
-        if diagnosis is not None:
-            text += f"; {diagnosis['message']}"
-        self.text = text
+    stored, expected = first.get("stored"), first.get("expected")
+    mask = f", xor 0x{int(first['xor']):x}" if isinstance(first.get("xor"), int) else ""
+    kind = "value" if found.detail.get("family") == "float" else "code"
+    many = f"{count} of {found.n} {kind}s do" if count != 1 else f"1 {kind} does"
+    text = f"{many} not follow from the reference's {found.detail.get('reference_tensor')!r}"
+    if stored is not None:
+        text += f": stored {_short(stored)}, expected {_short(expected)}{mask}"
+    return f"{text}; {diagnosis['message']}" if diagnosis is not None else text
 
 
 def _short(value: Any) -> str:
@@ -205,7 +204,7 @@ def _unknown(context: RuleContext) -> Iterator[Finding]:
     if _lineage_off(context):
         return
     for found in context.all("weight.derivation"):
-        if found.value == "unknown":
+        if found.value == "unknown" and not scale_is_defective(context, found):
             yield context.finding(
                 f"cannot tell whether it was made from the reference: {found.detail.get('reason', '')}",
                 at=found.at,
@@ -249,7 +248,7 @@ def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
         ("weight.shrink_steps", "towards or from zero"),
     ):
         for found in context.all(name):
-            if found.value is None or (found.n or 0) < 64:
+            if found.value is None or (found.n or 0) < 64 or derivation_fails(context, found.at.tensor):
                 continue
             # The mean of n rounding errors has a standard deviation of 0.289 / sqrt(n) steps.
             noise = 5 * 0.289 / (found.n or 1) ** 0.5

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from qgate.records import Finding, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.causes import derivation_fails
 
 
 def _scales(context: RuleContext) -> Iterator[Finding]:
@@ -21,7 +22,7 @@ def _weight_sqnr(context: RuleContext) -> Iterator[Finding]:
     if context.declared.get("derivation") == "none":
         return
     for found in context.all("weight.sqnr_db"):
-        if found.value is None or _explained_elsewhere(context, found.at.tensor):
+        if found.value is None or derivation_fails(context, found.at.tensor):
             continue
         least = context.limit(_by_dtype(str(found.detail.get("dtype", ""))))
         if found.number < least:
@@ -43,17 +44,9 @@ def _by_dtype(dtype: str) -> str:
     return "min_db" if dtype in ("int8", "uint8", "int16", "uint16", "int32") else "min_db_float"
 
 
-def _explained_elsewhere(context: RuleContext, tensor: str | None) -> bool:
-    """Whether QNT201 or QNT202 already names this tensor, with a better explanation."""
-    return any(
-        m.at.tensor == tensor and m.value in ("not-derived", "outsiders")
-        for m in context.all("weight.derivation")
-    )
-
-
 def _weight_rmse(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("weight.rmse_steps"):
-        if found.value is None or (found.n or 0) < 64 or _explained_elsewhere(context, found.at.tensor):
+        if found.value is None or (found.n or 0) < 64 or derivation_fails(context, found.at.tensor):
             continue
         most = context.limit("max_steps")
         if found.number > most:
