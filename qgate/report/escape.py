@@ -35,7 +35,8 @@ _LINKED = re.compile(
     re.IGNORECASE,
 )
 _STOPS = frozenset([",", ".", ";", ":", "?", ")", ").", "),", ");"])
-_TOKEN = re.compile(r"`[^`]*[^`\s][^`]*`|[^\s`]+|`")
+_INDEX = r"\[\d[\d, ]{0,80}\]"
+_TOKEN = re.compile(_INDEX + r"|`[^`]*[^`\s][^`]*`|[^\s`]+|`")
 _LIST_MARKER = re.compile(r"\d+[.)]+")
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Mn", "Me"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
@@ -118,7 +119,7 @@ def prose(text: str, limit: int = PROSE_LIMIT) -> str:
     """
     shown = ""
     for spaced, token in _tokens(text[: 4 * limit]):
-        word = code(token[1:-1].strip()) if _is_passage(token) else _word(token, first=not shown)
+        word = _passage(token) or _word(token, first=not shown)
         clash = shown.endswith("`") and word.startswith("`")  # two spans that touch would be none
         gap = " " if shown and (spaced or clash) else ""
         if len(shown) + len(gap) + len(word) > limit - 2:
@@ -135,8 +136,11 @@ def _tokens(text: str) -> Iterator[tuple[bool, str]]:
         end = found.end()
 
 
-def _is_passage(token: str) -> bool:
-    return len(token) > 2 and token[0] == token[-1] == "`"
+def _passage(token: str) -> str | None:
+    """A passage in backticks, or an index such as [3, 0, 1], as code."""
+    if len(token) > 2 and token[0] == token[-1] == "`":
+        return code(token[1:-1].strip())
+    return code(token) if re.fullmatch(_INDEX, token) else None
 
 
 def _word(word: str, *, first: bool) -> str:
@@ -154,6 +158,8 @@ def _word(word: str, *, first: bool) -> str:
     if first and _LIST_MARKER.fullmatch(word):
         return code(word)
     if len(word) > NAME_LIMIT or not _WORD.fullmatch(core) or _LINKED.search(core):
+        if opening == "'" and closing.startswith("'"):  # quoted is what the span shows anyway
+            return f"{code(core)}{closing[1:]}"
         return f"{opening}{code(core)}{closing}"
     return word
 

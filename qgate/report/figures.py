@@ -124,7 +124,7 @@ def plain(item: object, depth: int = _DEPTH) -> str:
     if isinstance(item, bool):
         return "yes" if item else "no"
     if isinstance(item, (int, float)):
-        return number(item, 6)
+        return number(item, 6).replace(MINUS, "-").replace("∞", "inf")  # it stands in code, as in a file
     if isinstance(item, str):
         return item
     if depth == 0:

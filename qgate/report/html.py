@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from qgate.records import Severity
 from qgate.report import escape, figures, view
-from qgate.report.markdown import evidence_items, place_items
+from qgate.report.evidence import evidence_items, place_items
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report
 

@@ -15,12 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from qgate.records import Place, Verdict
 from qgate.report import escape, figures
+from qgate.report.evidence import evidence_items, flat, place_items
 from qgate.report.view import Mark
 
-PROOF = ("stored", "expected", "xor")
-"""The evidence that shows a changed element, always first."""
-
-_EVIDENCE_ITEMS = 8
 _CONSTANT = re.compile(r"[A-Za-z0-9 ,.:;()…-]*")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~/%?=&-]*)?(?:#[A-Za-z0-9._-]*)?")
 _DIGEST = re.compile(r"[0-9a-f]{40,128}")
@@ -45,24 +42,6 @@ class Markdown(str):
 def address(url: str | None) -> str | None:
     """A web address that may become a link, or None: at most 300 plain characters, http or https."""
     return url if url and len(url) <= 300 and _ADDRESS.fullmatch(url) else None
-
-
-def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Evidence as labels and short values: stored, expected and xor first, at most eight."""
-    keys = [key for key in PROOF if key in evidence] + [key for key in evidence if key not in PROOF]
-    items = [(key.replace("_", " "), figures.plain(evidence[key])) for key in keys[:_EVIDENCE_ITEMS]]
-    left = len(keys) - len(items)
-    return [*items, ("more", f"{left} in report.json")] if left else items
-
-
-def place_items(place: Place) -> list[tuple[str, str]]:
-    """A place as labels and names; an index follows the tensor, output or input that it counts in."""
-    items = [(key, str(text)) for key, text in place if text is not None and key != "index"]
-    if place.index is not None:
-        owner = next((key for key in ("tensor", "output", "input") if getattr(place, key) is not None), None)
-        after = next((position + 1 for position, (key, _) in enumerate(items) if key == owner), len(items))
-        items.insert(after, ("", "[" + ", ".join(map(figures.whole, place.index)) + "]"))
-    return items
 
 
 @cache
@@ -117,7 +96,11 @@ def _figure(text: str) -> str:
 
 
 def _evidence(evidence: Mapping[str, Any]) -> str:
-    return " · ".join(f"{escape.prose(k, 60)} {escape.code(v, 80)}" for k, v in evidence_items(evidence))
+    return " · ".join(f"{escape.prose(k, 60)} {escape.code(v)}" for k, v in evidence_items(evidence))
+
+
+def _proof(evidence: Mapping[str, Any], key: str) -> str:
+    return escape.code(figures.plain(evidence[key]), 40) if key in evidence else ""
 
 
 def _digest(sha256: str | None) -> str:
@@ -148,8 +131,8 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "alert": lambda verdict: _ALERTS.get(verdict, "CAUTION"),
     "place": _place,
     "evidence": _evidence,
-    "proof": lambda evidence, key: escape.code(figures.plain(evidence[key]), 40) if key in evidence else "",
-    "besides": lambda evidence, keys: _evidence({k: v for k, v in evidence.items() if k not in keys}),
+    "proof": lambda evidence, key: _proof(flat(evidence), key),
+    "besides": lambda evidence, keys: _evidence({k: v for k, v in flat(evidence).items() if k not in keys}),
     "digest": _digest,
     "value": lambda value, unit: escape.prose(figures.value(value, unit), escape.NAME_LIMIT),
     "bytes": lambda size: escape.prose(figures.size(size)),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from qgate.records import Finding, Measurement, Severity, Verdict
 from qgate.report import view
+from qgate.report.evidence import PROOF, flat
 from qgate.report.ladder import Section, block
-from qgate.report.markdown import PROOF, templates
+from qgate.report.markdown import templates
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report, TargetReport
 
@@ -241,7 +242,7 @@ def _group(group: view.Group, depth: Depth) -> str:
         return str(templates().group_single(group, group.findings[0]))
     inline = group.findings[: depth.inline]
     folded = group.findings[depth.inline : depth.inline + depth.folded]
-    keys = {key for finding in group.findings for key in finding.evidence}
+    keys = {key for finding in group.findings for key in flat(finding.evidence)}
     table = Table(
         parts=((False, inline), (True, folded)) if folded else ((False, inline),),
         proof=tuple(key for key in PROOF if key in keys),

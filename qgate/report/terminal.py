@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from qgate.records import Finding, Severity, Verdict
 from qgate.report import escape, view
-from qgate.report.markdown import evidence_items, place_items
+from qgate.report.evidence import evidence_items, place_items
 from qgate.report.schema import Report
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ _SHORT: Mapping[str, str] = {
     "CST": "Cost",
 }
 _ASCII = str.maketrans(
-    {"⊘": "X", "✗": "x", "✓": "+", "–": "-", "−": "-", "…": "...", "·": "-", "±": "+/-", "∞": "inf"}
+    {"⊘": "X", "✗": "x", "✓": "+", "–": "-", "−": "-", "…": "...", "·": "-", "±": "+/-", "∞": "inf", "×": "x"}
 )
 
 
@@ -143,7 +143,7 @@ def _targets(report: Report, write: Callable[..., Text]) -> Table:
 
 
 def _cell(cell: view.Cell, write: Callable[..., Text]) -> Text:
-    sign = _SIGNS[cell.mark] + (f" {cell.count}" if cell.count > 1 else "")
+    sign = _SIGNS[cell.mark] + (f"×{cell.count}" if cell.count > 1 else "")
     text = write(sign, _STYLES[cell.mark])
     for position, figure in enumerate(cell.figures):
         text.append_text(write(f"{' ' if position == 0 else chr(10)}{escape.visible(figure, 120)}"))

@@ -41,7 +41,6 @@ LEGEND: Mapping[str, str] = {
 
 _LOWEST_SQNR: Mapping[str, str] = {"RNG": "weight.sqnr_db", "FEA": "output.sqnr_db"}
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
-_NOT_STATIC = ("output", "task", "activation", "run", "cost")
 
 
 class Mark(StrEnum):
@@ -202,7 +201,6 @@ def _cell(target: TargetReport, family: str, measured: Mapping[str, list[Measure
 def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> bool:
     """Whether silence means that the dimension was looked at: a tick is never shown for less."""
     prefixes = {measured_name.partition(".")[0] for measured_name in measured}
-    static = bool(prefixes.difference(_NOT_STATIC))
     if family == "TRC":
         return target.baseline.state in ("stored", "remeasured")
     if family == "CST":
@@ -213,8 +211,8 @@ def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measu
         return "task" in prefixes or "output.top1_agreement" in measured
     return {
         "ART": bool(measured),
-        "QNT": static,
-        "RNG": static or "activation" in prefixes,
+        "QNT": bool(prefixes & {"quant", "weight"}),
+        "RNG": bool(prefixes & {"weight", "scale", "activation"}),
         "FEA": "output" in prefixes,
     }[family]
 

@@ -91,6 +91,7 @@ def test_short_names_stay_apart(one: str, other: str) -> None:
         ("SQNR is 12.3 dB (95 % interval −0.1 to 0.7), below 20 dB.",) * 2,
         ("Run `qgate accept x`, then commit.", "Run `qgate accept x`, then commit."),
         ("weight conv1_w of 'fc' moved", "weight `conv1_w` of 'fc' moved"),
+        ("tensor 'conv_1' [0, 3, 1]: 2 of 3", "tensor `conv_1` `[0, 3, 1]`: 2 of 3"),
         ("see (http://e.vil/x).", "see (`http://e.vil/x`)."),
         ("by @octocat for #12 at deadbeef", "by `\\x40octocat` for `\\x2312` at `deadbeef`"),
         ("GH-12 TICKET-7 CVE-2026-1 www.e.vil", "`GH-12` `TICKET-7` `CVE-2026-1` `www.e.vil`"),

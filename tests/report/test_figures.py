@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgate.report import figures
+from qgate.report.evidence import evidence_items
 from qgate.report.ladder import Rung, Section, block, compose, size
 
 
@@ -64,6 +65,27 @@ def test_evidence_of_any_depth_is_one_short_line() -> None:
     assert figures.plain(deep) == "[[[…]]]"
     assert figures.plain({"a": [1, nan, None, True, "x"]}) == "a=[1, NaN, none, yes, x]"
     assert figures.plain(list(range(100))) == "[0, 1, 2, 3, 4, 5, 6, 7, …]"
+
+
+def test_the_first_listed_element_is_the_proof() -> None:
+    outsiders = [
+        {"index": [0, 3, 1, 0], "stored": -121, "expected": 7, "xor": 128, "steps": -128.3},
+        {"index": [0, 6, 0, 1], "stored": -101, "expected": 27, "xor": 128, "steps": -128.1},
+    ]
+    items = evidence_items({"dtype": "int8", "max_steps": 128.3, "family": "", "outsiders": outsiders})
+    assert items == [
+        ("stored", "-121"),
+        ("expected", "7"),
+        ("xor", "0x80"),
+        ("also", "[0, 6, 0, 1] -101 for 27"),
+        ("max steps", "128.3"),
+        ("dtype", "int8"),
+    ]
+
+
+@pytest.mark.parametrize("odd", [[1, {"stored": 1}], [{}], "outsiders", [{"stored": {"a": 1}}], {"xor": -1}])
+def test_evidence_of_any_shape_is_shown(odd: object) -> None:
+    assert evidence_items({"outsiders": odd, "xor": 10**400})
 
 
 def note(left_out: Counter[str]) -> str:

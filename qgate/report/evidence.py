@@ -1,0 +1,69 @@
+"""Evidence in reading order: the element that is wrong first, then numbers, then circumstances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from qgate.records import Place
+from qgate.report import figures
+
+PROOF = ("stored", "expected", "xor")
+"""What shows a changed element, always first."""
+
+_CIRCUMSTANCES = ("family", "role", "operator", "dtype", "matched_by", "scale", "zero_point", "elements")
+_ITEMS = 8
+_ELEMENTS = 4
+
+
+def flat(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """Evidence without what is empty, its first listed element spelled out, in reading order.
+
+    A list of elements (mappings with ``stored``, ``expected`` and so on) gives its first one as the
+    proof and a few of the others as one line named ``also``.
+    """
+    found = {key: item for key, item in evidence.items() if item not in (None, "", [], {}, ())}
+    for key, item in list(found.items()):
+        if _lists_elements(item):
+            del found[key]
+            found = {name: item[0][name] for name in PROOF if name in item[0]} | found
+            if len(item) > 1:
+                found["also"] = "; ".join(map(_element, item[1:_ELEMENTS])) + "; …" * (len(item) > _ELEMENTS)
+    if isinstance(found.get("xor"), int):
+        found["xor"] = _hexadecimal(found["xor"])
+    order = {key: position for position, key in enumerate((*PROOF, "also"))}
+    order |= {key: 200 + position for position, key in enumerate(_CIRCUMSTANCES)}
+    return dict(sorted(found.items(), key=lambda pair: order.get(pair[0], 100)))
+
+
+def _lists_elements(item: object) -> bool:
+    return (
+        isinstance(item, list | tuple)
+        and all(isinstance(element, Mapping) for element in item)
+        and any(name in item[0] for name in PROOF)
+    )
+
+
+def _element(element: Mapping[str, Any]) -> str:
+    place, stored, expected = (figures.plain(element.get(k, "?")) for k in ("index", "stored", "expected"))
+    return f"{place} {stored} for {expected}"
+
+
+def _hexadecimal(bits: int) -> str:
+    return f"0x{bits:02x}" if 0 <= bits < 2**64 else figures.plain(bits)
+
+
+def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Evidence as labels and short values, at most eight; not escaped."""
+    ordered = list(flat(evidence).items())
+    return [(key.replace("_", " "), figures.plain(item)) for key, item in ordered[:_ITEMS]]
+
+
+def place_items(place: Place) -> list[tuple[str, str]]:
+    """A place as labels and names; an index follows the tensor, output or input that it counts in."""
+    items = [(key, str(text)) for key, text in place if text is not None and key != "index"]
+    if place.index is not None:
+        owner = next((key for key in ("tensor", "output", "input") if getattr(place, key) is not None), None)
+        after = next((position + 1 for position, (key, _) in enumerate(items) if key == owner), len(items))
+        items.insert(after, ("", "[" + ", ".join(map(figures.whole, place.index)) + "]"))
+    return items
