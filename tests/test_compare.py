@@ -1,0 +1,154 @@
+"""Measurements against a baseline's."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as few
+from hypothesis import strategies as st
+
+from qgate.baseline import Entry
+from qgate.compare import compare, delta_findings, direction_of
+from qgate.records import Measurement, Place, Severity
+from qgate.report.schema import Delta
+from qgate.rules.traceability import default_limits
+
+LIMITS = {"TRC102": default_limits("TRC102")}
+OUT = Place(output="y")
+
+
+def one(name: str, old: float | str, new: float | str, n: int | None = None, at: Place = OUT) -> Delta | None:
+    entry = Entry(name=name, at=at, value=old, n=n)
+    found = compare([entry], [Measurement(name=name, at=at, value=new, n=n)], LIMITS["TRC102"])
+    return found[0] if found else None
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "n", "worse"),
+    [
+        ("output.sqnr_db", 40.0, 39.0, None, False),  # exactly the allowance of 1 dB
+        ("output.sqnr_db", 40.0, 38.99, None, True),
+        ("output.sqnr_db", 40.0, 60.0, None, False),
+        ("output.sqnr_db", math.inf, 130.0, None, False),  # both beyond what float32 tells apart
+        ("output.sqnr_db", math.inf, 60.0, None, True),
+        ("output.sqnr_db", 40.0, math.nan, None, True),
+        ("output.sqnr_db", math.nan, 40.0, None, False),
+        ("output.sqnr_db", math.nan, math.nan, None, False),
+        ("output.cosine", 0.999, 0.998, None, True),
+        ("output.relative_l2", 0.1, 0.109, None, False),
+        ("output.relative_l2", 0.1, 0.12, None, True),
+        ("output.relative_l2", 0.1, 0.01, None, False),
+        ("output.relative_l2", 0.0, 5e-6, None, False),
+        ("output.relative_l2", 0.1, math.inf, None, True),
+        ("output.max_abs", 1.0, 1.4, None, False),
+        ("output.max_abs", 1.0, 1.6, None, True),
+        ("output.top1_agreement", 0.99, 0.97, 100, False),  # two samples
+        ("output.top1_agreement", 0.99, 0.96, 100, True),
+        ("output.top1_agreement", 0.99, 0.98, 10_000, True),
+        ("task.metric_drop", 0.0, 0.01, 10_000, True),
+        ("task.metric_drop", 0.0, -0.01, 10_000, False),
+        ("task.flips_to_wrong", 1, 3, 100, False),
+        ("task.flips_to_wrong", 1, 4, 100, True),
+        ("output.nonfinite_candidate", 0, 1, None, True),
+        ("activation.clipped_share", 0.0, 0.02, None, True),
+        ("weight.outsiders", 0, 1, None, True),
+        ("artifact.bytes", 1000, 1049, None, False),
+        ("artifact.bytes", 1000, 1100, None, True),
+        ("quant.share", 0.99, 0.9, None, True),
+        ("quant.scheme", "int8", "fp16", None, False),
+        ("activation.unused_range", 0.1, 0.9, None, False),  # neither way is better
+    ],
+)
+def test_what_is_worse(name: str, old: float, new: float, n: int | None, worse: bool) -> None:
+    delta = one(name, old, new, n)
+    assert delta is not None
+    assert delta.worse is worse
+
+
+def test_gone_and_new() -> None:
+    old = [Entry(name="output.cosine", at=OUT, value=1.0)]
+    new = [
+        Measurement(name="output.cosine", at=OUT, not_measured="it crashed"),
+        Measurement(name="output.max_abs", at=OUT, value=1.0),
+        Measurement(name="run.time", at=OUT, value=1.0, deterministic=False),
+    ]
+    gone, added = compare(old, new, LIMITS["TRC102"])
+    assert (gone.name, gone.gone, gone.current) == ("output.cosine", True, None)
+    assert (added.name, added.new, added.baseline) == ("output.max_abs", True, None)
+
+
+def test_unchanged_tensors_are_left_out_of_the_report() -> None:
+    assert one("weight.sqnr_db", 40.0, 40.0, at=Place(tensor="w")) is None
+    assert one("output.sqnr_db", 40.0, 40.0) is not None
+
+
+def test_vanished_outputs_block_and_renamed_tensors_inform() -> None:
+    entries = [
+        Entry(name="output.cosine", at=Place(output="y"), value=1.0),
+        Entry(name="output.cosine", at=Place(output="z"), value=1.0),
+        Entry(name="weight.sqnr_db", at=Place(tensor="old"), value=40.0),
+    ]
+    now = [
+        Measurement(name="output.cosine", at=Place(output="y"), value=1.0),
+        Measurement(name="weight.sqnr_db", at=Place(tensor="renamed"), value=40.0),
+    ]
+    found = delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS)
+    assert [(f.rule, f.severity, str(f.at)) for f in found] == [
+        ("TRC103", Severity.ERROR, "output z"),
+        ("TRC103", Severity.NOTE, "tensor old"),
+    ]
+
+
+def test_a_whole_kind_that_vanished_blocks() -> None:
+    entries = [Entry(name="weight.sqnr_db", at=Place(tensor="w"), value=40.0)]
+    found = delta_findings(compare(entries, [], LIMITS["TRC102"]), entries, LIMITS)
+    assert [(f.rule, f.severity) for f in found] == [("TRC103", Severity.ERROR)]
+    assert "at all" in found[0].message
+
+
+def test_many_places_make_one_finding_that_names_the_worst() -> None:
+    entries = [Entry(name="weight.sqnr_db", at=Place(tensor=f"w{i}"), value=40.0) for i in range(30)]
+    now = [Measurement(name="weight.sqnr_db", at=e.at, value=30.0 - i) for i, e in enumerate(entries)]
+    (finding,) = delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS)
+    assert (finding.at.tensor, finding.evidence["count"]) == ("w29", 30)
+    assert "29 more places" in finding.message
+
+
+def test_accepted_and_informational_differences_are_notes() -> None:
+    entries = [Entry(name="output.sqnr_db", at=OUT, value=40.0)]
+    deltas = compare(entries, [Measurement(name="output.sqnr_db", at=OUT, value=1.0)], LIMITS["TRC102"])
+    for how in ({"accepted": "bob"}, {"informational": True}):
+        (finding,) = delta_findings(deltas, entries, LIMITS, **how)  # type: ignore[arg-type]
+        assert finding.severity is Severity.NOTE
+
+
+@pytest.mark.parametrize(
+    "name", ["output.kl_mean", "weight.rmse_steps", "alignment.coverage", "task.slice_drop"]
+)
+def test_known_kinds_have_a_direction(name: str) -> None:
+    assert direction_of(name) is not None
+
+
+@pytest.mark.parametrize("name", ["sqnr_db_of_nothing", "quant.scheme", "task.mcnemar_p"])
+def test_others_have_none(name: str) -> None:
+    assert direction_of(name) is None
+
+
+VALUES = st.floats(allow_nan=True, allow_infinity=True) | st.integers(-10, 10) | st.sampled_from(["a", "b"])
+NAMES = st.sampled_from(
+    ["output.sqnr_db", "output.relative_l2", "task.flips_to_wrong", "quant.scheme", "x.y"]
+)
+
+
+@given(name=NAMES, old=VALUES, new=VALUES, n=st.none() | st.integers(0, 1000))
+@few(max_examples=200, deadline=None)
+def test_any_values_compare_and_can_be_stored(name: str, old: object, new: object, n: int | None) -> None:
+    delta = one(name, old, new, n)  # type: ignore[arg-type]
+    if delta is None:
+        return
+    assert Delta.model_validate_json(delta.model_dump_json()).worse is delta.worse
+    entries = [Entry(name=name, at=OUT, value=old, n=n)]
+    for finding in delta_findings([delta], entries, LIMITS):
+        assert finding.model_dump_json()
