@@ -14,6 +14,7 @@ PROOF = ("stored", "expected", "xor")
 _CIRCUMSTANCES = ("family", "role", "operator", "dtype", "matched_by", "scale", "zero_point", "elements")
 _ITEMS = 8
 _ELEMENTS = 4
+_IN_A_ROW = 3
 
 
 def flat(evidence: Mapping[str, Any]) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def flat(evidence: Mapping[str, Any]) -> dict[str, Any]:
             del found[key]
             found = {name: item[0][name] for name in PROOF if name in item[0]} | found
             if len(item) > 1:
-                found["also"] = "; ".join(map(_element, item[1:_ELEMENTS])) + "; …" * (len(item) > _ELEMENTS)
+                found["also"] = ", ".join(map(_element, item[1:_ELEMENTS])) + ", …" * (len(item) > _ELEMENTS)
     if isinstance(found.get("xor"), int):
         found["xor"] = _hexadecimal(found["xor"])
     order = {key: position for position, key in enumerate((*PROOF, "also"))}
@@ -57,6 +58,12 @@ def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Evidence as labels and short values, at most eight; not escaped."""
     ordered = list(flat(evidence).items())
     return [(key.replace("_", " "), figures.plain(item)) for key, item in ordered[:_ITEMS]]
+
+
+def beside_the_proof(evidence: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row of a table has room for: the first things that are neither proof nor circumstance."""
+    told = {key: item for key, item in flat(evidence).items() if key not in (*PROOF, *_CIRCUMSTANCES)}
+    return dict(list(told.items())[:_IN_A_ROW])
 
 
 def place_items(place: Place) -> list[tuple[str, str]]:

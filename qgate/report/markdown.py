@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from qgate.records import Place, Verdict
 from qgate.report import escape, figures
-from qgate.report.evidence import evidence_items, flat, place_items
+from qgate.report.evidence import beside_the_proof, evidence_items, flat, place_items
 from qgate.report.view import Mark
 
 _CONSTANT = re.compile(r"[A-Za-z0-9 ,.:;()…-]*")
@@ -132,7 +132,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "place": _place,
     "evidence": _evidence,
     "proof": lambda evidence, key: _proof(flat(evidence), key),
-    "besides": lambda evidence, keys: _evidence({k: v for k, v in flat(evidence).items() if k not in keys}),
+    "besides": lambda evidence: _evidence(beside_the_proof(evidence)),
     "digest": _digest,
     "value": lambda value, unit: escape.prose(figures.value(value, unit), escape.NAME_LIMIT),
     "bytes": lambda size: escape.prose(figures.size(size)),

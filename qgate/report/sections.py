@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from qgate.records import Finding, Measurement, Severity, Verdict
 from qgate.report import view
-from qgate.report.evidence import PROOF, flat
+from qgate.report.evidence import PROOF, beside_the_proof, flat
 from qgate.report.ladder import Section, block
 from qgate.report.markdown import templates
 from qgate.report.origin import run_origin
@@ -246,7 +246,7 @@ def _group(group: view.Group, depth: Depth) -> str:
     table = Table(
         parts=((False, inline), (True, folded)) if folded else ((False, inline),),
         proof=tuple(key for key in PROOF if key in keys),
-        other=bool(keys.difference(PROOF)),
+        other=any(beside_the_proof(finding.evidence) for finding in group.findings),
         missing=len(group.findings) - len(inline) - len(folded),
     )
     return str(templates().group_table(group, table))
