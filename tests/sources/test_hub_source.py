@@ -161,3 +161,11 @@ def test_a_hub_file_comes_from_the_cache(hub, locator, server, tmp_path, tools) 
     before = len(server.seen)
     acquire(locator, tmp_path / "b", cached)
     assert len(server.seen) == before
+
+
+def test_the_hub_s_certificate_is_verified(hub, locator, tls_server, tmp_path, tools) -> None:
+    serve(tls_server, PATH, tools.model)
+    secure = replace(hub, hub_endpoint=f"https://127.0.0.1:{tls_server.port}")
+    assert acquire(locator, tmp_path / "a", secure).bytes == len(tools.model)
+    with pytest.raises(SourceError, match="hub download failed"):
+        acquire(locator, tmp_path / "b", replace(secure, verify=None))
