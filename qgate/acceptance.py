@@ -20,7 +20,7 @@ from qgate.baseline import (
 )
 from qgate.compare import compare, direction_of
 from qgate.errors import BaselineError, UsageError
-from qgate.plan import TargetRun, baseline_path
+from qgate.plan import TargetRun
 from qgate.policy.load import load_policy
 from qgate.records import Finding, Verdict
 from qgate.report.provenance import build_provenance
@@ -28,6 +28,7 @@ from qgate.report.schema import Delta, Limit, TargetReport
 from qgate.repository import Repository, open_repository
 from qgate.rules.traceability import default_limits, trace_finding
 from qgate.settings import Settings
+from qgate.touch import baseline_path
 
 MAX_POLICY_BYTES = 2**20
 _SAMPLES = 2.0

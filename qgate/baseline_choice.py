@@ -23,10 +23,11 @@ from qgate.baseline import (
 from qgate.digests import describes
 from qgate.errors import QgateError, SourceError
 from qgate.orders import baseline_run
-from qgate.plan import Planned, TargetRun, baseline_path
+from qgate.plan import Planned, TargetRun
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import BaselineUsed, Limit, Provenance, TargetReport
 from qgate.rules.traceability import trace_finding
+from qgate.touch import baseline_path
 
 if TYPE_CHECKING:
     from qgate.repository import Repository

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from qgate.approval import Grants, no_approvals
 from qgate.authority import Ruling, decide_authority
 from qgate.baseline_choice import Circumstances
+from qgate.changes import Change
 from qgate.digests import related_paths
 from qgate.errors import QgateError
 from qgate.events import Activity
@@ -17,7 +18,7 @@ from qgate.records import Finding, Place, Severity, Verdict
 from qgate.report.compose import compose_report
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import Provenance, Report, Skipped, TargetReport
-from qgate.repository import Change, Repository, open_repository
+from qgate.repository import Repository, open_repository
 from qgate.rules.traceability import trace_finding
 from qgate.settings import Settings
 from qgate.sides import Sides, decide_sides

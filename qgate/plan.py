@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel
-
 from qgate.errors import UsageError
+from qgate.touch import file_reasons, gone, policy_reasons, rereferenced, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from qgate.changes import Change
     from qgate.policy.schema import DataSpec, Policy, Target
-    from qgate.repository import Change
     from qgate.sources.locator import Locator
 
-_JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits")
-_FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _GATE_FILE = re.compile(r"\.github/(workflows/[^/]+|actions/.+/action)\.ya?ml|action\.ya?ml")
 
 
@@ -167,107 +164,18 @@ def _plan_target(
     if changes is None:
         return Planned(name, old, new, ("nothing to compare with, so every target is run",))
     changed = {change.path: change for change in changes}
-    reasons = [*_policy_reasons(old, new, trusted, judged), *_file_reasons(name, old, new, changed)]
+    reasons = [*policy_reasons(old, new, trusted, judged), *file_reasons(name, old, new, changed)]
     reasons += [f"{shown(path)} belongs to a model and changes" for path in sorted(related)]
     return Planned(
         name,
         old,
         new,
         tuple(dict.fromkeys(reasons)),
-        rereferenced=_rereferenced(old, new, changed),
-        gone=_gone(new or old, changed),
+        rereferenced=rereferenced(old, new, changed),
+        gone=gone(new or old, changed),
     )
-
-
-def _policy_reasons(
-    old: Target | None, new: Target | None, trusted: Policy | None, judged: Policy | None
-) -> list[str]:
-    if old is None or trusted is None:
-        return ["the change adds the target"]
-    if new is None or judged is None:
-        return ["the change removes the target from the policy"]
-    reasons = [
-        f"the change alters `{key}` of the target"
-        for key in type(old).model_fields
-        if getattr(old, key) != getattr(new, key)
-    ]
-    reasons += [
-        f"the change alters `{key}` of the policy"
-        for key in _JUDGING_KEYS
-        if getattr(trusted, key) != getattr(judged, key)
-    ]
-    waivers = [[w for w in policy.waivers if w.target == old.name] for policy in (trusted, judged)]
-    return reasons + (["the change alters a waiver of the target"] if waivers[0] != waivers[1] else [])
-
-
-def _file_reasons(
-    name: str, old: Target | None, new: Target | None, changed: Mapping[str, Change]
-) -> Iterator[str]:
-    for lines in (old, new):
-        if lines is None:
-            continue
-        for what, locator in (
-            ("candidate", lines.candidate),
-            ("reference", lines.reference),
-            ("data", lines.data.inputs if lines.data else None),
-        ):
-            path = locator.repository_path if locator is not None else None
-            for pointer in (path, f"{path}.dvc") if path is not None else ():
-                if pointer in changed:
-                    yield f"{what} {shown(pointer)} is {changed[pointer].status}"
-            revision = getattr(locator, "git", None)
-            if revision is not None and not _FULL_SHA.fullmatch(revision):
-                yield f"{what} is at {revision}, which may have moved"
-    if (path := baseline_path(name)) in changed:
-        yield f"baseline {path} is {changed[path].status}"
-
-
-def _rereferenced(old: Target | None, new: Target | None, changed: Mapping[str, Change]) -> tuple[str, ...]:
-    if old is None or new is None:
-        return ()
-    found = [key for key in ("reference", "data", "task") if _differs(getattr(old, key), getattr(new, key))]
-    paths = {
-        "reference": new.reference.repository_path if new.reference else None,
-        "data": new.data.inputs.repository_path if new.data else None,
-    }
-    found += [key for key, path in paths.items() if path in changed and key not in found]
-    return tuple(found)
-
-
-def _differs(old: object, new: object) -> bool:
-    """Whether two places or tasks differ; a digest that only one of them pins is no difference."""
-    if type(old) is not type(new):
-        return True
-    one, other = ((item.model_dump() if isinstance(item, BaseModel) else {"": item}) for item in (old, new))
-    for place, twin in ((one, other), (one.get("inputs"), other.get("inputs"))):
-        if (
-            isinstance(place, dict)
-            and isinstance(twin, dict)
-            and None in (place.get("sha256"), twin.get("sha256"))
-        ):
-            place.pop("sha256", None)
-            twin.pop("sha256", None)
-    return one != other
-
-
-def _gone(lines: Target | None, changed: Mapping[str, Change]) -> tuple[str, str | None] | None:
-    path = lines.candidate.repository_path if lines else None
-    change = changed.get(path) if path is not None else None
-    if path is None or change is None or change.status != "deleted":
-        return None
-    return path, change.moved
-
-
-def baseline_path(name: str) -> str:
-    """Where a target's baseline lies in the repository."""
-    return f".qgate/baseline/{name}.json"
 
 
 def gate_files(changes: Collection[Change]) -> tuple[str, ...]:
     """Changed paths that may decide whether and how the gate itself runs, for the reader's eye."""
     return tuple(sorted(change.path for change in changes if _GATE_FILE.fullmatch(change.path)))
-
-
-def shown(path: str) -> str:
-    """A path of the repository as text that any encoding takes; undecodable bytes as ``\\xNN``."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:300]

@@ -9,9 +9,10 @@ import re
 import stat
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from qgate.changes import Change, decode, note_moves, parse_raw
 from qgate.errors import SourceError, UsageError
 from qgate.git import git_command, git_environment, run_git
 
@@ -21,21 +22,6 @@ FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "120000"
 _PIECE = 2**20
-
-
-@dataclass(frozen=True)
-class Change:
-    """One changed path: ``added``, ``deleted``, ``modified`` or ``retyped`` (file, link, submodule).
-
-    ``moved`` is the other end of a rename that kept the bytes: where a deleted file went, where an added
-    one came from.
-    """
-
-    path: str
-    status: str
-    old_blob: str | None = None
-    new_blob: str | None = None
-    moved: str | None = None
 
 
 @dataclass(frozen=True)
@@ -115,18 +101,18 @@ class Repository:
         options = ("-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-abbrev")
         if new is not None:
             raw = self._bytes("diff-tree", *options, "--end-of-options", old, new, "--")
-            return _note_moves(tuple(_parse_raw(raw)))
+            return note_moves(tuple(parse_raw(raw)))
         raw = self._bytes("diff-index", *options, "--ignore-submodules=none", old, "--")
         listed = self._bytes("ls-files", "-z", "--others", "--exclude-standard").split(b"\x00")
-        untracked = (Change(_decode(path), "added") for path in listed if path)
-        return _note_moves((*_parse_raw(raw), *untracked))
+        untracked = (Change(decode(path), "added") for path in listed if path)
+        return note_moves((*parse_raw(raw), *untracked))
 
     def entry(self, revision: str, path: str) -> Entry | None:
         """The tree entry of exactly that path at a revision; None where there is none."""
         raw = self._bytes("ls-tree", "-z", "-l", "--full-tree", revision, "--", path)
         for item in raw.split(b"\x00"):
             head, _, name = item.partition(b"\t")
-            if name and _decode(name) == path:
+            if name and decode(name) == path:
                 mode, kind, sha, size = head.decode("ascii").split()
                 return Entry(mode, kind, sha, None if size == "-" else int(size))
         return None
@@ -134,7 +120,7 @@ class Repository:
     def paths(self, revision: str) -> tuple[str, ...]:
         """Every file of a revision."""
         raw = self._bytes("ls-tree", "-r", "-z", "--full-tree", "--name-only", revision)
-        return tuple(_decode(name) for name in raw.split(b"\x00") if name)
+        return tuple(decode(name) for name in raw.split(b"\x00") if name)
 
     def exists(self, revision: str | None, path: str) -> bool:
         """Whether a path is a file (or a link) at a revision, or in the work tree (None)."""
@@ -239,7 +225,7 @@ class Repository:
         found = self.entry(revision, path)
         if found is None or not found.is_link or (found.size or 0) > 4096:
             return None
-        target = _decode(self._bytes("cat-file", "blob", found.sha))
+        target = decode(self._bytes("cat-file", "blob", found.sha))
         return _join(path, target)
 
     def _bytes(self, *arguments: str) -> bytes:
@@ -286,38 +272,6 @@ def _unreadable(path: str, error: OSError) -> SourceError:
     return SourceError(
         f"cannot be read ({error.strerror})", where=path, remedy="Check the file and its permissions"
     )
-
-
-def _decode(name: bytes) -> str:
-    return name.decode("utf-8", "surrogateescape")
-
-
-def _parse_raw(raw: bytes) -> Iterator[Change]:
-    """Parses ``--raw -z``: ``:mode mode sha sha status NUL path NUL`` again and again."""
-    words = {"A": "added", "D": "deleted", "M": "modified", "T": "retyped", "U": "modified"}
-    fields = raw.split(b"\x00")
-    for head, path in zip(fields[0::2], fields[1::2], strict=False):
-        _, _, old, new, status = head.decode("ascii").split()
-        yield Change(
-            _decode(path),
-            words.get(status[0], "modified"),
-            old_blob=old if old.strip("0") else None,
-            new_blob=new if new.strip("0") else None,
-        )
-
-
-def _note_moves(changes: tuple[Change, ...]) -> tuple[Change, ...]:
-    gone = {c.old_blob: c.path for c in changes if c.status == "deleted" and c.old_blob}
-    come = {c.new_blob: c.path for c in changes if c.status == "added" and c.new_blob}
-    noted = []
-    for change in changes:
-        if change.status == "deleted" and change.old_blob in come:
-            noted.append(replace(change, moved=come[change.old_blob]))
-        elif change.status == "added" and change.new_blob in gone:
-            noted.append(replace(change, moved=gone[change.new_blob]))
-        else:
-            noted.append(change)
-    return tuple(noted)
 
 
 def _join(path: str, target: str) -> str | None:

@@ -9,11 +9,12 @@ from qgate.authority import Authority
 from qgate.baseline_choice import Circumstances
 from qgate.errors import FormatError, QgateError
 from qgate.orders import FLOOR_PROFILE, Order, comparison_runs, make_orders, same_measurements
-from qgate.plan import Planned, TargetRun, shown
+from qgate.plan import Planned, TargetRun
 from qgate.records import Finding, Place, Severity, Verdict
 from qgate.regression import extended, judge_against_baseline
 from qgate.report.schema import Artifact, Skipped, TargetReport
 from qgate.rules.traceability import trace_finding
+from qgate.touch import shown
 
 _SHOWN_OUTPUT = ("output.sqnr_db", "output.relative_l2", "output.cosine", "output.top1_agreement")
 

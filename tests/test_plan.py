@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
+from qgate.changes import Change
 from qgate.errors import UsageError
-from qgate.plan import Plan, baseline_path, gate_files, make_plan, shown
+from qgate.plan import Plan, gate_files, make_plan
 from qgate.policy.schema import Policy
-from qgate.repository import Change
+from qgate.touch import baseline_path, shown
 
 
 def policy(*targets: dict[str, Any], **top: Any) -> Policy:

@@ -1,0 +1,55 @@
+"""Changed paths as git lists them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Change:
+    """One changed path: ``added``, ``deleted``, ``modified`` or ``retyped`` (file, link, submodule).
+
+    ``moved`` is the other end of a rename that kept the bytes: where a deleted file went, where an added
+    one came from.
+    """
+
+    path: str
+    status: str
+    old_blob: str | None = None
+    new_blob: str | None = None
+    moved: str | None = None
+
+
+def decode(name: bytes) -> str:
+    """A path as text; bytes that are no UTF-8 survive as surrogates."""
+    return name.decode("utf-8", "surrogateescape")
+
+
+def parse_raw(raw: bytes) -> Iterator[Change]:
+    """Parses ``--raw -z``: ``:mode mode sha sha status NUL path NUL`` again and again."""
+    words = {"A": "added", "D": "deleted", "M": "modified", "T": "retyped", "U": "modified"}
+    fields = raw.split(b"\x00")
+    for head, path in zip(fields[0::2], fields[1::2], strict=False):
+        _, _, old, new, status = head.decode("ascii").split()
+        yield Change(
+            decode(path),
+            words.get(status[0], "modified"),
+            old_blob=old if old.strip("0") else None,
+            new_blob=new if new.strip("0") else None,
+        )
+
+
+def note_moves(changes: tuple[Change, ...]) -> tuple[Change, ...]:
+    """Notes at both ends of a rename that kept the bytes where the other end is."""
+    gone = {c.old_blob: c.path for c in changes if c.status == "deleted" and c.old_blob}
+    come = {c.new_blob: c.path for c in changes if c.status == "added" and c.new_blob}
+    noted = []
+    for change in changes:
+        if change.status == "deleted" and change.old_blob in come:
+            noted.append(replace(change, moved=come[change.old_blob]))
+        elif change.status == "added" and change.new_blob in gone:
+            noted.append(replace(change, moved=gone[change.new_blob]))
+        else:
+            noted.append(change)
+    return tuple(noted)
