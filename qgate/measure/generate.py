@@ -1,8 +1,8 @@
 """Inputs from a seed, where none are given: shapes and values that the reference plausibly takes.
 
 Free dimensions other than the batch are tried in turn until the reference runs. Floats are uniform in the
-range that the candidate's own input quantizer declares, else standard normal (or uniform); integers stay below the size of the table that they index, masks are all ones, other
-integers are 0 or 1.
+range that the candidate's own input quantizer declares, else standard normal (or uniform); integers stay
+below the size of the table that they index, masks are all ones, other integers are 0 or 1.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def show_progress(
 
 
 def _plain_lines(label: str, stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int], None]:
-    """At most one line every few seconds and every tenth of the samples, and one at the end of a long run."""
+    """At most one line every few seconds and every tenth of the samples."""
     said, at = 0.0, clock()
 
     def show(done: int, total: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ _DTYPES = {
 }
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation", "Cannot allocate memory")
 _REWRITE_FAILED = "Exception during initialization"
+_ERRNO = re.compile(r"SystemError : (\d{1,3})\b")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 
@@ -106,7 +108,7 @@ def _session(path: Path, options: Any, added: bytes) -> tuple[Any, bool]:
 
 
 def _refusal(error: Exception, path: Path | None = None) -> ModelRefusedError:
-    text = _PREFIX.sub("", str(error))
+    text = _ERRNO.sub(lambda found: f"{found[0]} ({os.strerror(int(found[1]))})", _PREFIX.sub("", str(error)))
     message = one_line(text if path is None else text.replace(str(path), path.name)).rstrip(". ")
     short = any(sign in str(error) for sign in _NO_MEMORY)
     return ModelRefusedError(message or type(error).__name__, "memory" if short else "refused")

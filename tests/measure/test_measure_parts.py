@@ -1,0 +1,234 @@
+"""Parts of a measurement by themselves: they merge, they count, they say how far a run is."""
+
+import io
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from qgate.errors import DataError
+from qgate.measure.activations import BLOCK, RangeUse
+from qgate.measure.behaviour import TaskPlan, TaskRecord
+from qgate.measure.data import ArraySpec
+from qgate.measure.describe_task import paired_errors
+from qgate.measure.feed import FeedMismatchError, Form, cast, plan_feeds
+from qgate.measure.outputs import ClassErrors, OutputErrors, score_form
+from qgate.measure.progress import show_progress
+from qgate.measure.result import MomentState
+from qgate.runtimes.base import TensorInfo
+
+FLOAT = np.dtype(np.float32)
+any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(arrays(np.float32, st.tuples(st.integers(1, 8), st.integers(1, 6)), elements=any_float), st.data())
+def test_range_use_merges(values, drawn):
+    cut = drawn.draw(st.integers(1, len(values)))
+    whole, left, right = (RangeUse(-1.0, 1.0) for _ in range(3))
+    whole.add(values)
+    left.add(values[:cut])
+    if cut < len(values):
+        right.add(values[cut:])
+    left.merge(right)
+    for name in ("elements", "nonfinite", "outside", "minimum", "maximum"):
+        assert getattr(left, name) == getattr(whole, name)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    assert whole.outside == ((finite < -1 - 2e-6) | (finite > 1 + 2e-6)).sum()
+    assert whole.nonfinite == values.size - finite.size
+
+
+def test_range_use_counts_across_blocks():
+    values = np.zeros(3 * BLOCK + 5, np.float32)
+    values[[1, BLOCK, 3 * BLOCK + 4]] = [2, -3, 5]
+    use = RangeUse(-1.0, 1.0)
+    use.add(values.reshape(1, -1))
+    assert (use.outside, use.minimum, use.maximum, use.elements) == (3, -3.0, 5.0, values.size)
+    assert use.clipped_energy == pytest.approx(1 + 4 + 16)
+    assert use.energy == pytest.approx(4 + 9 + 25)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int8, np.uint8, np.bool_])
+def test_range_use_takes_every_dtype(dtype):
+    use = RangeUse(0.0, 1.0)
+    use.add(np.array([[0, 1], [1, 0]], dtype))
+    use.add(np.zeros((0, 3), dtype))
+    assert (use.elements, use.outside) == (4, 0)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    arrays(
+        np.float32, st.tuples(st.just(2), st.integers(1, 9), st.just(4)), elements=st.floats(-8, 8, width=32)
+    ),
+    st.data(),
+)
+def test_class_scores_merge(scores, drawn):
+    cut = drawn.draw(st.integers(0, scores.shape[1]))
+    whole, left, right = (ClassErrors("scores") for _ in range(3))
+    whole.add(scores[0], scores[1], 0)
+    left.add(scores[0, :cut], scores[1, :cut], 0)
+    right.add(scores[0, cut:], scores[1, cut:], cut)
+    right.merge(left)
+    assert right.state().keys() == whole.state().keys()
+    for key, value in whole.state().items():
+        assert right.state()[key] == (pytest.approx(value, rel=1e-9) if key == "kl_mean" else value), key
+    assert all(part.min(initial=0) >= 0 for part in whole.kl.parts)
+
+
+def test_ties_go_to_the_lowest_class_and_near_ties_are_counted():
+    classes = ClassErrors("scores")
+    reference = np.array([[1.0, 1.0, 0.0], [5.0, 4.99, 0.0], [5.0, 0.0, 0.0]])
+    candidate = np.array([[1.0, 1.0, 0.0], [4.99, 5.0, 0.0], [0.0, 5.0, 0.0]])
+    classes.add(reference, candidate, 0)
+    assert (classes.n, classes.agree, classes.near_ties) == (3, 1, 1)
+
+
+def test_a_row_that_is_not_finite_disagrees_and_has_no_divergence():
+    classes = ClassErrors("scores")
+    classes.add(np.array([[1.0, 0.0], [np.nan, 0.0]]), np.array([[np.inf, 0.0], [1.0, 0.0]]), 0)
+    assert (classes.n, classes.agree) == (1, 0)
+    assert "kl_max" not in classes.state()
+
+
+def test_an_exact_zero_of_a_quantized_softmax_is_no_infinite_divergence():
+    classes = ClassErrors("probabilities")
+    classes.add(np.array([[0.9, 0.1, 0.0]]), np.array([[1.0, 0.0, 0.0]]), 0)
+    assert 0 < classes.kl_max < 2
+
+
+@pytest.mark.parametrize(
+    ("values", "form"),
+    [
+        ([0.25, 0.75], "probabilities"),
+        ([math.log(0.25), math.log(0.75)], "log"),
+        ([3.0, -1.0], None),
+        ([1.0], None),
+        ([math.nan, 1.0], None),
+    ],
+)
+def test_what_class_scores_are_is_seen(values, form):
+    assert score_form(np.array(values, np.float32)) == form
+
+
+def test_outputs_of_changing_shape_are_compared_sample_by_sample():
+    output = OutputErrors("boxes")
+    output.add([np.ones((2, 4)), np.ones((3, 4))], [np.ones((2, 4)), np.ones((2, 4))], 10)
+    assert (output.errors.samples, output.mismatched, output.first_mismatch) == (1, 1, 11)
+    assert output.shapes == ((3, 4), (2, 4))
+
+
+def test_a_prediction_that_is_not_finite_is_wrong():
+    record = TaskRecord(TaskPlan("top1", 0, np.array([0, 1])))
+    record.add(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[np.nan, 0.0], [0.0, 1.0]]), 0)
+    assert (record.total.lost, record.total.candidate) == (1, 1)
+
+
+def test_an_error_that_is_not_finite_is_broken_not_dropped():
+    record = TaskRecord(TaskPlan("mae", 0, np.zeros((2, 1))))
+    record.add(np.array([[1.0], [2.0]]), np.array([[np.inf], [1.0]]), 0)
+    assert (record.broken, record.total.n, record.total.c) == (1, 1, 1.0)
+
+
+def moments(a, b):
+    return MomentState(n=len(a), r=a.sum(), c=b.sum(), rr=(a * a).sum(), cc=(b * b).sum(), rc=(a * b).sum())
+
+
+def test_the_paired_interval_of_a_mean_error_is_that_of_a_paired_t_test():
+    from scipy import stats
+
+    generator = np.random.default_rng(0)
+    a = generator.random(40)
+    b = a + generator.normal(0.1, 0.05, 40).clip(-a)
+    drop, half, _ = paired_errors("mae", moments(a, b))
+    expected = stats.ttest_rel(b, a).confidence_interval()
+    assert (drop - half, drop + half) == pytest.approx((expected.low, expected.high), abs=1e-3)
+
+
+def test_the_paired_interval_of_a_root_mean_square_covers_the_truth():
+    generator = np.random.default_rng(1)
+    covered = 0
+    for _ in range(200):
+        noise = generator.standard_normal(200)
+        a, b = noise**2, (1.1 * noise + 0.2 * generator.standard_normal(200)) ** 2
+        drop, half, _ = paired_errors("rmse", moments(a, b))
+        covered += drop - half <= math.sqrt(1.21 + 0.04) - 1 <= drop + half
+    assert covered >= 180
+
+
+def test_one_sample_has_no_interval():
+    assert paired_errors("mae", moments(np.array([1.0]), np.array([2.0])))[1] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("declared", "shape", "form", "batch"),
+    [
+        (("N", 3), (5, 3), Form.BATCH, None),
+        ((None, "h"), (5, 9), Form.BATCH, None),
+        ((1, 3), (5, 3), Form.BATCH, 1),
+        ((4, 3), (5, 3), Form.BATCH, 4),
+        ((4, 3), (5, 4, 3), Form.ALONE, 1),
+        ((), (5,), Form.ALONE, 1),
+        ((), (), Form.CONSTANT, 1),
+    ],
+)
+def test_how_an_array_meets_an_input(declared, shape, form, batch):
+    plan = plan_feeds([TensorInfo("x", "float32", declared)], {"x": ArraySpec(shape, FLOAT)}, {}, {})
+    assert (plan.inputs[0].form, plan.batch) == (form, batch)
+
+
+def test_a_batch_symbol_on_another_axis_is_no_batch():
+    inputs = [TensorInfo("x", "float32", ("b", 4)), TensorInfo("s", "float32", (2, "b", 8))]
+    arrays_ = {"x": ArraySpec((5, 4), FLOAT), "s": ArraySpec((5, 2, 1, 8), FLOAT)}
+    assert plan_feeds(inputs, arrays_, {}, {}).batch == 1
+
+
+def test_fixed_batches_that_differ_are_refused():
+    inputs = [TensorInfo("x", "float32", (2, 4)), TensorInfo("y", "float32", (3, 4))]
+    specs = {name: ArraySpec((6, 4), FLOAT) for name in "xy"}
+    with pytest.raises(FeedMismatchError, match="different fixed sizes"):
+        plan_feeds(inputs, specs, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "fits"),
+    [
+        (255.0, "uint8", True),
+        (256.0, "uint8", False),
+        (-1.0, "uint8", False),
+        (1e5, "float16", False),
+        (0.1, "float16", True),
+    ],
+)
+def test_a_cast_is_checked(value, dtype, fits):
+    if fits:
+        assert cast(np.array([value]), np.dtype(dtype), "x").dtype == dtype
+    else:
+        with pytest.raises(DataError, match="cannot represent"):
+            cast(np.array([value]), np.dtype(dtype), "x")
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_progress_is_a_line_now_and_then_where_there_is_no_terminal():
+    now = iter([0.0, 1.0, 6.0, 7.0, 20.0, 30.0])
+    stream = io.StringIO()
+    with show_progress("plates\n::error::x", stream, lambda: next(now)) as show:
+        for done in (5, 20, 50, 51, 55):
+            show(done, 100)
+    said = [f"plates ::error::x: {done} of 100 samples" for done in (20, 51)]
+    assert stream.getvalue().splitlines() == said
+
+
+def test_progress_is_a_bar_on_a_terminal():
+    stream = Terminal()
+    with show_progress("[bold]plates", stream) as show:
+        show(3, 7)
+    assert "[bold]plates" in stream.getvalue()
+    assert "3/7" in stream.getvalue()
