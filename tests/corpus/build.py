@@ -27,6 +27,7 @@ from tests.corpus.honest import RECIPES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POOR_DB = {"int8": 12.0, "int4": 12.0, "fp16": 40.0, "fp8": 12.0, "none": 60.0}
+MOSTLY_FLOAT = 0.4
 
 
 class Builder:
@@ -106,7 +107,7 @@ class Builder:
         made = self.model(model)
         limit = len(next(iter(made.inputs.values()))) if made.task == "top1" else 64
         want, got = models.run(made.proto, made.inputs, limit), self._outputs(made, proto, recipe, limit)
-        found = {}
+        found = {"share": round(_share(made.proto, proto), 3)} if isinstance(proto, onnx.ModelProto) else {}
         worst = min(_sqnr(want[name], got[name]) for name in want)
         found["sqnr_db"] = round(worst, 2)
         if made.task == "top1" and made.labels is not None:
@@ -133,6 +134,8 @@ class Builder:
         debatable = known.debatable
         if measured["sqnr_db"] < POOR_DB[known.scheme] or measured.get("top1_drop", 0) > 0.02:
             debatable = f"honest but poor: {measured}"
+        elif known.scheme != "none" and measured["share"] < MOSTLY_FLOAT:
+            debatable = f"mostly float: {measured['share']:.0%} of the parameters are quantized"
         folder = self.out / identity
         folder.mkdir()
         onnx.save(made, folder / "model.onnx")
@@ -222,6 +225,15 @@ class Builder:
             "runs": True,
             "effect_db": round(min(_sqnr(honest[name], spoiled[name]) for name in shared), 1),
         }
+
+
+def _share(reference: onnx.ModelProto, candidate: onnx.ModelProto) -> float:
+    """Elements of quantized weights per float parameter of the reference."""
+    stored = graph.initializers(candidate)
+    packed = {w.tensor: 2 if w.form == "nbits" else 1 for w in graph.weights(candidate, minimum=1)}
+    quantized = sum(int(np.prod(stored[name].dims)) * factor for name, factor in packed.items())
+    floats = [t for t in reference.graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    return quantized / max(1, sum(int(np.prod(t.dims)) for t in floats))
 
 
 def _half_types(reference: onnx.ModelProto) -> list[str]:
