@@ -79,6 +79,8 @@ def totals(outcomes: list[Outcome]) -> str:
         for o in outcomes
         if o.case.kind in ("honest", "control")
     )
+    twins = any(o.case.kind == "honest" and "base" in o.case.truth for o in outcomes)
+    rows += [_clean(outcomes)] if twins else []
     rows += [
         f"- mean relative error < 0.05 would accept {wrong} of the faults and refuse {refused} of the honest",
         f"- tracebacks: {sum(o.traceback for o in outcomes)}",
@@ -86,6 +88,18 @@ def totals(outcomes: list[Outcome]) -> str:
         f" longest {max(o.seconds for o in outcomes):.1f} s",
     ]
     return "\n".join(rows)
+
+
+def _clean(outcomes: list[Outcome]) -> str:
+    """Faults on candidates whose honest twin passes: there, what blocks is the fault."""
+    passing = {o.case.truth.get("base") for o in outcomes if o.case.kind == "honest" and not o.blocked}
+    faults = [o for o in outcomes if o.case.kind == "fault" and o.case.truth.get("base") in passing - {None}]
+    faults = [o for o in faults if not o.case.debatable]
+    located = sum(o.located != "no" for o in faults)
+    return (
+        f"- of {len(faults)} faults planted on honest files that pass:"
+        f" blocked {sum(o.caught for o in faults)}, located {located}"
+    )
 
 
 def families(outcomes: list[Outcome]) -> str:

@@ -144,6 +144,11 @@ class Builder:
             must_localise_to=None, family="c", debatable=debatable, expected_scheme=known.scheme, **measured,
         ))  # fmt: skip
 
+    def twin(self, model: str, recipe: str) -> None:
+        """The honest case that a fault was planted on: a fault is only caught where its twin passes."""
+        if all(case["id"] != f"h_{model}_{recipe}" for case in self.cases):
+            self.honest(model, recipe)
+
     def variant(self, model: str, recipe: str, name: str) -> None:
         """One harmless change of an honest candidate."""
         identity = f"c_{model}_{recipe}_{name}"
@@ -270,7 +275,10 @@ def build(out: Path, *, size: str, examples: Path, only: str = "", per_fault: in
             left = count
             for model, recipe in selection.fault_bases(position):
                 if left and wanted.search(f"{fault.id}__{model}_{recipe}"):
-                    left -= builder.fault(fault, model, recipe)
+                    planted = builder.fault(fault, model, recipe)
+                    left -= planted
+                    if planted:
+                        builder.twin(model, recipe)
             if left == count and wanted.search(fault.id):
                 builder.skip(fault.id, "no candidate has a place for it")
     (out / "manifest.json").write_text(json.dumps(builder.cases, indent=1, sort_keys=True) + "\n")

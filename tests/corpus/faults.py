@@ -73,6 +73,7 @@ class Fault:
         either: Whether the other of the two is as good.
         runs: Whether onnxruntime must still load and run the file.
         debatable: Why a careful gate might let it pass with a warning.
+        shows: Without any effect on the outputs there is no fault (a range that no value reaches).
     """
 
     id: str
@@ -82,6 +83,7 @@ class Fault:
     either: bool = True
     runs: bool = True
     debatable: str = ""
+    shows: bool = False
 
     @property
     def family(self) -> str:

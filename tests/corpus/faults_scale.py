@@ -137,7 +137,7 @@ def weight_zero_point(s: Subject) -> Planted:
     return _zero_point(s, edit, activation=False)
 
 
-@fault("s111_activation_zero_point_moved", STATIC)
+@fault("s111_activation_zero_point_moved", STATIC, shows=True)
 def activation_zero_point(s: Subject) -> Planted:
     """The zero point a sixth of the range off: one end of the values is clipped."""
     return _zero_point(s, lambda zero: np.where(zero > 0, zero - 40, zero + 40), activation=True)
@@ -159,7 +159,7 @@ def zero_points_disagree(s: Subject) -> Planted:
     raise NoPlaceError("no activation DequantizeLinear")
 
 
-@fault("s112_activation_zero_point_opposite", STATIC)
+@fault("s112_activation_zero_point_opposite", STATIC, shows=True)
 def activation_zero_point_opposite(s: Subject) -> Planted:
     """The zero point at the other end of the range."""
     kind = (
@@ -183,27 +183,27 @@ def _activations(s: Subject, factor: float, pick) -> Planted:
     return Planted(model, [name for q in chosen for name in (q.scale, q.tensor, q.node)])
 
 
-@fault("s120_activations_clipped_4x", STATIC)
+@fault("s120_activations_clipped_4x", STATIC, shows=True)
 def clipped_all(s: Subject) -> Planted:
     return _activations(s, 0.25, lambda known: known)
 
 
-@fault("s121_activations_16x_too_wide", STATIC)
+@fault("s121_activations_16x_too_wide", STATIC, shows=True)
 def wide_all(s: Subject) -> Planted:
     return _activations(s, 16.0, lambda known: known)
 
 
-@fault("s122_one_activation_clipped_4x", STATIC)
+@fault("s122_one_activation_clipped_4x", STATIC, shows=True)
 def clipped_one(s: Subject) -> Planted:
     return _activations(s, 0.25, lambda known: known[len(known) // 2 : len(known) // 2 + 1])
 
 
-@fault("s123_one_activation_16x_too_wide", STATIC)
+@fault("s123_one_activation_16x_too_wide", STATIC, shows=True)
 def wide_one(s: Subject) -> Planted:
     return _activations(s, 16.0, lambda known: known[len(known) // 2 : len(known) // 2 + 1])
 
 
-@fault("s124_input_scale_x2", STATIC)
+@fault("s124_input_scale_x2", STATIC, shows=True, debatable="one bit of resolution lost")
 def input_scale(s: Subject) -> Planted:
     """The first quantizer's scale doubled, in QDQ both sides alike: a wrong preprocessing."""
     return _activations(s, 2.0, lambda known: known[:1])
@@ -249,13 +249,13 @@ def _calibrated(s: Subject, calibration: dict[str, np.ndarray]) -> Planted:
     return Planted(model, at)
 
 
-@fault("s130_calibrated_on_constants", STATIC)
+@fault("s130_calibrated_on_constants", STATIC, shows=True)
 def calibrated_on_constants(s: Subject) -> Planted:
     """Calibration on all-zero inputs."""
     return _calibrated(s, {name: np.zeros_like(value) for name, value in s.model.calibration.items()})
 
 
-@fault("s131_calibrated_without_normalisation", STATIC)
+@fault("s131_calibrated_without_normalisation", STATIC, shows=True)
 def calibrated_unnormalised(s: Subject) -> Planted:
     """Calibration data eight times smaller, as 0..1 against 0..255 would be."""
     if any(value.dtype.kind != "f" for value in s.model.calibration.values()):
@@ -263,7 +263,7 @@ def calibrated_unnormalised(s: Subject) -> Planted:
     return _calibrated(s, {name: value / 8 for name, value in s.model.calibration.items()})
 
 
-@fault("s132_calibrated_on_one_sample", STATIC, debatable="one sample may cover the range")
+@fault("s132_calibrated_on_one_sample", STATIC, shows=True, debatable="one sample may cover the range")
 def calibrated_on_one(s: Subject) -> Planted:
     """Calibration on one sample, repeated."""
     return _calibrated(s, {name: np.repeat(value[:1], 64, 0) for name, value in s.model.calibration.items()})
