@@ -69,7 +69,7 @@ class Baseline(Record):
 
     def to_json(self) -> str:
         """Canonical JSON: the same measurements give the same bytes."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
+        return canonical_json(self.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
 @dataclass(frozen=True)

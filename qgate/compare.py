@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from qgate.baseline import Entry, is_comparable
-from qgate.records import Finding, Measurement, Place, Severity
+from qgate.records import Measurement
 from qgate.report.schema import Delta, Limit
-from qgate.rules.traceability import trace_finding
 
 # Beyond this an SQNR tells rounding of the float32 arithmetic itself apart, and nothing of the model.
 _SQNR_CEILING_DB = 120.0
 _SAMPLES = 2.0
-_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -39,22 +36,25 @@ class Direction:
     of_samples: bool = False
     counted: bool = False
 
-    def worsening(self, entry: Entry, now: Measurement, limits: Mapping[str, Limit]) -> tuple[float, float]:
-        """How much worse than the baseline (positive is worse), and how much is allowed."""
-        old, new = _number(entry.value), now.number
+    def worsening(self, entry: Entry, now: float) -> float:
+        """How much worse than the baseline's a value is; positive is worse."""
+        old, new = number_of(entry.value), now
         if entry.name.endswith("sqnr_db"):
             old, new = min(old, _SQNR_CEILING_DB), min(new, _SQNR_CEILING_DB)
-        n = now.n or entry.n or 0
+        if math.isnan(new) or math.isnan(old):
+            return math.inf if math.isnan(new) and not math.isnan(old) else 0.0
+        return 0.0 if old == new else (old - new) * self.better
+
+    def allowance(self, entry: Entry, n: int | None, limits: Mapping[str, Limit]) -> float:
+        """How much worse is allowed, for ``n`` samples (the baseline's own number if None)."""
+        samples = n or entry.n or 0
         absolute = float(limits[self.absolute].value) if self.absolute else 0.0
         relative = float(limits[self.relative].value) if self.relative else 0.0
-        allowed = max(absolute * n if self.counted else absolute, relative * abs(old))
+        old = abs(number_of(entry.value))
+        allowed = max(absolute * samples if self.counted else absolute, relative * old if old > 0 else 0.0)
         if self.counted:
-            allowed = max(allowed, _SAMPLES)
-        if self.of_samples and n:
-            allowed = max(allowed, _SAMPLES / n)
-        if math.isnan(new) or math.isnan(old):
-            return (math.inf if math.isnan(new) and not math.isnan(old) else 0.0), allowed
-        return (0.0 if old == new else (old - new) * self.better), allowed
+            return max(allowed, _SAMPLES)
+        return max(allowed, _SAMPLES / samples) if self.of_samples and samples else allowed
 
 
 def _ending(words: str) -> re.Pattern[str]:
@@ -67,12 +67,14 @@ DIRECTIONS = (
     Direction(_ending("top1_agreement|agreement"), +1, "agreement", of_samples=True),
     Direction(_ending(r"coverage|derived_share|quant\.share|alignment\.weights"), +1, "coverage"),
     Direction(
-        _ending("relative_l2|mean_relative_error|kl_mean|kl_p99|rmse|rmse_over_scale|rmse_steps"),
+        _ending("relative_l2|mean_relative_error|rmse_steps"),
         -1,
         "error_abs",
         "error_ratio",
     ),
-    Direction(_ending("max_abs|kl_max"), -1, "error_abs", "extreme_ratio"),
+    Direction(_ending("kl_mean|kl_p99"), -1, "kl_abs", "error_ratio"),
+    Direction(_ending("max_abs"), -1, "error_abs", "extreme_ratio"),
+    Direction(_ending("kl_max"), -1, "kl_abs", "extreme_ratio"),
     Direction(_ending("clipped_share|differing_share"), -1, "share"),
     Direction(_ending("metric_drop"), -1, "metric", of_samples=True),
     Direction(_ending("class_recall_drop|slice_drop"), -1, "metric", of_samples=True),
@@ -116,130 +118,13 @@ def _delta(entry: Entry | None, now: Measurement | None, limits: Mapping[str, Li
     if now is None:
         return Delta.model_validate({**common, "current": None, "gone": True})
     direction = direction_of(entry.name)
-    amount, allowed = direction.worsening(entry, now, limits) if direction else (0.0, 0.0)
+    amount = direction.worsening(entry, now.number) if direction else 0.0
+    allowed = direction.allowance(entry, now.n, limits) if direction else 0.0
     # The allowance is a decimal number, the difference a sum of binary ones: equal must not count as more.
     worse = amount > allowed and not math.isclose(amount, allowed, rel_tol=1e-9)
     return Delta.model_validate({**common, "current": now.value, "worse": worse})
 
 
-def delta_findings(
-    deltas: Iterable[Delta],
-    entries: Iterable[Entry],
-    limits: Mapping[str, Mapping[str, Limit]],
-    *,
-    accepted: str | None = None,
-    informational: bool = False,
-) -> tuple[Finding, ...]:
-    """What the differences mean.
-
-    Args:
-        deltas: From ``compare``.
-        entries: The baseline's measurements, for their places.
-        limits: Thresholds in force, by rule.
-        accepted: How the differences were accepted; they then are notes that say so.
-        informational: They inform and no more (the reference or the data changed).
-    """
-    note = Severity.NOTE if accepted or informational else None
-    tail = f"; accepted: {accepted}" if accepted else "; informational" if informational else ""
-    by_name: dict[str, list[Delta]] = defaultdict(list)
-    gone: dict[str, list[Delta]] = defaultdict(list)
-    kept, places = set(), {str(entry.at): entry.at for entry in entries}
-    for delta in deltas:
-        if delta.gone:
-            gone[delta.name].append(delta)
-        else:
-            kept.add(delta.name)
-        if delta.worse:
-            by_name[delta.name].append(delta)
-    return (
-        *(_worse_finding(found, places, limits, note, tail) for found in by_name.values()),
-        *(
-            finding
-            for name, found in gone.items()
-            for finding in _gone_findings(
-                found, kept=name in kept, places=places, limits=limits, note=note, tail=tail
-            )
-        ),
-    )
-
-
-def _worse_finding(
-    found: list[Delta],
-    places: Mapping[str, Place],
-    limits: Mapping[str, Mapping[str, Limit]],
-    note: Severity | None,
-    tail: str,
-) -> Finding:
-    worst = max(found, key=_distance)
-    more = f" and at {len(found) - 1} more places" if len(found) > 1 else ""
-    unit = f" {worst.unit}" if worst.unit else ""
-    return trace_finding(
-        "TRC102",
-        f"{worst.name} was {_shown(worst.baseline)}{unit} in the baseline and is "
-        f"{_shown(worst.current)}{unit}{more}, which is more than the allowance{tail}",
-        limits=limits,
-        severity=note,
-        at=places.get(worst.at),
-        evidence={
-            "measurement": worst.name,
-            "baseline": _evidence(worst.baseline),
-            "current": _evidence(worst.current),
-            "places": [d.at for d in found[:_LISTED]],
-            "count": len(found),
-        },
-    )
-
-
-def _gone_findings(
-    found: list[Delta],
-    *,
-    kept: bool,
-    places: Mapping[str, Place],
-    limits: Mapping[str, Mapping[str, Limit]],
-    note: Severity | None,
-    tail: str,
-) -> Iterator[Finding]:
-    """One finding for what blocks and one for what does not, of one kind of measurement."""
-    blocking = [d for d in found if not kept or _declared(places.get(d.at, Place()))]
-    informing = [d for d in found if d not in blocking]
-    for group, severity in ((blocking, note), (informing, Severity.NOTE)):
-        if not group:
-            continue
-        more = f" and at {len(group) - 1} more places" if len(group) > 1 else ""
-        yield trace_finding(
-            "TRC103",
-            f"{group[0].name} is in the baseline and was not measured{' at all' if not kept else ''}"
-            f"{f', at {group[0].at}' if group[0].at else ''}{more}{tail}",
-            limits=limits,
-            severity=severity,
-            at=places.get(group[0].at),
-            evidence={
-                "measurement": group[0].name,
-                "places": [d.at for d in group[:_LISTED]],
-                "count": len(group),
-            },
-        )
-
-
-def _declared(place: Place) -> bool:
-    """Whether the reference or the data name the place, so that no new quantization can rename it."""
-    return place.tensor is None and place.node is None
-
-
-def _distance(delta: Delta) -> float:
-    old, new = _number(delta.baseline), _number(delta.current)
-    if not math.isfinite(old) or not math.isfinite(new):
-        return math.inf
-    return abs(new - old) / (abs(old) or 1.0)
-
-
-def _number(value: object) -> float:
+def number_of(value: object) -> float:
+    """A measurement's value as a number; NaN for words and for none."""
     return float(value) if isinstance(value, bool | int | float) else math.nan
-
-
-def _shown(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _evidence(value: object) -> object:
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -155,7 +155,7 @@ def _play(scene: _Scene, settings: Settings, activity: Activity, verifier: Verif
         skipped=skipped,
         findings=(*ruling.findings, *map(_left_out, plan.left_out)),
         notices=(
-            _who_judged(scene),
+            *_who_judged(scene),
             *sides.notices,
             *ruling.notices,
             *_about(activity),
@@ -192,14 +192,13 @@ def _nothing_to_judge(scene: _Scene, skipped: list[Skipped]) -> str:
     )
 
 
-def _who_judged(scene: _Scene) -> str:
-    def name(sha: str | None) -> str:
-        return "the work tree" if sha is None else sha
-
+def _who_judged(scene: _Scene) -> Iterator[str]:
+    """Which commits were used; a local run without a base says so by itself."""
     sides = scene.sides
-    if sides.own_policy:
-        return f"Judged: {name(sides.judged)}, by its own policy."
-    return f"Judged: {name(sides.judged)}. Trusted: {name(sides.trusted)}."
+    if not sides.own_policy:
+        yield f"Judged: {sides.judged or 'the work tree'}. Trusted: {sides.trusted or 'the work tree'}."
+    elif sides.judged is not None:
+        yield f"Judged: {sides.judged}, by its own policy."
 
 
 def _about(activity: Activity) -> Iterator[str]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from qgate.acceptance import disagreements
 from qgate.baseline import Baseline
 from qgate.baseline_choice import Case, Circumstances, choose_baseline
-from qgate.compare import compare, delta_findings
+from qgate.compare import compare
+from qgate.delta_findings import delta_findings
 from qgate.plan import Planned, TargetRun
 from qgate.policy.waivers import apply_waivers
 from qgate.records import Finding, Severity, Verdict, worst
@@ -40,7 +41,7 @@ def judge_against_baseline(
     carried, refused = _confirmed(case, against.carried)
     deltas = compare(against.entries, report.measurements, limits["TRC102"]) if against.entries else ()
     informational = bool(planned.rereferenced)
-    found = delta_findings(deltas, against.entries, limits, informational=informational)
+    found = delta_findings(deltas, against.entries, limits, target=report.name, informational=informational)
     if carried is not None and any(finding.severity is Severity.ERROR for finding in found):
         accepted = _accepted(case, carried)
         if accepted is None:

@@ -10,7 +10,8 @@ from hypothesis import settings as few
 from hypothesis import strategies as st
 
 from qgate.baseline import Entry
-from qgate.compare import compare, delta_findings, direction_of
+from qgate.compare import compare, direction_of
+from qgate.delta_findings import delta_findings
 from qgate.records import Measurement, Place, Severity
 from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits
@@ -42,6 +43,8 @@ def one(name: str, old: float | str, new: float | str, n: int | None = None, at:
         ("output.relative_l2", 0.1, 0.01, None, False),
         ("output.relative_l2", 0.0, 5e-6, None, False),
         ("output.relative_l2", 0.1, math.inf, None, True),
+        ("output.kl_mean", 0.0001, 0.0010, None, False),
+        ("output.kl_mean", 0.01, 0.02, None, True),
         ("output.max_abs", 1.0, 1.4, None, False),
         ("output.max_abs", 1.0, 1.6, None, True),
         ("output.top1_agreement", 0.99, 0.97, 100, False),  # two samples
@@ -114,6 +117,21 @@ def test_many_places_make_one_finding_that_names_the_worst() -> None:
     (finding,) = delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS)
     assert (finding.at.tensor, finding.evidence["count"]) == ("w29", 30)
     assert "29 more places" in finding.message
+    assert "1 is allowed" in finding.message
+
+
+def test_the_most_telling_comes_first_and_says_what_to_do() -> None:
+    names = ("weight.sqnr_db", "output.kl_mean", "output.sqnr_db")
+    entries = [Entry(name=name, at=OUT, value=40.0, unit="dB") for name in names]
+    now = [Measurement(name=name, at=OUT, value=400.0 if "kl" in name else 1.0) for name in names]
+    deltas = compare(entries, now, LIMITS["TRC102"])
+    found = delta_findings(deltas, entries, LIMITS, target="plate")
+    assert [f.evidence["measurement"] for f in found] == [
+        "output.sqnr_db",
+        "output.kl_mean",
+        "weight.sqnr_db",
+    ]
+    assert "qgate accept plate" in found[0].remedy
 
 
 def test_accepted_and_informational_differences_are_notes() -> None:

@@ -241,7 +241,7 @@ class TestAcceptance:
         first = accepted(lab)
         assert first == json.dumps(json.loads(first), sort_keys=True, indent=1) + "\n"
         content = json.loads(first)
-        assert content["acceptance"] == {"previous": None, "reason": "first"}
+        assert content["acceptance"] == {"reason": "first"}
         assert content["measurements"][0]["value"] == 40.0
         second = json.loads(accepted(lab, " again\n and again "))
         assert second["acceptance"]["reason"] == "again and again"
