@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -80,6 +81,14 @@ class Comparison:
     forms: Mapping[int, str] = field(default_factory=dict)
     taps: tuple[Tap, ...] = ()
     task: TaskPlan | None = None
+
+    @cached_property
+    def by_tensor(self) -> dict[str, list[int]]:
+        """Positions of the taps of each watched tensor."""
+        found: dict[str, list[int]] = {}
+        for position, tap in enumerate(self.taps):
+            found.setdefault(tap.tensor, []).append(position)
+        return found
 
     def start(self) -> Record:
         """An empty record."""
@@ -170,9 +179,8 @@ class PairRun:
 
     def _run_side(self, side: Side, chunk: Chunk, record: Record) -> list[PerSample]:
         def on_tap(name: str, values: NDArray[Any]) -> None:
-            for position, tap in enumerate(self.comparison.taps):
-                if tap.tensor == name:
-                    record.taps[position].add(values)
+            for position in self.comparison.by_tensor[name]:
+                record.taps[position].add(values)
 
         results, seconds = side.run(chunk, _length(chunk), on_tap if side.watched else None)
         record.seconds[side.role] = record.seconds.get(side.role, 0.0) + seconds
