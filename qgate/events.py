@@ -21,6 +21,7 @@ _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/[A-Za-z0-9_.-]{1,100}")
 _LOGIN = re.compile(r"[A-Za-z0-9_\[\]-]{1,100}")
 _REF = re.compile(r"[^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff-][^\x00-\x20\x7f~^:?*\[\\\ud800-\udfff]{0,254}")
+_QUEUE = re.compile(r"refs/heads/gh-readonly-queue/.+/pr-([1-9][0-9]{0,9})-[0-9a-f]{40}")
 _PULL_REQUEST_EVENTS = ("pull_request", "pull_request_review")
 _WHOLE_TREE_EVENTS = ("workflow_dispatch", "schedule", "repository_dispatch")
 
@@ -53,6 +54,8 @@ class Activity:
         fork: The head lives in another repository, so the token is read-only.
         author: Login of the pull request's author.
         labels: Labels as the event tells them; never proof of an approval.
+        queued: For ``MERGE_GROUP``: the pull request that the queue's branch is named after, None if its name
+            tells none.
         run_id: For ``PUBLISH``: the workflow run whose artifact is published.
     """
 
@@ -69,6 +72,7 @@ class Activity:
     fork: bool = False
     author: str | None = None
     labels: tuple[str, ...] = ()
+    queued: int | None = None
     run_id: int | None = None
 
     @property
@@ -162,6 +166,7 @@ def _pull_request(
 
 def _merge_group(event: str, reader: _Reader, repository: str | None, default_branch: str | None) -> Activity:
     head_sha = reader.text("merge_group.head_sha", _SHA)
+    queue = _QUEUE.fullmatch(reader.optional("merge_group.head_ref", _REF) or "")
     return Activity(
         Kind.MERGE_GROUP,
         event,
@@ -172,6 +177,7 @@ def _merge_group(event: str, reader: _Reader, repository: str | None, default_br
         base_sha=reader.text("merge_group.base_sha", _SHA),
         head_sha=head_sha,
         merge_sha=head_sha,
+        queued=int(queue.group(1)) if queue else None,
     )
 
 

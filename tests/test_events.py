@@ -91,7 +91,9 @@ def test_merge_group(tmp_path: Path) -> None:
     activity = read("merge_group", payload, tmp_path)
     assert activity.kind is Kind.MERGE_GROUP
     assert (activity.head_sha, activity.base_sha, activity.base_ref) == (HEAD, BASE, "main")
-    assert activity.number is None
+    assert (activity.number, activity.queued) == (None, None)
+    group["head_ref"] = f"refs/heads/gh-readonly-queue/main/pr-104-{BASE}"
+    assert read("merge_group", payload, tmp_path).queued == 104
 
 
 def test_push(tmp_path: Path) -> None:
