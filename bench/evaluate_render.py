@@ -59,14 +59,21 @@ def totals(outcomes: list[Outcome]) -> str:
         good = [o for o in part if o.case.kind in ("honest", "control")]
         other = [o for o in part if o.case.kind == "unsupported"]
         placed = [o for o in faults if o.case.locate]
-        rows += [
-            f"- faults blocked{title}: {sum(o.caught for o in faults)} of {len(faults)}"
-            f" (with a verdict as expected: {sum(o.right for o in faults)})",
-            f"- faults located{title}: {sum(o.located != 'no' for o in placed)} of {len(placed)}"
-            f" ({sum(o.located == 'place' for o in placed)} by the finding's place)",
-            f"- honest files and harmless changes blocked{title}: "
-            f"{sum(o.blocked for o in good)} of {len(good)}",
-        ]
+        if faults:
+            rows.append(
+                f"- faults blocked{title}: {sum(o.caught for o in faults)} of {len(faults)}"
+                f" (with a verdict as expected: {sum(o.right for o in faults)})"
+            )
+        if placed:
+            rows.append(
+                f"- faults located{title}: {sum(o.located != 'no' for o in placed)} of {len(placed)}"
+                f" ({sum(o.located == 'place' for o in placed)} by the finding's place)"
+            )
+        if good:
+            rows.append(
+                f"- honest files and harmless changes blocked{title}:"
+                f" {sum(o.blocked for o in good)} of {len(good)}"
+            )
         if other:
             rows.append(f"- not supported yet, said so: {sum(o.right for o in other)} of {len(other)}")
     wrong = sum(

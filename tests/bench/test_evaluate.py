@@ -1,5 +1,6 @@
 """The evaluation's own judgement: what counts as blocked, located and right, and what it writes where."""
 
+import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -54,8 +55,11 @@ def test_a_crash_catches_no_fault_but_blocks_an_honest_file(evaluation):
 
 def test_totals_count_debatable_cases_apart(evaluation):
     text = evaluation.totals([outcome(evaluation, "PASS"), outcome(evaluation, "FAIL", [finding()])])
+    doubtful = dataclasses.replace(outcome(evaluation, "PASS").case, debatable="within the noise")
+    apart = evaluation.totals([evaluation.Outcome(doubtful, "PASS", 1.0)])
+    assert apart.startswith("- faults blocked (debatable): 0 of 1")
     assert "faults blocked: 1 of 2" in text
-    assert "faults blocked (debatable): 0 of 0" in text
+    assert "debatable" not in text
 
 
 def test_misses_say_what_the_report_said(evaluation):
