@@ -87,13 +87,17 @@ class Node:
 
 @dataclass(frozen=True)
 class Graph:
-    """A graph or a subgraph (an attribute value of If, Loop, Scan)."""
+    """A graph or a subgraph (an attribute value of If, Loop, Scan).
+
+    ``overridable`` are constants that are inputs as well, so that a caller may replace them.
+    """
 
     inputs: tuple[TensorType, ...]
     outputs: tuple[TensorType, ...]
     nodes: tuple[Node, ...]
     constants: Mapping[str, Constant]
     types: Mapping[str, TensorType] = field(default_factory=dict)
+    overridable: tuple[str, ...] = ()
 
     def subgraphs(self) -> Iterator[Graph]:
         """Every graph held in an attribute, depth first."""

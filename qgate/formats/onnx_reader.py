@@ -64,6 +64,9 @@ _TYPED_FIELD = {
 }  # fmt: skip
 
 
+_DATA_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+
+
 @dataclass
 class _Reading:
     """State of one read: the file, and the side files met on the way."""
@@ -98,6 +101,7 @@ def read_onnx(path: Path, *, check_side_files: bool = True) -> StaticModel:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         check_model_bytes(view, path.name, max_nodes=MAX_NODES)
         proto = _parse(view[:], path.name)
+    _check_versions(proto, path.name)
     reading = _Reading(path, check_side_files)
     graph = _graph(proto.graph, reading, 0)
     side = tuple(reading.side_files)
@@ -129,6 +133,25 @@ def _parse(data: bytes, where: str) -> Any:
             remedy="Commit the file again; it was cut off, filtered or is something else",
             rule="ART104",
         ) from error
+
+
+def _check_versions(proto: Any, where: str) -> None:
+    """Versions that this reader knows; another one may give the same names other meanings."""
+    import onnx
+
+    opsets = {_domain(o.domain): int(o.version) for o in proto.opset_import}
+    newest = onnx.defs.onnx_opset_version()
+    what = ""
+    if not any(_domain(node.domain) in opsets for node in proto.graph.node) and proto.graph.node:
+        what = "it imports no operator set, so its operators have no defined meaning"
+    elif opsets.get("", 1) > newest or opsets.get("", 1) < 1:
+        what = f"operator set {opsets['']}, where {newest} is the newest that is known"
+    elif proto.ir_version > onnx.IR_VERSION or proto.ir_version < 1:
+        what = f"IR version {proto.ir_version}, where {onnx.IR_VERSION} is the newest that is known"
+    if what:
+        raise FormatError(
+            what, where=where, remedy="Export the model again for a version that runtimes know", rule="ART103"
+        )
 
 
 def _domain(domain: str) -> str:
@@ -166,7 +189,8 @@ def _graph(proto: Any, reading: _Reading, depth: int) -> Graph:
     nodes = tuple(_node(node, index, reading, depth) for index, node in enumerate(proto.node))
     types = {v.name: _type(v) for v in (*proto.value_info, *proto.input, *proto.output)}
     inputs = tuple(_type(v) for v in proto.input if v.name not in constants)
-    return Graph(inputs, tuple(_type(v) for v in proto.output), nodes, constants, types)
+    shadowed = tuple(v.name for v in proto.input if v.name in constants)
+    return Graph(inputs, tuple(_type(v) for v in proto.output), nodes, constants, types, shadowed)
 
 
 def _type(value: Any) -> TensorType:
@@ -245,6 +269,19 @@ def _constant(proto: Any, name: str, reading: _Reading) -> Constant:
     needed = (elements * bits + 7) // 8
     if proto.data_location == 1:
         return _external_constant(proto, name, dtype, bits, shape, needed, reading)
+    held = [
+        f
+        for f in ("raw_data", *_DATA_FIELDS)
+        if (proto.HasField(f) if f == "raw_data" else len(getattr(proto, f)))
+    ]
+    if len(held) > 1 or proto.external_data:
+        raise FormatError(
+            f"tensor {name!r} holds its data twice ({', '.join(held) or 'external'}), and readers differ in which counts",
+            where=reading.where,
+            remedy="Export the model again; do not merge this file",
+            rule="ART105",
+            tensor=name,
+        )
     present = _present_elements(proto, dtype, bits)
     if present != (needed if proto.HasField("raw_data") else elements):
         raise FormatError(

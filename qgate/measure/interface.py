@@ -36,7 +36,23 @@ def measure_interface(
 ) -> Iterator[Measurement]:
     """Yields an ``interface.difference`` for each undeclared difference."""
     yield from _side("input", reference.graph.inputs, candidate.graph.inputs, declared)
+    yield from _overridable(reference, candidate)
     yield from _side("output", reference.graph.outputs, candidate.graph.outputs, declared)
+
+
+def _overridable(reference: StaticModel, candidate: StaticModel) -> Iterator[Measurement]:
+    """Weights that a caller may replace. Old files list all of theirs as inputs; one alone is a door."""
+    graph = candidate.graph
+    if candidate.ir_version < 4 or not graph.overridable:
+        return
+    everything = len(graph.overridable) >= len(graph.constants)
+    for name in graph.overridable if not everything else graph.overridable[:1]:
+        if name not in reference.graph.overridable:
+            yield _found(
+                "input", name, "overridable" if everything else "extra",
+                f"the weight {name!r} is an input as well, so that a caller may replace it"
+                + (" (and so is every other)" if everything else ""),
+            )  # fmt: skip
 
 
 def _side(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qgate.align import Alignment, align
+from qgate.fingerprint import match_by_values
 from qgate.formats.model import StaticModel
 from qgate.measure.interface import Interface, measure_interface
 from qgate.measure.request import Tap
@@ -50,7 +51,9 @@ def inspect_pair(
     found: list[Measurement] = [Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes")]
     operators = list(unknown_operators(candidate, allowed_operators))
     found += operators
-    view = float_view(candidate)
+    # BatchNorm that both models still have is compared as it stands, to the element.
+    fold_norms = reference is None or _norms(reference) != _norms(candidate)
+    view = float_view(candidate, fold_norms=fold_norms)
     scheme = detect_scheme(view)
     found += _quantized(scheme)
     found += [
@@ -70,14 +73,19 @@ def inspect_pair(
             )
         )  # fmt: skip
         found += measure_interface(reference, candidate, interface)
-        original = float_view(reference)
+        original = float_view(reference, fold_norms=fold_norms)
         found += _reference_bits(original)
         alignment = align(original, view, interface.map, interface.map)
+        match_by_values(alignment, original, view)
         found += measure_structure(alignment, original, view)
         weights = measure_weights(alignment, view)
         found += weights.measurements
         taps = tuple(_taps(alignment, original, view, weights.scaled))
     return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=not operators)
+
+
+def _norms(model: StaticModel) -> int:
+    return sum(node.op == "BatchNormalization" for node in model.graph.nodes)
 
 
 def _quantized(scheme: Scheme) -> Iterator[Measurement]:

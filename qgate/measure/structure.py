@@ -23,6 +23,8 @@ RANDOM = {
     "Multinomial",
     "Bernoulli",
 }
+CONTROL = {"If", "Loop", "Scan"}
+COMPARISONS = {"Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf"}
 _LOOKED_THROUGH = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Constant"}
 
 
@@ -42,14 +44,33 @@ def measure_structure(
             value=defect.kind,
             detail={"message": defect.message, **defect.evidence},
         )
-    known = Counter(node.op for node in reference.nodes)
-    for node in candidate.nodes:
-        if node.op in RANDOM and known[node.op] == 0:
-            yield Measurement(
-                name="structure.difference", at=Place(node=node.label), value="random",
-                detail={"message": f"{node.op} makes the candidate random; the reference has none"},
-            )  # fmt: skip
+    yield from _telling_operators(alignment, reference, candidate)
     yield from _coverage(alignment, reference, candidate)
+
+
+def _telling_operators(
+    alignment: Alignment, reference: FloatGraph, candidate: FloatGraph
+) -> Iterator[Measurement]:
+    """Chance, branches and comparisons that the reference has nowhere: what triggers are made of."""
+    known = {node.op for node in reference.nodes}
+    told = {id(node) for difference in alignment.differences for node in difference.candidate}
+    loose = {id(node) for node in alignment.unmatched_candidate}
+    for node in candidate.nodes:
+        if node.op in known:
+            continue
+        if node.op in RANDOM:
+            message = f"{node.op} makes the candidate random; the reference has none"
+        elif node.op in CONTROL:
+            message = f"{node.op} decides in the candidate what is computed; the reference has none"
+        elif node.op in COMPARISONS and id(node) in loose and id(node) not in told:
+            message = f"{node.op} compares in the candidate; the reference compares nowhere"
+        else:
+            continue
+        detail = {"message": message, "candidate_nodes": [node.label], "candidate_operators": [node.op]}
+        yield Measurement(
+            name="structure.difference", at=Place(node=node.label, tensor=node.outputs[0]), value="operator",
+            detail=detail,
+        )  # fmt: skip
 
 
 def _difference(difference: Difference) -> Measurement:

@@ -10,16 +10,13 @@ import numpy as np
 
 from qgate.align import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array
-from qgate.quant.derivation import Derivation, derive
+from qgate.quant.derivation import Derivation, derive, family_of
 from qgate.quant.diagnosis import Diagnosis, diagnose
 from qgate.quant.equalisation import infer
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.floats import derive_float
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
-
-# A model counts as adaptively rounded where this share of all its weight codes is not the nearest.
-ADAPTIVE_SHARE = 0.02
 
 
 @dataclass
@@ -39,11 +36,11 @@ class WeightResult:
 
 def measure_weights(alignment: Alignment, candidate: FloatGraph) -> WeightResult:
     """Measures every aligned constant of the candidate."""
-    judged = [_Judged(pair, _derive(pair, False)) for pair in _unique(alignment.constants)]
-    if _rounded_adaptively(judged):
-        for entry in judged:
-            if entry.derivation.verdict == "outsiders" and entry.pair.candidate.dtype in INTEGER_RANGES:
-                entry.derivation = _derive(entry.pair, True)
+    judged = [_Judged(pair, _derive(pair, "nearest")) for pair in _unique(alignment.constants)]
+    rounding = family_of(e.derivation for e in judged if _is_coded(e) and e.pair.role == "weight")
+    for entry in judged if rounding != "nearest" else ():
+        if entry.derivation.verdict in ("outsiders", "not-derived") and _is_coded(entry):
+            entry.derivation = _derive(entry.pair, rounding)
     scaled = _undo_equalisation(judged, alignment, candidate)
     _explain_bias_corrections(judged, candidate)
     _diagnose(judged)
@@ -69,14 +66,14 @@ def _reference_values(pair: ConstantPair) -> Array | None:
     return values.reshape(pair.candidate.shape)
 
 
-def _derive(pair: ConstantPair, adaptive: bool) -> Derivation:
+def _derive(pair: ConstantPair, rounding: str) -> Derivation:
     reference = _reference_values(pair)
     candidate = pair.candidate
     if reference is None:
         why = f"{list(candidate.shape)} where the reference has {list(pair.reference.shape)}"
         return Derivation("not-derived", "", candidate.size, reason=f"its shape is {why}")
     if candidate.dtype in INTEGER_RANGES and candidate.is_quantized:
-        return derive(reference, candidate, adaptive=adaptive)
+        return derive(reference, candidate, rounding=rounding)
     if candidate.dtype.startswith(("float", "bfloat", "double")):
         return derive_float(reference, candidate)
     same = np.array_equal(candidate.codes(), pair.reference.codes().reshape(candidate.shape))
@@ -85,15 +82,8 @@ def _derive(pair: ConstantPair, adaptive: bool) -> Derivation:
     )
 
 
-def _rounded_adaptively(judged: Sequence[_Judged]) -> bool:
-    weights = [
-        e for e in judged if e.pair.role == "weight" and e.pair.candidate.dtype in INTEGER_RANGES
-        and e.derivation.verdict in ("derived", "outsiders", "other-rounding")
-    ]  # fmt: skip
-    total = sum(e.derivation.elements for e in weights)
-    off = sum(e.derivation.nonnearest * e.derivation.elements for e in weights)
-    spread = sum(e.derivation.nonnearest > ADAPTIVE_SHARE / 2 for e in weights)
-    return total > 0 and off / total > ADAPTIVE_SHARE and spread * 2 >= len(weights)
+def _is_coded(entry: _Judged) -> bool:
+    return entry.pair.candidate.is_quantized and entry.pair.candidate.dtype in INTEGER_RANGES
 
 
 def _undo_equalisation(
@@ -101,7 +91,7 @@ def _undo_equalisation(
 ) -> frozenset[str]:
     suspects = {
         e.pair.candidate.name for e in judged
-        if e.derivation.verdict in ("not-derived", "outsiders") and e.pair.role in ("weight", "bias")
+        if e.derivation.verdict in ("not-derived", "outsiders")
     }  # fmt: skip
     if not suspects:
         return frozenset()
@@ -124,11 +114,11 @@ def _undo_equalisation(
 
 
 def _explain_bias_corrections(judged: Sequence[_Judged], candidate: FloatGraph) -> None:
-    """A float bias moved by no more than the layer's rounding error can shift its output."""
+    """A bias moved by no more than the layer's rounding error can shift its output."""
     weights = {id(e.pair.candidate_node): e for e in judged if e.pair.position == 1}
     for entry in judged:
         pair = entry.pair
-        if pair.role != "bias" or pair.candidate.is_quantized or entry.derivation.verdict == "derived":
+        if pair.role != "bias" or entry.derivation.verdict not in ("outsiders", "not-derived"):
             continue
         weight = weights.get(id(pair.candidate_node))
         few = entry.derivation.verdict == "outsiders" and entry.derivation.count < 0.5 * pair.candidate.size
@@ -156,13 +146,15 @@ def _correctable(pair: ConstantPair, weight: _Judged, candidate: FloatGraph) -> 
         return False
     error = np.moveaxis(weight.pair.candidate.values() - target, axis, 0).reshape(rows.shape)
     quantizers = candidate.quantizers.get(pair.candidate_node.inputs[0], [])
-    if quantizers:
-        low, high = quantizers[0].bounds()
-        span, step = max(abs(low), abs(high)), float(np.max(quantizers[0].scale))
-    else:
-        span, step = 1.0, 1.0 / 64
-    bound = np.abs(error).sum(axis=1) * span + 2 * step * np.abs(rows).sum(axis=1)
-    return bool((shift <= bound + 1e-6).all())
+    span = max((abs(v) for v in quantizers[0].bounds()), default=0.0) if quantizers else 0.0
+    step = float(np.max(quantizers[0].scale)) if quantizers else 0.0
+    if not np.isfinite(span):
+        return False
+    # Root-sum-square of the layer's own rounding errors, and of the input's; four of them.
+    bound = 4 * (np.linalg.norm(error, axis=1) * span + step * np.linalg.norm(rows, axis=1))
+    before = reference.astype(np.float64).reshape(-1)
+    mild = float(np.linalg.norm(shift)) <= 0.95 * float(np.linalg.norm(before))
+    return bool(quantizers) and mild and bool((shift <= bound + 1e-6).all())
 
 
 def _diagnose(judged: Sequence[_Judged]) -> None:

@@ -48,7 +48,10 @@ def normalised(
 
 
 def same_attribute(left: Any, right: Any) -> bool:
-    """Equality of two attribute values; floats to the precision of fp16."""
+    """Equality of two attribute values; floats to the precision of fp16, absent the same as zero."""
+    if left is None or right is None:
+        other = right if left is None else left
+        return other is None or (isinstance(other, int | float | str) and not other)
     if isinstance(left, float) or isinstance(right, float):
         try:
             return bool(np.isclose(float(left), float(right), rtol=2e-3, atol=1e-6, equal_nan=True))
@@ -62,9 +65,11 @@ def same_attribute(left: Any, right: Any) -> bool:
 def _plain(value: Any) -> Any:
     if isinstance(value, Constant):
         loaded = value.load()
-        return (
-            (value.dtype, loaded.shape, loaded.tobytes()) if loaded.dtype != object else str(loaded.tolist())
-        )
+        if loaded.dtype == object:
+            return str(loaded.tolist())
+        if loaded.size > 64:
+            return (loaded.shape, loaded.tobytes())
+        return (loaded.shape, tuple(float(v) for v in loaded.reshape(-1)))
     if isinstance(value, np.ndarray):
         return value.item() if value.size == 1 else tuple(value.reshape(-1).tolist())
     if isinstance(value, tuple):

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
 
 from qgate.formats.model import Constant, Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
-from qgate.quant.constants import Array, ConstantValue, Quantized, View, plain
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, View, plain
 from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
 from qgate.quant.folding import fold
 from qgate.quant.simplify import simplify
@@ -31,14 +32,50 @@ _LAYOUT = {
 }
 
 
-def float_view(model: StaticModel) -> FloatGraph:
-    """The float view of a model's main graph, simplified."""
+def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
+    """The float view of a model's main graph, simplified.
+
+    Args:
+        model: The model.
+        fold_norms: Fold BatchNorm into the layers before; not needed where both models still have theirs.
+    """
     builder = Builder(model.graph, model.opsets)
-    for node in model.graph.nodes:
+    for node in in_order(model.graph):
         builder.add(node)
     graph = builder.finish()
-    simplify(graph)
+    simplify(graph, fold_norms=fold_norms)
     return graph
+
+
+def in_order(graph: Graph) -> list[Node]:
+    """The nodes in topological order, as runtimes sort them; what is on a cycle comes last, as it stands.
+
+    Converters to fp16 append their casts at the end of the file.
+    """
+    made = {name for node in graph.nodes for name in node.outputs if name}
+    done = {t.name for t in graph.inputs} | set(graph.constants)
+    waiting: dict[str, list[int]] = defaultdict(list)
+    missing: list[int] = []
+    for position, node in enumerate(graph.nodes):
+        needs = {n for n in (*node.inputs, *outer_names(held_graphs(node))) if n in made and n not in done}
+        missing.append(len(needs))
+        for name in needs:
+            waiting[name].append(position)
+    ready = [position for position, count in enumerate(missing) if count == 0]
+    heapify(ready)
+    ordered: list[Node] = []
+    while ready:
+        node = graph.nodes[heappop(ready)]
+        ordered.append(node)
+        for name in dict.fromkeys(node.outputs):
+            for position in waiting.pop(name, ()):
+                missing[position] -= 1
+                if missing[position] == 0:
+                    heappush(ready, position)
+    if len(ordered) < len(graph.nodes):
+        placed = {id(node) for node in ordered}
+        ordered += [node for node in graph.nodes if id(node) not in placed]
+    return ordered
 
 
 class Builder:
@@ -200,9 +237,26 @@ class Builder:
         self.quantizers[quantizer.tensor].append(quantizer)
         self.coded[codes] = quantizer
 
+    def quantize_table(self, codes: str, scale: str, zero: str) -> bool:
+        """Rows of a table of codes that are read as quantized after they were gathered: the table is."""
+        name = self.ref(codes)
+        maker = next((n for n in reversed(self.nodes) if name in n.outputs), None)
+        if maker is None or maker.op != "Gather" or maker.inputs[0] not in self.constants:
+            return False
+        table = self.constants[maker.inputs[0]]
+        if table.quantized is not None or table.dtype not in INTEGER_RANGES:
+            return False
+        made = self.quantized(maker.inputs[0], scale, zero, None)
+        if made is None:
+            return False
+        maker.inputs[0] = self.put_constant(f"{name}|table", made)
+        return True
+
     def check_coded(self, node: Node, codes: str, scale: str, zero: str) -> None:
         """Compares the scale that a node reads codes with against the one that made them."""
         made = self.coded.get(codes)
+        if made is None:
+            self.quantize_table(codes, scale, zero)
         scale_value, zero_value = self.array(scale), self.array(zero) if zero else None
         if made is None or scale_value is None:
             return

@@ -104,6 +104,7 @@ class ConstantValue:
         bits: Storage bits of one element.
         quantized: How codes become floats; None for a plain constant.
         views: Layout changes from the file's tensor to this constant, in order.
+        on_load: The file holds floats, and the graph itself quantizes them when it is loaded.
         factor: Factor folded in (Gemm's alpha, a BatchNorm's scale); broadcasts against this layout.
     """
 
@@ -115,6 +116,7 @@ class ConstantValue:
     quantized: Quantized | None = None
     views: tuple[View, ...] = ()
     factor: float | Array | None = None
+    on_load: bool = False
 
     @property
     def size(self) -> int:

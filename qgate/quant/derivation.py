@@ -10,6 +10,7 @@ Sources: nearest rounding after Jacob et al. 2018 (arXiv:1712.05877); AdaRound, 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,14 @@ from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 
 ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float8e8m0": 2.0**-2}
 MAX_LISTED = 16
+MIN_ELEMENTS = 32
+# Distances in steps that a rule may leave, and the shares of codes that tell one from damage.
+REACH = {"nearest": 0.5, "adaptive": 1.0, "compensated": 4.0}
+ADAPTIVE_SHARE = 0.008
+COMPENSATED_SHARE = 0.35
+COMPENSATED_BEYOND_ONE = 0.05
+# One code this far off is an outsider that must not keep the others from being recognised.
+MAX_STRAY = 300.0
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,7 @@ class Derivation:
         max_steps: Largest distance from the reference, in quantization steps.
         rmse_steps: Root mean square distance in steps; 0.289 is healthy rounding.
         nonnearest: Share of codes that are not the nearest.
+        beyond_one: Share of codes beyond floor and ceiling.
         bias_steps: Mean signed distance in steps.
         shrink_steps: Mean distance in the direction of the weight's sign, in steps.
         sqnr_db: Of the dequantized tensor against the reference.
@@ -62,6 +72,7 @@ class Derivation:
     max_steps: float = 0.0
     rmse_steps: float = 0.0
     nonnearest: float = 0.0
+    beyond_one: float = 0.0
     bias_steps: float = 0.0
     shrink_steps: float = 0.0
     sqnr_db: float = float("inf")
@@ -127,17 +138,22 @@ def residual(reference: Array, candidate: ConstantValue, *, ratio: Array | None 
         storage = ULP.get(quantized.scale_dtype, 0.0)
         relative = max(4 * 2.0**-23, storage, 16 * 2.0**-23 if candidate.factor is not None else 0.0)
         slack = np.maximum(1e-4, relative * np.abs(quotient - zero))
-    return Residual(quotient, codes, slack, float(least), float(greatest))
+    return Residual(quotient, codes, slack, _least_used(codes, least), float(greatest))
 
 
-def derive(reference: Array, candidate: ConstantValue, *, adaptive: bool = False) -> Derivation:
+def _least_used(codes: Array, least: int) -> float:
+    """The lower end of the code range in use: symmetric quantizers leave the least code out."""
+    return float(least + 1) if codes.size and np.min(codes) > least else float(least)
+
+
+def derive(reference: Array, candidate: ConstantValue, *, rounding: str = "nearest") -> Derivation:
     """Judges one quantized tensor against its reference.
 
     Args:
         reference: Float values in the candidate's layout.
         candidate: The quantized constant.
-        adaptive: The model as a whole is rounded adaptively, so that codes at floor or ceiling are no
-            outsiders even where few of them are not the nearest.
+        rounding: The rule that the model as a whole was rounded by, ``nearest``, ``adaptive`` or
+            ``compensated``: one tensor alone cannot tell a few learned roundings from a few flipped bits.
     """
     held = residual(reference, candidate)
     if held is None:
@@ -147,34 +163,42 @@ def derive(reference: Array, candidate: ConstantValue, *, adaptive: bool = False
     distance = held.distance()
     outside = held.outside(0.5)
     count = int(np.count_nonzero(outside))
+    beyond = int(np.count_nonzero(held.outside(1.0 - 1e-9)))
     base = _statistics(reference, candidate, held, distance, count)
+    base["beyond_one"] = beyond / max(candidate.size, 1)
     if count == 0:
         return Derivation("derived", "nearest", candidate.size, **base)
-    share = count / candidate.size
-    beyond_one = int(np.count_nonzero(held.outside(1.0 - 1e-9)))
-    few = count <= max(2, 0.005 * candidate.size)
-    if beyond_one == 0 and (adaptive or not few):
-        verdict = "other-rounding"
-        return Derivation(verdict, "adaptive", candidate.size, count=count, **base)
-    if few or (beyond_one / candidate.size <= 0.01 and not adaptive and share <= 0.02):
-        return _outsiders("nearest", held, outside, distance, candidate, base)
-    if adaptive and beyond_one <= max(2, 0.005 * candidate.size):
-        far = held.outside(1.0 - 1e-9)
-        if np.max(np.abs(distance)) > 3.0 or candidate.size < 1024:
-            return _outsiders("adaptive", held, far, distance, candidate, base)
-    within = 1.0 - beyond_one / candidate.size
-    if within >= 0.995 and float(np.max(np.abs(distance))) <= 3.0:
-        return Derivation("other-rounding", "compensated", candidate.size, count=count, **base)
-    if share <= 0.3:
-        return _outsiders("nearest", held, outside, distance, candidate, base)
-    return Derivation(
-        "not-derived",
-        "",
-        candidate.size,
-        count=count,
-        reason="no rounding rule leads from the reference to it",
-        **base,
-    )
+    reach = REACH[rounding]
+    far = outside if reach == 0.5 else held.outside(reach - 1e-9)
+    strays = int(np.count_nonzero(far))
+    excessive = rounding == "compensated" and beyond > max(3, 3 * COMPENSATED_BEYOND_ONE * candidate.size)
+    if strays == 0 and not excessive:
+        return Derivation("other-rounding", rounding, candidate.size, count=count, **base)
+    if 0 < strays <= max(2, 0.3 * candidate.size) and not excessive:
+        return _outsiders(rounding, held, far, distance, candidate, base)
+    reason = "no rounding rule leads from the reference to it"
+    return Derivation("not-derived", "", candidate.size, count=count, reason=reason, **base)
+
+
+def family_of(judged: Iterable[Derivation]) -> str:
+    """The rule that a model's weights were rounded by, told from all of them together.
+
+    Nearest leaves no code away from the nearest. Learned rounding moves several percent of the codes, but
+    none beyond floor and ceiling. GPTQ moves more, a few of them beyond, and does so in most tensors.
+    """
+    seen = [d for d in judged if d.verdict != "unknown" and d.elements >= MIN_ELEMENTS]
+    total = sum(d.elements for d in seen)
+    if not total:
+        return "nearest"
+    off = sum(d.nonnearest * d.elements for d in seen) / total
+    beyond = sum(d.beyond_one * d.elements for d in seen) / total
+    moved = sum(d.nonnearest > ADAPTIVE_SHARE / 2 for d in seen) / len(seen)
+    if off < ADAPTIVE_SHARE or moved < 0.5 or max(d.max_steps for d in seen) > MAX_STRAY:
+        return "nearest"
+    if beyond < 0.001:
+        return "adaptive"
+    fits = off <= COMPENSATED_SHARE and beyond <= COMPENSATED_BEYOND_ONE
+    return "compensated" if fits else "nearest"
 
 
 def _statistics(

@@ -115,7 +115,10 @@ def _channels(candidate: ConstantValue, reference: Array, axis: int) -> Diagnosi
     if len(candidate.shape) < 2 or candidate.shape[axis] > MAX_CHANNELS:
         return None
     with np.errstate(all="ignore"):
-        ours, theirs = _rows(reference, axis), _rows(np.nan_to_num(candidate.values()), axis)
+        ours, theirs = (
+            _rows(reference, axis),
+            _rows(np.clip(np.nan_to_num(candidate.values()), -1e30, 1e30), axis),
+        )
     one, two = np.linalg.norm(ours, axis=1), np.linalg.norm(theirs, axis=1)
     zeroed = np.flatnonzero((one > 0) & (two < 1e-3 * one))
     if 0 < zeroed.size < 0.9 * one.size or (zeroed.size and zeroed.size == one.size):
@@ -158,7 +161,7 @@ def _listed(channels: Array) -> str:
 
 
 def _swapped(candidate: ConstantValue, others: Iterable[tuple[str, Array]]) -> Diagnosis | None:
-    codes = np.nan_to_num(candidate.values().astype(np.float64)).reshape(-1)
+    codes = np.clip(np.nan_to_num(candidate.values().astype(np.float64)), -1e100, 1e100).reshape(-1)
     norm = float(np.linalg.norm(codes))
     for name, values in others:
         if values.size != candidate.size or candidate.size < 16:
@@ -174,7 +177,7 @@ def _swapped(candidate: ConstantValue, others: Iterable[tuple[str, Array]]) -> D
 
 
 def _whole(candidate: ConstantValue, reference: Array) -> Diagnosis:
-    values = np.nan_to_num(candidate.values().astype(np.float64)).reshape(-1)
+    values = np.clip(np.nan_to_num(candidate.values().astype(np.float64)), -1e100, 1e100).reshape(-1)
     flat = reference.reshape(-1)
     norm = float(np.linalg.norm(values) * np.linalg.norm(flat))
     cosine = float(values @ flat / norm) if norm > 0 else 0.0

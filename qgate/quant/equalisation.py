@@ -21,6 +21,7 @@ from qgate.quant.floatgraph import FloatNode
 HOMOGENEOUS = {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
                "Identity", "Dropout", "Pad", "ReduceMean", "ReduceMax", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}  # fmt: skip
 LINEAR = {"Conv", "MatMul"}
+AFFINE = {"LayerNormalization", "SimplifiedLayerNormalization", "RMSNormalization", "Mul"}
 # Steps by which an inferred factor may miss: it is known no better than the codes and the bias tell.
 EQUALISED_SLACK = 0.15
 
@@ -91,6 +92,8 @@ class _Gauges:
         if two.op in LINEAR and weight is not None:
             self._linear(two, weight, self.gauges.get(two.inputs[0]))
             return
+        if two.op in AFFINE and weight is not None and self._affine(two, weight):
+            return
         present = [g for g in held if g is not None]
         if not present:
             return
@@ -106,6 +109,29 @@ class _Gauges:
         else:
             for gauge in present:
                 self.fail(gauge, f"it reaches {two.op} {two.label!r}, which does not pass a factor on")
+
+    def _affine(self, node: FloatNode, pair: ConstantPair) -> bool:
+        """A normalisation whose scale and shift were divided, for the layers that read it to multiply."""
+        if pair.candidate.name not in self.suspects or pair.candidate.is_quantized:
+            return False
+        ours = pair.reference.values().astype(np.float64).reshape(-1)
+        theirs = pair.candidate.values().astype(np.float64).reshape(-1)
+        if ours.size != theirs.size or not np.all(ours) or not np.all(theirs / ours > 0):
+            return False
+        factor = theirs / ours
+        shift = self.pairs.get((id(node), 2))
+        precision = 2e-3 if pair.candidate.bits < 32 else 1e-4
+        if shift is not None:
+            before = shift.reference.values().astype(np.float64).reshape(-1)
+            after = shift.candidate.values().astype(np.float64).reshape(-1)
+            if before.size != factor.size or not np.allclose(
+                after, before * factor, rtol=precision, atol=1e-7
+            ):
+                return False
+            self.found.explained[shift.candidate.name] = 0.0
+        self.found.explained[pair.candidate.name] = 0.0
+        self.gauges[node.outputs[0]] = Gauge(factor, np.full(factor.shape, precision), pair.candidate.name)
+        return True
 
     def _linear(self, node: FloatNode, pair: ConstantPair, incoming: Gauge | None) -> None:
         name = pair.candidate.name
@@ -127,17 +153,23 @@ class _Gauges:
             reference = reference / into
         slack = 0.0 if incoming is None else float(np.max(incoming.slack))
         held = residual(reference, pair.candidate)
-        if held is None:
+        if held is None and pair.candidate.is_quantized:
             return
-        if not held.outside(0.5 + EQUALISED_SLACK + slack * _reach(held)).any():
+        if held is not None and not held.outside(0.5 + EQUALISED_SLACK + slack * _reach(held)).any():
             self.found.explained[name] = float(np.max(np.abs(held.distance())))
             return
-        self._outgoing(node, pair, reference, slack)
+        self._outgoing(node, pair, reference, slack, into is not None)
 
-    def _outgoing(self, node: FloatNode, pair: ConstantPair, reference: Array, slack: float) -> None:
+    def _outgoing(
+        self, node: FloatNode, pair: ConstantPair, reference: Array, slack: float, fed: bool
+    ) -> None:
         """Looks for a factor on the output channels, and checks it against the bias."""
         fitted = fit_channels(reference, pair.candidate, _channel_axis(node), slack)
         if fitted is None:
+            return
+        plain = bool((np.abs(fitted[0] - 1) <= fitted[1] + 1e-3).all())
+        if plain and not fed:
+            # Factors of one explain nothing: the tensor is a suspect as it stands.
             return
         factor, uncertain = fitted
         bias = self.pairs.get((id(node), 2))
@@ -149,6 +181,8 @@ class _Gauges:
             self.found.explained[bias.candidate.name] = 0.5
         name = pair.candidate.name
         self.found.explained[name] = 0.5
+        if plain:
+            return
         self.gauges[node.outputs[0]] = Gauge(factor, uncertain, name)
 
     def finish(self) -> Equalised:
@@ -174,7 +208,7 @@ def fit_channels(
     """
     held = residual(reference, candidate)
     if held is None:
-        return None
+        return None if candidate.is_quantized else _fit_floats(reference, candidate, axis)
     lead = np.moveaxis(reference, axis, 0).reshape(reference.shape[axis], -1)
     codes = np.moveaxis(held.codes, axis, 0).reshape(lead.shape)
     scale = np.moveaxis(candidate.scales(), axis, 0).reshape(lead.shape)
@@ -189,6 +223,9 @@ def fit_channels(
         high = np.where(lead == 0, np.inf, high)
     least, most = np.max(low, axis=1), np.min(high, axis=1)
     silent = ~np.any(lead != 0, axis=1)
+    if (~silent & ~np.any(codes != zero, axis=1)).any():
+        # A channel whose codes are all zero was not scaled but erased.
+        return None
     least[silent] = most[silent] = 1.0
     open_ended = ~np.isfinite(most)
     most[open_ended] = least[open_ended]
@@ -196,6 +233,24 @@ def fit_channels(
         return None
     middle = (np.maximum(least, 0) + most) / 2
     return middle, (most - np.maximum(least, 0)) / (2 * np.maximum(middle, 1e-300)) + 1e-6
+
+
+def _fit_floats(reference: Array, candidate: ConstantValue, axis: int) -> tuple[Array, Array] | None:
+    """The factor of each output channel of float weights: the least-squares one, if it explains all of them."""
+    lead = np.moveaxis(reference, axis, 0).reshape(reference.shape[axis], -1)
+    values = np.moveaxis(candidate.values().astype(np.float64), axis, 0).reshape(lead.shape)
+    with np.errstate(all="ignore"):
+        if not np.isfinite(values).all():
+            return None
+        factor = np.nan_to_num(np.sum(values * lead, axis=1) / np.sum(lead * lead, axis=1), nan=1.0)
+    precision = 2e-3 if candidate.bits < 32 else 1e-5
+    off = (
+        np.abs(values - factor[:, None] * lead)
+        > precision * np.max(np.abs(values), axis=1, keepdims=True) + 1e-30
+    )
+    if off.any() or not (factor > 0).all():
+        return None
+    return factor, np.full(factor.shape, precision)
 
 
 def _reach(held: Residual) -> float:

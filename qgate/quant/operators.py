@@ -13,13 +13,23 @@ import numpy as np
 
 from qgate.formats.model import Constant, Node
 from qgate.quant.build import attribute_constant, is_float_cast, transposed
-from qgate.quant.constants import FLOATS, Array, ConstantValue, Quantized, View, computed, plain
+from qgate.quant.constants import (
+    FLOATS,
+    INTEGER_RANGES,
+    Array,
+    ConstantValue,
+    Quantized,
+    View,
+    computed,
+    plain,
+)
 
 if TYPE_CHECKING:
     from qgate.quant.build import Builder
 
 Handler = Callable[["Builder", Node], bool]
 MS = "com.microsoft"
+_BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32}
 
 
 def _input(node: Node, index: int) -> str:
@@ -72,9 +82,44 @@ def _quantize(builder: Builder, node: Node) -> bool:
     source, scale, zero = _input(node, 0), _input(node, 1), _input(node, 2)
     if builder.constant(scale) is None:
         return False
+    held = builder.constant(source)
+    if held is not None and held.dtype in FLOATS:
+        builder.put_constant(node.outputs[0], _quantized_on_load(builder, node, held))
+        return True
     builder.mark(node, source, node.outputs[0], scale, zero)
     builder.alias[node.outputs[0]] = source
     return True
+
+
+def _quantized_on_load(builder: Builder, node: Node, held: ConstantValue) -> ConstantValue:
+    """A float weight that the graph itself quantizes: the codes that any runtime computes for it."""
+    scale, zero = _input(node, 1), _input(node, 2)
+    zero_value = builder.constant(zero) if zero else None
+    dtype = zero_value.dtype if zero_value is not None else "uint8"
+    scales = builder.constant(scale)
+    if scales is None or dtype not in INTEGER_RANGES:
+        return held
+    shape = held.shape
+    quantized = Quantized(
+        dtype,
+        scales.values(),
+        None if zero_value is None else zero_value.codes(),
+        int(node.attribute("axis", 1)) if scales.size > 1 else None,
+        int(node.attribute("block_size", 0)),
+        scales.name,
+        zero,
+        scales.dtype,
+    )
+
+    def codes() -> Array:
+        least, greatest = INTEGER_RANGES[dtype]
+        step = quantized.spread(quantized.scale, shape)
+        offset = 0 if quantized.zero_point is None else quantized.spread(quantized.zero_point, shape)
+        with np.errstate(all="ignore"):
+            rounded = np.rint(held.values() / step) + offset
+        return np.nan_to_num(np.clip(rounded, least, greatest)).astype(np.int32)
+
+    return ConstantValue(held.name, dtype, shape, codes, _BITS.get(dtype, 8), on_load=True)
 
 
 def _dequantize(builder: Builder, node: Node) -> bool:

@@ -38,7 +38,8 @@ def scale_defects(graph: FloatGraph) -> Iterator[ScaleDefect]:
             label = quantized.scale_name or value.name
             if label not in seen:
                 seen.add(label)
-                yield from _check(quantized.scale, label, node.label)
+                # Block-wise quantizers give a block the sign of its largest value, and mean it.
+                yield from _check(quantized.scale, label, node.label, signed=bool(quantized.block))
             yield from _check_fit(value.name, quantized.scale, value, label, node.label)
     for held in graph.quantizers.values():
         for quantizer in held:
@@ -47,12 +48,12 @@ def scale_defects(graph: FloatGraph) -> Iterator[ScaleDefect]:
                 yield from _check(quantizer.scale, quantizer.scale_name, quantizer.node)
 
 
-def _check(scale: Array, name: str, node: str) -> Iterator[ScaleDefect]:
+def _check(scale: Array, name: str, node: str, *, signed: bool = False) -> Iterator[ScaleDefect]:
     flat = scale.astype(np.float64).reshape(-1)
     for kind, wrong, what in (
         ("not-finite", ~np.isfinite(flat), "not finite"),
         ("zero", flat == 0, "zero"),
-        ("negative", flat < 0, "negative"),
+        ("negative", (flat < 0) & (not signed), "negative"),
         ("subnormal", (flat > 0) & (flat < _LEAST_NORMAL), "subnormal"),
     ):
         at = np.flatnonzero(wrong)

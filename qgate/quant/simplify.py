@@ -14,7 +14,7 @@ from qgate.quant.floatgraph import FloatGraph, FloatNode
 _CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "MatMul": -1}
 
 
-def simplify(graph: FloatGraph) -> None:
+def simplify(graph: FloatGraph, *, fold_norms: bool = True) -> None:
     """Folds biases, BatchNorm and per-channel scales into the layers before them, in place."""
     changed = True
     while changed:
@@ -27,7 +27,7 @@ def simplify(graph: FloatGraph) -> None:
             following = readers.get(node.outputs[0], [])
             if len(following) != 1 or node.outputs[0] in kept or node.implicit:
                 continue
-            if _clips(graph, node, following[0]):
+            if _clips(graph, node) or (not fold_norms and following[0].op != "Add"):
                 continue
             if _absorb(graph, node, following[0]):
                 changed = True
@@ -36,14 +36,13 @@ def simplify(graph: FloatGraph) -> None:
     graph.prune()
 
 
-def _clips(graph: FloatGraph, node: FloatNode, after: FloatNode) -> bool:
+def _clips(graph: FloatGraph, node: FloatNode) -> bool:
     """Whether a quantizer stands between the two that a fold may not cross.
 
-    Quantizers stand in for the Relu that converters drop when the code range begins at zero; a bias that
-    is added after such a one is no bias of the layer.
+    Quantizers stand in for the Relu that converters drop when the code range begins at zero; a bias or a
+    BatchNorm after such a one is none of the layer's.
     """
-    between = graph.quantizers.get(node.outputs[0], [])
-    return any(after.op != "Add" or q.bounds()[0] >= 0 for q in between)
+    return any(q.bounds()[0] >= 0 for q in graph.quantizers.get(node.outputs[0], []))
 
 
 def _absorb(graph: FloatGraph, node: FloatNode, after: FloatNode) -> bool:

@@ -27,7 +27,9 @@ def _graph(context: RuleContext) -> Iterator[Finding]:
 def _interface(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("interface.difference"):
         # fp16 converters may change the interface's float type; a caller sees that, a model's meaning does not.
-        soft = found.value == "float-type" and context.scheme in ("fp16", "fp8", "none")
+        halved = {found.detail.get("reference"), found.detail.get("candidate")} == {"float", "float16"}
+        soft = found.value == "float-type" and context.scheme == "fp16" and halved
+        soft |= found.value == "overridable"
         # Two exports of one float model differ in which sizes they fix; a quantizer has no reason to fix any.
         soft |= found.value == "fixed" and context.declared.get("scheme") == "none"
         yield context.finding(

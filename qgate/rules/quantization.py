@@ -261,8 +261,9 @@ def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
 
 
 def _structure(context: RuleContext) -> Iterator[Finding]:
+    moved = any(_is_layout(found) for found in context.all("structure.difference"))
     for found in context.all("structure.difference"):
-        unclear = _may_be_optimised(found)
+        unclear = _may_be_optimised(found) or (moved and _is_moved_axis(found))
         yield context.finding(
             str(found.detail["message"]),
             at=found.at,
@@ -272,6 +273,24 @@ def _structure(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _is_layout(found: Measurement) -> bool:
+    """Only operations that move data, and change none, were added or taken out."""
+    operators = {*found.detail.get("reference_operators", ()), *found.detail.get("candidate_operators", ())}
+    return found.value in ("added", "removed", "replaced") and operators <= LAYOUT
+
+
+def _is_moved_axis(found: Measurement) -> bool:
+    """Another axis of an operation that only selects: optimisers trade it for a transposition."""
+    operators = set(found.detail.get("candidate_operators", ()))
+    return found.detail.get("attribute") in ("axis", "axes", "perm") and operators <= {
+        *LAYOUT,
+        "Gather",
+        "Concat",
+        "Slice",
+        "Split",
+    }
+
+
 def _may_be_optimised(found: Measurement) -> bool:
     """Whether an honest optimiser makes such a difference: fusions, and changes of layout alone."""
     ours = set(found.detail.get("reference_operators", ()))
@@ -279,7 +298,7 @@ def _may_be_optimised(found: Measurement) -> bool:
     if found.value == "unmatched":
         return True
     if found.value in ("added", "removed", "replaced"):
-        return (theirs | ours) <= LAYOUT or bool((theirs | ours) & _FUSIONS)
+        return _is_layout(found) or bool((theirs | ours) & _FUSIONS)
     return False
 
 

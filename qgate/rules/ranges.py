@@ -151,11 +151,12 @@ RULES = (
         "RNG103",
         "Weights are rounded, not clipped",
         why="Saturated weights lose the outliers that carry the most.",
-        how="Root mean square of code minus unclipped quotient; a uniform rounding error gives 1/sqrt(12) = 0.289 steps.",
+        how="Root mean square of code minus unclipped quotient; a uniform rounding error gives 1/sqrt(12) = 0.289 steps. "
+        "Scales chosen for the least square error clip a few outliers on purpose.",
         remedy="Choose the scale from the weight's own range",
         params=(
-            Param("max_steps", "Largest root mean square error.", 0.36, 0.5, 1.0, unit="steps",
-                  by_scheme={"int4": (0.5, 0.75, 1.5)}),
+            Param("max_steps", "Largest root mean square error.", 2.0, 8.0, 16.0, unit="steps",
+                  by_scheme={"int4": (0.6, 1.0, 2.0)}),
         ),
         check=_weight_rmse,
     ),
