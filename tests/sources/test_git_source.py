@@ -140,7 +140,7 @@ def test_nothing_that_the_repository_configures_is_run(context, history, tmp_pat
     """Filters, text conversion, hooks, monitors, pagers and remotes that a configuration could start."""
     canary = tmp_path / "canary"
     script = tmp_path / "script"
-    script.write_text(f"#!/bin/sh\necho $0 $@ >> {canary}\ncat\n")
+    script.write_text(f"#!/bin/sh\necho $0 $@ >> {canary}\n")
     script.chmod(0o755)
     repo: Path = context.repo
     (repo / ".gitattributes").write_text("*.onnx filter=evil diff=evil\n")
@@ -160,6 +160,7 @@ def test_nothing_that_the_repository_configures_is_run(context, history, tmp_pat
     ):
         tools.git(repo, "config", key, str(script))
     tools.git(repo, "config", "core.hooksPath", str(tmp_path))
+    tools.git(repo, "config", "core.repositoryFormatVersion", "1")
     tools.git(repo, "config", "extensions.partialClone", "origin")
     tools.git(repo, "config", "remote.origin.promisor", "true")
     tools.git(repo, "config", "remote.origin.url", f"ext::{script}")
