@@ -6,12 +6,14 @@ helper or transport can start, whatever the repository's configuration says.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,7 +172,7 @@ class Repository:
             assert process.stdout is not None  # noqa: S101 - opened with a pipe
             output = process.stdout.read(_OUTPUT_MAX)
             if process.stdout.read(1):
-                process.kill()
+                _kill_group(process)
             code = process.wait()
         return output if code == 0 else None
 
@@ -183,15 +185,16 @@ class Repository:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env=self._environment(),
+            start_new_session=True,
         )
-        timer = threading.Timer(_SECONDS, process.kill)
+        timer = threading.Timer(_SECONDS, _kill_group, (process,))
         timer.daemon = True
         timer.start()
         try:
             yield process
         finally:
             timer.cancel()
-            process.kill()
+            _kill_group(process)
             process.wait()
             if process.stdout is not None:
                 process.stdout.close()
@@ -213,3 +216,10 @@ class Repository:
             # Without a ceiling git would climb to whatever repository the folder happens to lie in.
             "GIT_CEILING_DIRECTORIES": str(self.root.parent),
         }
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    # A child of git's that held the pipe open would keep us reading after git itself is gone.
+    if process.poll() is None:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
