@@ -30,7 +30,7 @@ _REMEDIES = {
     "missing-package": "Install it: `pip install qgate[hub]`",
     "not-found": "Check owner, name, revision and file; a private or gated repository needs HF_TOKEN",
     "forbidden-address": "List the host under allow_hosts in the base branch's policy if it is meant",
-    "too-large": "Raise limits.file_mb in the policy if a file of this size is meant",
+    "too-large": "Raise limits.download_mb in the policy if a file of this size is meant",
     "disk-full": "Free space on the runner's temporary disk, or use a larger runner",
     "network": "Check the network of the runner and the hub's address, then run again",
 }

@@ -136,7 +136,7 @@ class NewFile:
         return SourceError(
             f"the file is larger than the {self.room:,} bytes that are left for this model",
             where=self.where,
-            remedy="Raise limits.file_mb in the policy if a file of this size is meant",
+            remedy="Raise limits.download_mb in the policy if a file of this size is meant",
         )
 
     def _unwritable(self, error: OSError) -> SourceError:

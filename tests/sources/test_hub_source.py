@@ -120,7 +120,7 @@ def test_a_file_larger_than_the_cap_is_refused_before_it_is_sent(
     serve(server, PATH, tools.model)
     with pytest.raises(SourceError, match="more than allowed") as caught:
         acquire(locator, tmp_path / "c", replace(hub, max_bytes=1000))
-    assert "file_mb" in caught.value.remedy
+    assert "download_mb" in caught.value.remedy
     assert [one.method for one in server.seen] == ["HEAD"]
 
 

@@ -210,7 +210,7 @@ def test_the_cap_counts_all_files_together(context, repo, tmp_path, tools) -> No
             acquire(
                 locator, tmp_path / "b", replace(context, max_bytes=short), side_files=lambda _: ["w.bin"]
             )
-        assert "file_mb" in caught.value.remedy
+        assert "download_mb" in caught.value.remedy
 
 
 def test_a_file_that_grows_or_changes_while_being_read_is_refused(repo) -> None:
