@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from qgate.errors import FormatError
 
-_KEYS = {"location", "offset", "length", "checksum", "basepath"}
+_KEYS = {"location", "offset", "length", "checksum"}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from qgate.quant.diagnosis import Diagnosis, diagnose
 from qgate.quant.equalisation import infer
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.floats import derive_float
+from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
 
@@ -153,8 +154,9 @@ def _correctable(pair: ConstantPair, weight: _Judged, candidate: FloatGraph) -> 
     # Root-sum-square of the layer's own rounding errors, and of the input's; four of them.
     bound = 4 * (np.linalg.norm(error, axis=1) * span + step * np.linalg.norm(rows, axis=1))
     before = reference.astype(np.float64).reshape(-1)
-    mild = float(np.linalg.norm(shift)) <= 0.95 * float(np.linalg.norm(before))
-    return bool(quantizers) and mild and bool((shift <= bound + 1e-6).all())
+    mild = float(np.linalg.norm(shift)) <= 1.5 * float(np.linalg.norm(before))
+    erased = not np.any(pair.candidate.values())
+    return bool(quantizers) and mild and not erased and bool((shift <= bound + 1e-6).all())
 
 
 def _diagnose(judged: Sequence[_Judged]) -> None:
@@ -224,6 +226,18 @@ def _rounding(entry: _Judged, at: Place, finite: bool, reason: str) -> Iterator[
             unit=unit,
             n=derivation.elements,
         )
+    reference = _reference_values(entry.pair)
+    # Wider types show an edited scale in their codes already, and ONNX Runtime enlarges scales for biases.
+    narrow = entry.pair.candidate.bits <= 4
+    if narrow and entry.pair.candidate.quantized is not None and reference is not None and finite:
+        for odd in odd_scales(reference, entry.pair.candidate):
+            yield Measurement(
+                name="weight.odd_scale",
+                at=Place(tensor=entry.pair.candidate.quantized.scale_name, node=at.node, index=odd.index),
+                value=odd.scale / odd.expected,
+                unit="ratio",
+                detail={"scale": odd.scale, "expected": odd.expected, "codes": entry.pair.candidate.name},
+            )
     levels = levels_used(entry.pair.candidate)
     if levels is not None:
         yield Measurement(name="weight.levels", at=at, value=levels, unit="codes", n=derivation.elements)
