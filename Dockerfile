@@ -9,6 +9,7 @@ ARG BASE=python:3.11-slim-bookworm
 
 # hadolint ignore=DL3006
 FROM ${BASE} AS dependencies
+LABEL org.opencontainers.image.title="qgate"
 # for strip: torch's libraries carry 100 MB of symbols that nothing at run time reads
 # hadolint ignore=DL3008
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends binutils >/dev/null \

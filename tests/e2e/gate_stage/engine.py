@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+CLASSIC = os.environ.get("DOCKER_BUILDKIT") == "0"
 BASE_IMAGE = os.environ.get("QGATE_BASE_IMAGE", "python:3.11-slim-bookworm")
 BUILD_FLAGS = shlex.split(os.environ.get("QGATE_DOCKER_BUILD_FLAGS", ""))
 ROOT = Path(__file__).parents[3]
@@ -80,6 +81,27 @@ def build(context: Path, tag: str) -> str:
         "build", *BUILD_FLAGS, "--build-arg", f"BASE={base_image()}", "-t", tag, context, timeout=1800
     )
     return str(inspect(tag)["Id"])
+
+
+def prime(context: Path) -> None:
+    """Lets a build whose context comes out of a container, as act's for ``uses: ./`` does, find its layers.
+
+    The classic builder tells files from a container apart from the same files from a folder (their mode
+    has the bits of the type set), and act gives a build no network. Where act's own build has one, or
+    the builder is another, there is nothing to do.
+    """
+    if not CLASSIC:
+        return
+    container = docker_must("create", base_image()).strip()
+    try:
+        docker_must("cp", f"{context}/.", f"{container}:/context")
+        archive = subprocess.Popen(["docker", "cp", f"{container}:/context/.", "-"], stdout=subprocess.PIPE)
+        with archive:
+            build = ("build", *BUILD_FLAGS, "--target", "build", "-t", "qgate-e2e:primed", "-")
+            ended = docker(*build, timeout=1800, stdin=archive.stdout)
+    finally:
+        docker("rm", container)
+    assert ended.code == 0, ended.said[-4000:]
 
 
 def inspect(image: str) -> dict[str, Any]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+import onnx
 
 from gate_stage.engine import ROOT, command
 
@@ -59,7 +63,9 @@ class Team:
         self.write("data/digits_test.npz", (DIGITS / "digits_test.npz").read_bytes())
 
     def git(self, *arguments: str) -> str:
-        ended = command("git", "-C", self.folder, *arguments, env={**os.environ, **IDENTITY})
+        ended = command(
+            "git", "-c", "safe.directory=*", "-C", self.folder, *arguments, env={**os.environ, **IDENTITY}
+        )
         assert ended.code == 0, f"git {' '.join(arguments)}: {ended.said}"
         return ended.stdout.strip()
 
@@ -94,13 +100,35 @@ class Team:
 
 
 def honest() -> bytes:
-    """An int8 model that a common recipe made of the reference."""
+    """An int8 model that a common recipe made of the reference (QuantizeLinear and DequantizeLinear)."""
+    return (DIGITS / "digits_int8_pc.onnx").read_bytes()
+
+
+def smaller() -> bytes:
+    """The same with the operators of integer arithmetic (QLinearConv): other bytes, and fewer."""
     return (DIGITS / "digits_int8_qop.onnx").read_bytes()
 
 
-def better() -> bytes:
-    """The same by a finer recipe: a scale for each channel."""
-    return (DIGITS / "digits_int8_pc.onnx").read_bytes()
+@dataclass(frozen=True)
+class Fault:
+    """A model with one flipped bit, and where."""
+
+    content: bytes
+    tensor: str
+    index: tuple[int, ...]
+
+
+@cache
+def corrupted() -> Fault:
+    """The honest int8 model with one bit of one weight flipped, by the examples' own script."""
+    specification = importlib.util.spec_from_file_location("corrupt", ROOT / "examples" / "corrupt.py")
+    assert specification is not None
+    assert specification.loader is not None
+    script = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(script)
+    model = onnx.load_model_from_string(honest())
+    tensor, index, _, _ = script.flip(model, element=-1000, bit=4)
+    return Fault(model.SerializeToString(), tensor, index)
 
 
 def pull_request_event(proposal: Proposal, *, fork: bool = False) -> dict[str, Any]:
