@@ -151,7 +151,8 @@ def _give_back(settings: Settings) -> None:
     if os.geteuid() != 0:
         return
     owner = settings.workspace.stat()
-    for path in (settings.report_dir, *settings.report_dir.rglob("*")):
+    above = [path for path in settings.report_dir.parents if settings.workspace in path.parents]
+    for path in (*above, settings.report_dir, *settings.report_dir.rglob("*")):
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
