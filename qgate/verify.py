@@ -236,7 +236,7 @@ def _run(
         task_output=pair.task_output,
         io_map=dict(interface.map) if interface else {},
         io_optional=interface.optional if interface else (),
-        io_types=dict(interface.types) if interface else {},
+        io_types={**_halved(candidate, reference), **(interface.types if interface else {})},
         scheme=inspection.scheme.name,
         dynamic=inspection.dynamic,
         taps=inspection.taps,
@@ -268,6 +268,12 @@ def _run(
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
         )
+
+
+def _halved(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:
+    """Inputs that a converter to fp16 made half; a caller's data are cast, and the interface rule says so."""
+    ours = {t.name: t.dtype for t in reference.graph.inputs} if reference is not None else {}
+    return {t.name: "float16" for t in candidate.graph.inputs if t.dtype == "float16" and ours.get(t.name) == "float"}
 
 
 def _report(pair: Pair, state: _State) -> TargetReport:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.align import LAYOUT
+from qgate.align.walk import LAYOUT
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails, scale_is_defective
@@ -333,7 +333,7 @@ RULES = (
         how="The share of weight elements that are stored in fewer than 32 bits. Names and metadata count for "
         "nothing.",
         remedy="Check that the quantizer ran on this model, or declare `scheme: none` for two float models",
-        params=(Param("min_share", "Least share of the parameters.", 0.5, 0.35, 0.1, unit="ratio"),),
+        params=(Param("min_share", "Least share of the parameters.", 0.5, 0.25, 0.1, unit="ratio"),),
         check=_share,
     ),
     rule(
@@ -351,8 +351,8 @@ RULES = (
         how="Mean storage bits of a weight element, against the reference's.",
         remedy="Quantize the layers that the report lists as float",
         params=(
-            Param("max_ratio", "Largest ratio of bits.", 0.7, 0.8, 0.95, unit="ratio",
-                  by_scheme={"fp16": (0.6, 0.75, 0.95)}),
+            Param("max_ratio", "Largest ratio of bits.", 0.7, 0.85, 0.95, unit="ratio",
+                  by_scheme={"fp16": (0.6, 0.9, 0.95)}),
         ),
         check=_bits,
     ),  # fmt: skip
