@@ -27,7 +27,7 @@ from tests.corpus.honest import RECIPES
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 POOR_DB = {"int8": 12.0, "int4": 12.0, "fp16": 40.0, "fp8": 12.0, "none": 60.0}
-MOSTLY_FLOAT = 0.4
+MOSTLY_FLOAT = 0.5
 FAINT_DB = 60.0
 
 

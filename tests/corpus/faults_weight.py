@@ -72,6 +72,8 @@ def flip_cancelling(s: Subject) -> Planted:
     value = graph.array(model, weight.tensor)
     wide = graph.integers(value).reshape(-1)
     inner = np.flatnonzero(np.abs(wide) < 6)
+    if len(inner) < 2:
+        raise NoPlaceError("no two elements near zero")
     a, b = s.rng.choice(inner, 2, replace=False)
     wide[a], wide[b] = wide[a] + 1, wide[b] - 1
     graph.put(model, weight.tensor, wide.reshape(value.shape).astype(np.int32).astype(value.dtype))
