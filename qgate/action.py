@@ -12,9 +12,9 @@ from qgate.report.escape import visible, workflow_message
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qgate.approval import Grants
     from qgate.events import Activity
     from qgate.github.publish import Published, Texts
+    from qgate.plan.approval import Grants
     from qgate.report.schema import Report
     from qgate.settings import Settings
 
@@ -39,7 +39,7 @@ def main() -> int:
 
 def _run(settings: Settings) -> int:
     from qgate.events import Kind, read_activity
-    from qgate.gate import failed_report
+    from qgate.gate.run import failed_report
     from qgate.report.write import prepare_folder
 
     try:
@@ -54,7 +54,7 @@ def _run(settings: Settings) -> int:
 
 
 def _judge(settings: Settings, activity: Activity) -> Report:
-    from qgate.gate import run_gate
+    from qgate.gate.run import run_gate
     from qgate.verifier import rejudge_target, target_verifier
 
     return run_gate(
@@ -69,7 +69,7 @@ def _judge(settings: Settings, activity: Activity) -> Report:
 
 def _approvals(settings: Settings, activity: Activity) -> Callable[[str], Grants]:
     """Asks GitHub who set a label; a question that cannot be asked is answered by nobody."""
-    from qgate.approval import Granted, no_approvals
+    from qgate.plan.approval import Granted, no_approvals
 
     number = activity.number
     if settings.token is None or number is None:
@@ -129,9 +129,9 @@ def _write_and_print(
 
 def _publish_stored(settings: Settings, activity: Activity) -> int:
     """The trusted job: what an untrusted run measured, judged again by the trusted policy."""
+    from qgate.gate.rejudge import rejudge_report
     from qgate.github.publish import texts_of
     from qgate.github.stored import publish_stored
-    from qgate.rejudge import rejudge_report
 
     report, texts, published = publish_stored(
         settings.report_dir / "report.json",

@@ -207,7 +207,7 @@ def _verify_repository(
     from dataclasses import replace
 
     from qgate.events import Activity, Kind
-    from qgate.gate import run_gate
+    from qgate.gate.run import run_gate
     from qgate.report.write import prepare_folder
     from qgate.settings import read_settings, repository_path
     from qgate.verifier import rejudge_target, target_verifier
@@ -306,7 +306,7 @@ def accept(target: str, reason: str, config: str | None) -> int:
     """Measures TARGET and writes its baseline file, to be committed and reviewed."""
     from dataclasses import replace
 
-    from qgate.acceptance import accept_target
+    from qgate.baseline.acceptance import accept_target
     from qgate.sandbox.protect import protect_parent
     from qgate.settings import read_settings, repository_path
     from qgate.verifier import target_verifier

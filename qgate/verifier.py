@@ -18,7 +18,7 @@ from qgate.sources.context import SideFiles, SourceContext
 from qgate.verify import Acquire, Pair, Progress, judge_again, verify
 
 if TYPE_CHECKING:
-    from qgate.plan import TargetRun
+    from qgate.plan.targets import TargetRun
     from qgate.report.schema import TargetReport
     from qgate.settings import Settings
     from qgate.sources.locator import Locator

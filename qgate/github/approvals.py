@@ -15,12 +15,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
-from qgate.approval import WRITERS, Approval, approver
 from qgate.errors import PublishError
 from qgate.github.client import Client, Json, segment
 from qgate.github.pulls import PullFacts, pull_facts
 from qgate.github.reading import field, moment
 from qgate.github.refusals import NotFoundError
+from qgate.plan.approval import WRITERS, Approval, approver
 
 _MOVES = frozenset(
     (

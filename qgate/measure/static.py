@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qgate.align import Alignment, align
-from qgate.fingerprint import match_by_values
+from qgate.align.fingerprint import match_by_values
+from qgate.align.walk import Alignment, align
 from qgate.formats.model import StaticModel
 from qgate.measure.interface import Interface, measure_interface
 from qgate.measure.request import Tap

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qgate.align import Alignment, Difference
+from qgate.align.walk import Alignment, Difference
 from qgate.formats.model import Constant, Graph, StaticModel
 from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
 from qgate.quant.scheme import weights

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qgate.align import Alignment, ConstantPair
+from qgate.align.walk import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 from qgate.quant.derivation import Residual, residual
 from qgate.quant.floatgraph import FloatNode

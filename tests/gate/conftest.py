@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,17 +11,18 @@ from typing import Any
 
 import pytest
 
-from qgate.approval import Approval, Granted
-from qgate.digests import file_digest
 from qgate.errors import SourceError
 from qgate.events import Activity, Kind
-from qgate.gate import run_gate
-from qgate.plan import TargetRun
+from qgate.gate.run import run_gate
+from qgate.git.repository import open_repository
+from qgate.plan.approval import Approval, Granted
+from qgate.plan.digests import file_digest
+from qgate.plan.targets import TargetRun
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.report.schema import Artifact, DataUsed, Report, TargetReport
-from qgate.repository import open_repository
 from qgate.rules.traceability import default_limits
 from qgate.settings import Settings
+from tests.git.scratch import ScratchRepository
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MIN_DB = {"strict": 35.0, "balanced": 30.0, "permissive": 20.0}
@@ -107,13 +106,11 @@ class FakeVerifier:
         return [run for run in self.runs if run.purpose == purpose]
 
 
-class Lab:
+class Lab(ScratchRepository):
     """A git repository with a policy, a model, a reference and data on ``main``."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        root.mkdir()
-        self.git("init", "-q", "-b", "main")
+        super().__init__(root)
         self.verifier = FakeVerifier()
         self.approvals: tuple[Approval, ...] = ()
 
@@ -127,36 +124,6 @@ class Lab:
         """Rule and severity of every finding, the run's first."""
         found = [*report.findings, *(f for target in report.targets for f in target.findings)]
         return [(finding.rule, finding.severity.value) for finding in found]
-
-    def git(self, *arguments: str, at: Path | None = None) -> str:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "HOME": "/nonexistent",
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_AUTHOR_NAME": "a",
-            "GIT_AUTHOR_EMAIL": "a@example.org",
-            "GIT_COMMITTER_NAME": "a",
-            "GIT_COMMITTER_EMAIL": "a@example.org",
-            "GIT_AUTHOR_DATE": "2026-01-01T00:00:00Z",
-            "GIT_COMMITTER_DATE": "2026-01-01T00:00:00Z",
-        }
-        done = subprocess.run(
-            ["git", *arguments], cwd=at or self.root, env=environment, capture_output=True, check=True
-        )
-        return done.stdout.decode().strip()
-
-    def commit(self, files: dict[str, bytes | str | None], message: str = "change") -> str:
-        """Writes (or with None removes) files and commits everything."""
-        for name, content in files.items():
-            path = self.root / name
-            if content is None:
-                path.unlink()
-                continue
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content.encode() if isinstance(content, str) else content)
-        self.git("add", "-A")
-        self.git("commit", "-q", "--allow-empty", "-m", message)
-        return self.git("rev-parse", "HEAD")
 
     def start(self, policy: str | None = POLICY, **more: bytes | str) -> str:
         """The first commit of main."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qgate.acceptance import accept_target
+from qgate.baseline.acceptance import accept_target
 from qgate.errors import BaselineError, QgateError, UsageError
 from qgate.events import Activity, Kind
 from qgate.records import Verdict

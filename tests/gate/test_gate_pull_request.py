@@ -10,7 +10,7 @@ import pytest
 
 from qgate.errors import UsageError
 from qgate.events import Activity, Kind
-from qgate.gate import failed_report
+from qgate.gate.run import failed_report
 from qgate.records import Verdict
 from qgate.settings import Settings
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from qgate.approval import approver
 from qgate.errors import PublishError
 from qgate.events import Activity, Kind
 from qgate.github.approvals import fetch_approvals, fetch_group_approvals
 from qgate.github.pulls import disagreements, pull_facts, pull_with_head
+from qgate.plan.approval import approver
 
 HEAD, OLD = "1" * 40, "2" * 40
 LABEL = "qgate-approved"

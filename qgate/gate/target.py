@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from qgate.authority import Authority
-from qgate.baseline_choice import Circumstances
+from qgate.baseline.choice import Circumstances
+from qgate.baseline.regression import extended, judge_against_baseline
 from qgate.errors import FormatError, QgateError
-from qgate.orders import FLOOR_PROFILE, Order, comparison_runs, make_orders, same_measurements
-from qgate.plan import Planned, TargetRun
+from qgate.plan.authority import Authority
+from qgate.plan.orders import FLOOR_PROFILE, Order, comparison_runs, make_orders, same_measurements
+from qgate.plan.targets import Planned, TargetRun
+from qgate.plan.touch import shown
 from qgate.records import Finding, Place, Severity, Verdict
-from qgate.regression import extended, judge_against_baseline
 from qgate.report.schema import Artifact, Skipped, TargetReport
 from qgate.rules.traceability import trace_finding
-from qgate.touch import shown
 
 _SHOWN_OUTPUT = ("output.sqnr_db", "output.relative_l2", "output.cosine", "output.top1_agreement")
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qgate.authority import Authority
-from qgate.plan import Planned, TargetRun
+from qgate.plan.authority import Authority
+from qgate.plan.targets import Planned, TargetRun
 
 if TYPE_CHECKING:
+    from qgate.plan.sides import Sides
     from qgate.policy.schema import Policy, Target
-    from qgate.sides import Sides
 
 FLOOR_PROFILE = "balanced"
 _MEASURING_KEYS = ("candidate", "reference", "data", "task", "io", "scheme", "derivation", "runtimes")

@@ -8,8 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qgate.approval import Consent
-from qgate.baseline import (
+from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Baseline,
     Entry,
@@ -20,18 +19,19 @@ from qgate.baseline import (
     read_baseline,
     write_baseline,
 )
-from qgate.digests import describes
 from qgate.errors import QgateError, SourceError
-from qgate.orders import baseline_run
-from qgate.plan import Planned, TargetRun
+from qgate.plan.approval import Consent
+from qgate.plan.digests import describes
+from qgate.plan.orders import baseline_run
+from qgate.plan.targets import Planned, TargetRun
+from qgate.plan.touch import baseline_path
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import BaselineUsed, Limit, Provenance, TargetReport
 from qgate.rules.traceability import trace_finding
-from qgate.touch import baseline_path
 
 if TYPE_CHECKING:
-    from qgate.repository import Repository
-    from qgate.sides import Sides
+    from qgate.git.repository import Repository
+    from qgate.plan.sides import Sides
 
 
 @dataclass(frozen=True)

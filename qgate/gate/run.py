@@ -6,23 +6,23 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qgate.approval import Grants, no_approvals
-from qgate.authority import Ruling, decide_authority
-from qgate.baseline_choice import Circumstances
-from qgate.changes import Change
-from qgate.digests import related_paths
+from qgate.baseline.choice import Circumstances
 from qgate.errors import QgateError
 from qgate.events import Activity
-from qgate.plan import Plan, Planned, TargetRun, make_plan
+from qgate.gate.target import Verifier, judge_target, printable
+from qgate.git.changes import Change
+from qgate.git.repository import Repository, open_repository
+from qgate.plan.approval import Grants, no_approvals
+from qgate.plan.authority import Ruling, decide_authority
+from qgate.plan.digests import related_paths
+from qgate.plan.sides import Sides, decide_sides
+from qgate.plan.targets import Plan, Planned, TargetRun, make_plan
 from qgate.records import Finding, Place, Severity, Verdict
 from qgate.report.compose import compose_report
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import Provenance, Report, Skipped, TargetReport
-from qgate.repository import Repository, open_repository
 from qgate.rules.traceability import trace_finding
 from qgate.settings import Settings
-from qgate.sides import Sides, decide_sides
-from qgate.target import Verifier, judge_target, printable
 
 Verify = Callable[[TargetRun], TargetReport]
 """Measures and judges one target. What it raises becomes an ERROR of that target."""

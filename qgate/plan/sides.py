@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from qgate.errors import SourceError, UsageError
 from qgate.events import Activity, Kind
-from qgate.repository import FETCH_DEPTH_0, FETCH_DEPTH_2, Repository
+from qgate.git.repository import FETCH_DEPTH_0, FETCH_DEPTH_2, Repository
 
 
 @dataclass(frozen=True)

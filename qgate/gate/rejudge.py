@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from qgate.errors import PolicyError
+from qgate.git.repository import Repository, open_repository
 from qgate.policy.load import load_policy
 from qgate.policy.schema import Policy
 from qgate.records import Finding, Place, Severity, Verdict, worst
 from qgate.report.compose import compose_report
 from qgate.report.schema import Report, TargetReport
-from qgate.repository import Repository, open_repository
 from qgate.settings import Settings
 from qgate.verify import judge_again
 

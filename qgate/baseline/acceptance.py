@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from qgate.baseline import (
+from qgate.baseline.compare import compare, direction_of
+from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Acceptance,
     Baseline,
@@ -18,17 +19,16 @@ from qgate.baseline import (
     unbound,
     write_baseline,
 )
-from qgate.compare import compare, direction_of
 from qgate.errors import BaselineError, UsageError
-from qgate.plan import TargetRun
+from qgate.git.repository import Repository, open_repository
+from qgate.plan.targets import TargetRun
+from qgate.plan.touch import baseline_path
 from qgate.policy.load import load_policy
 from qgate.records import Finding, Verdict
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import Delta, Limit, TargetReport
-from qgate.repository import Repository, open_repository
 from qgate.rules.traceability import default_limits, trace_finding
 from qgate.settings import Settings
-from qgate.touch import baseline_path
 
 MAX_POLICY_BYTES = 2**20
 _SAMPLES = 2.0

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qgate.approval import Approval, Consent, Granted, approver, no_approvals
 from qgate.errors import PublishError
+from qgate.plan.approval import Approval, Consent, Granted, approver, no_approvals
 
 HEAD = "a" * 40
 

@@ -7,8 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from qgate.baseline import Entry
-from qgate.compare import DIRECTIONS, direction_of, number_of
+from qgate.baseline.compare import DIRECTIONS, direction_of, number_of
+from qgate.baseline.record import Entry
 from qgate.records import Finding, Place, Severity
 from qgate.report.schema import Delta, Limit
 from qgate.rules.traceability import default_limits, trace_finding

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from qgate.errors import PolicyError, SourceError
 from qgate.events import Activity
+from qgate.git.repository import FETCH_DEPTH_0, Repository
+from qgate.plan.sides import Sides
+from qgate.plan.touch import shown
 from qgate.policy.load import load_policy
 from qgate.policy.schema import Policy
-from qgate.repository import FETCH_DEPTH_0, Repository
-from qgate.sides import Sides
-from qgate.touch import shown
 
 _MAX_BYTES = 2**20
 _MAX_FILES = 2000

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from qgate.acceptance import disagreements
-from qgate.baseline import (
+from qgate.baseline.acceptance import disagreements
+from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Acceptance,
     Baseline,

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from qgate.changes import Change
 from qgate.errors import UsageError
-from qgate.plan import Plan, gate_files, make_plan
+from qgate.git.changes import Change
+from qgate.plan.targets import Plan, gate_files, make_plan
+from qgate.plan.touch import baseline_path, shown
 from qgate.policy.schema import Policy
-from qgate.touch import baseline_path, shown
 
 
 def policy(*targets: dict[str, Any], **top: Any) -> Policy:

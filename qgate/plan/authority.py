@@ -6,21 +6,21 @@ import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from qgate.approval import Consent, Grants
-from qgate.bootstrap import Existing, other_policies, policies_at
-from qgate.changes import Change
 from qgate.errors import QgateError, UsageError
 from qgate.events import Activity
-from qgate.plan import gate_files
+from qgate.git.changes import Change
+from qgate.git.repository import Repository
+from qgate.plan.approval import Consent, Grants
+from qgate.plan.bootstrap import Existing, other_policies, policies_at
+from qgate.plan.sides import Sides
+from qgate.plan.targets import gate_files
+from qgate.plan.touch import shown
 from qgate.policy.load import load_policy
 from qgate.policy.loosening import compare
 from qgate.policy.schema import ApprovalSpec, Policy
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import PolicyUsed
-from qgate.repository import Repository
 from qgate.rules.traceability import trace_finding
-from qgate.sides import Sides
-from qgate.touch import shown
 
 MAX_POLICY_BYTES = 2**20
 _GATE_WORD = b"qgate"

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qgate.align import Alignment, ConstantPair
+from qgate.align.walk import Alignment, ConstantPair
 from qgate.quant.build import transposed
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.floatgraph import FloatGraph, FloatNode

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from qgate.acceptance import disagreements
-from qgate.baseline import Baseline
-from qgate.baseline_choice import Case, Circumstances, choose_baseline
-from qgate.compare import compare
-from qgate.delta_findings import delta_findings
-from qgate.plan import Planned, TargetRun
+from qgate.baseline.acceptance import disagreements
+from qgate.baseline.choice import Case, Circumstances, choose_baseline
+from qgate.baseline.compare import compare
+from qgate.baseline.delta_findings import delta_findings
+from qgate.baseline.record import Baseline
+from qgate.plan.targets import Planned, TargetRun
 from qgate.policy.waivers import apply_waivers
 from qgate.records import Finding, Severity, Verdict, worst
 from qgate.report.schema import BaselineUsed, TargetReport

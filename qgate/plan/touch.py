@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
-    from qgate.changes import Change
+    from qgate.git.changes import Change
     from qgate.policy.schema import Policy, Target
 
 _JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits")

@@ -1,6 +1,6 @@
 """Reading a git repository and nothing more: revisions, parents, changed paths, files at a revision.
 
-The content is the pull request's: see ``qgate.git`` for how git is run on it.
+The content is the pull request's: see ``qgate.git.command`` for how git is run on it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from qgate.changes import Change, decode, note_moves, parse_raw
 from qgate.errors import SourceError, UsageError
-from qgate.git import git_command, git_environment, run_git
+from qgate.git.changes import Change, decode, note_moves, parse_raw
+from qgate.git.command import git_command, git_environment, run_git
 
 FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
 FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"

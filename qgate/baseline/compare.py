@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from qgate.baseline import Entry, is_comparable
+from qgate.baseline.record import Entry, is_comparable
 from qgate.records import Measurement
 from qgate.report.schema import Delta, Limit
 

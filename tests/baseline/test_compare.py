@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import settings as few
 from hypothesis import strategies as st
 
-from qgate.baseline import Entry
-from qgate.compare import compare, direction_of
-from qgate.delta_findings import delta_findings
+from qgate.baseline.compare import compare, direction_of
+from qgate.baseline.delta_findings import delta_findings
+from qgate.baseline.record import Entry
 from qgate.records import Measurement, Place, Severity
 from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from qgate.errors import QgateError
 
 if TYPE_CHECKING:
+    from qgate.git.repository import Repository
     from qgate.report.schema import Artifact
-    from qgate.repository import Repository
     from qgate.sources.locator import Locator
 
 _LFS = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")

@@ -9,12 +9,12 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import UsageError
-from qgate.touch import file_reasons, gone, policy_reasons, rereferenced, shown
+from qgate.plan.touch import file_reasons, gone, policy_reasons, rereferenced, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qgate.changes import Change
+    from qgate.git.changes import Change
     from qgate.policy.schema import DataSpec, Policy, Target
     from qgate.sources.locator import Locator
 

@@ -1,0 +1,1 @@
+"""Which layer of the candidate is which layer of the reference."""

@@ -1,0 +1,1 @@
+"""The numbers that a target is held to: stored, chosen, compared, accepted."""

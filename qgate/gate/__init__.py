@@ -1,0 +1,1 @@
+"""The gate: a repository and an event in, one report out."""

@@ -1,0 +1,1 @@
+"""A git repository that is not trusted, read and never run."""

@@ -1,0 +1,1 @@
+"""What is judged, by whose lines, with whose consent."""
