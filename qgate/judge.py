@@ -7,7 +7,7 @@ from typing import Any
 
 from qgate.records import Finding, Measurement, Severity, Verdict, worst
 from qgate.report.schema import Limit
-from qgate.rules.base import Family, RuleContext
+from qgate.rules.base import Family, Rule, RuleContext
 from qgate.rules.catalogue import catalogue
 
 _FAMILIES = [family.name for family in Family]
@@ -39,8 +39,22 @@ def judge(
     found: list[Finding] = []
     for rule in catalogue().values():
         context = RuleContext(rule, frozen, limits[rule.id], scheme, declared)
-        found.extend(rule.check(context))
+        try:
+            found.extend(rule.check(context))
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            found.append(_unjudged(rule, error))
     return order(found)
+
+
+def _unjudged(rule: Rule, error: Exception) -> Finding:
+    """What a rule cannot make sense of has not passed it; a stored report can hold anything."""
+    return Finding(
+        rule=rule.id,
+        severity=Severity.ERROR,
+        effect=Verdict.ERROR,
+        message=f"the measurements cannot be judged by this rule ({type(error).__name__}: {error})"[:300],
+        remedy="Measure again with this version of qgate; if that does not help, report it as a defect",
+    )
 
 
 def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:

@@ -273,7 +273,11 @@ def _run(
 def _halved(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:
     """Inputs that a converter to fp16 made half; a caller's data are cast, and the interface rule says so."""
     ours = {t.name: t.dtype for t in reference.graph.inputs} if reference is not None else {}
-    return {t.name: "float16" for t in candidate.graph.inputs if t.dtype == "float16" and ours.get(t.name) == "float"}
+    return {
+        t.name: "float16"
+        for t in candidate.graph.inputs
+        if t.dtype == "float16" and ours.get(t.name) == "float"
+    }
 
 
 def _report(pair: Pair, state: _State) -> TargetReport:
@@ -286,11 +290,7 @@ def _report(pair: Pair, state: _State) -> TargetReport:
     limits = _limits(pair, state.scheme)
     found = judge(state.measurements, limits, scheme=state.scheme, declared=declared)
     findings = order((*found, *state.findings))
-    if pair.policy is not None and pair.waivers:
-        from qgate.policy.waivers import apply_waivers
-
-        today = pair.today or datetime.now(UTC).date()
-        findings = apply_waivers(findings, pair.waivers, pair.name, today, limits=limits)
+    findings = _waived(findings, pair.waivers, pair.name, pair.today, limits)
     verdict, reason = conclude(findings, state.measurements)
     unknown = Artifact(locator=pair.candidate_locator)
     return TargetReport(
@@ -326,28 +326,60 @@ def _profile_name(pair: Pair) -> str:
     return pair.policy.profile if pair.policy is not None else "balanced"
 
 
-def judge_again(report: TargetReport, *, target: Target, policy: Policy, profile: str | None) -> TargetReport:
+def judge_again(
+    report: TargetReport,
+    *,
+    target: Target,
+    policy: Policy,
+    profile: str | None,
+    today: date | None = None,
+) -> TargetReport:
     """Judges stored measurements by other lines of policy, opening no file.
 
-    Findings that come from no measurement (a file that cannot be read, a crash) stay as they are.
+    Findings that come from no measurement (a file that cannot be read, a crash) stay as they are, but for
+    the waivers that covered them: only those of ``policy`` count.
+
+    Args:
+        report: What was measured.
+        target: The lines to judge by.
+        policy: The policy that they stand in.
+        profile: Replaces the target's and the policy's profile.
+        today: The day that waivers are held against; this one in UTC if it is None.
     """
     judged_as = report.scheme if target.scheme == "auto" else target.scheme
     from qgate.policy.thresholds import resolve
 
     limits = resolve(policy, target, profile, judged_as, rules=catalogue())
+    kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in _FACTS]
     declared: Mapping[str, Any] = {
         "scheme": target.scheme,
         "derivation": target.derivation,
         "data": report.data.origin,
-        "ran": any(m.name.startswith("output.") for m in report.measurements),
+        # Where nothing is told that kept the models from running, outputs must have been measured.
+        "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements),
     }
-    kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in _FACTS]
     kept += [f for f in report.findings if f.rule == "ART113" and f.severity is Severity.NOTE]
+    kept = [f.model_copy(update={"waived": None}) for f in kept]
     found = order((*judge(report.measurements, limits, scheme=report.scheme, declared=declared), *kept))
+    found = _waived(found, policy.waivers, report.name, today, limits)
     verdict, reason = conclude(found, report.measurements)
     return report.model_copy(
         update={"findings": found, "verdict": verdict, "reason": reason, "thresholds": limits}
     )
+
+
+def _waived(
+    findings: tuple[Finding, ...],
+    waivers: tuple[Waiver, ...],
+    name: str,
+    today: date | None,
+    limits: Mapping[str, Mapping[str, Limit]],
+) -> tuple[Finding, ...]:
+    if not waivers:
+        return findings
+    from qgate.policy.waivers import apply_waivers
+
+    return apply_waivers(findings, waivers, name, today or datetime.now(UTC).date(), limits=limits)
 
 
 _FACTS = {"ART101", "ART102", "ART103", "ART104", "ART105", "ART107", "ART108", "ART112", "ART113"}

@@ -46,9 +46,9 @@ def _nonfinite(context: RuleContext) -> Iterator[Finding]:
         weight = found.detail["operator"] in ("Conv", "ConvTranspose", "MatMul", "Gemm", "BatchNormalization")
         certain = bool(found.detail["nan"]) or weight
         yield context.finding(
-            f"the constant holds {int(found.number)} values that are no finite numbers",
+            f"the constant holds {found.number:.0f} values that are no finite numbers",
             at=found.at,
-            evidence={"count": int(found.number), "nan": found.detail["nan"]},
+            evidence={"count": found.value, "nan": found.detail["nan"]},
             severity=None if certain else Severity.NOTE,
         )
 

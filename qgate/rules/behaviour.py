@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isfinite
 
 from qgate.records import Finding, Measurement, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
@@ -37,13 +38,14 @@ def _drop(context: RuleContext) -> Iterator[Finding]:
             "n": found.n,
             **found.detail,
         }
-        if found.number > allowed and low > 0:
-            yield context.finding(shown, at=found.at, evidence=evidence)
-        elif found.number > allowed:
+        if found.number <= allowed:
+            if not high <= allowed:
+                yield from _underpowered(context, found, allowed, evidence)
+        elif found.number > allowed and low <= 0:
             yield context.finding(f"{shown}; the interval includes no drop at all", at=found.at, evidence=evidence,
                                   severity=Severity.WARNING)  # fmt: skip
-        elif high > allowed:
-            yield from _underpowered(context, found, allowed, evidence)
+        else:  # also where one of the numbers is NaN
+            yield context.finding(shown, at=found.at, evidence=evidence)
 
 
 def _underpowered(
@@ -51,7 +53,7 @@ def _underpowered(
 ) -> Iterator[Finding]:
     required = context.word("require_power") == "yes"
     needed = ""
-    if found.n and found.high is not None and allowed > found.number:
+    if found.n and found.high is not None and isfinite(found.high) and allowed > found.number:
         # The interval's half-width shrinks with the square root of the number of samples.
         needed = f"; about {int(found.n * ((found.high - found.number) / (allowed - found.number)) ** 2) + 1} samples would do"
     yield context.finding(
@@ -69,13 +71,13 @@ def _flips(context: RuleContext) -> Iterator[Finding]:
         if found.value is None or not found.n:
             continue
         share, most = found.number / found.n, context.limit("max_share")
-        if share > most and found.number >= 3:
+        if not share <= most and not found.number < 3:
             p = _first(context, "task.mcnemar_p")
             yield context.finding(
-                f"{int(found.number)} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, {most:.1%} allowed",
+                f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, {most:.1%} allowed",
                 at=found.at,
                 evidence={
-                    "flips": int(found.number),
+                    "flips": found.value,
                     "n": found.n,
                     "mcnemar_p": p.number if p is not None else None,
                 },

@@ -12,7 +12,7 @@ def _size(context: RuleContext) -> Iterator[Finding]:
     if context.declared.get("scheme") == "none":
         return
     for found in context.all("artifact.size_ratio"):
-        if found.number > context.limit("max_ratio"):
+        if not found.number <= context.limit("max_ratio"):
             yield context.finding(
                 f"the file has {found.number:.0%} of the reference's size",
                 at=Place(file="model"),

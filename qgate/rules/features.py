@@ -10,12 +10,12 @@ from qgate.rules.base import Param, RuleContext, rule
 
 def _nonfinite(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("output.nonfinite_candidate"):
-        if found.value is not None and found.number > 0:
+        if found.value is not None and not found.number <= 0:
             sample = found.detail.get("first_sample")
             yield context.finding(
-                f"{int(found.number)} values are NaN or infinite where the reference's are finite (first in sample {sample})",
+                f"{found.number:.0f} values are NaN or infinite where the reference's are finite (first in sample {sample})",
                 at=found.at,
-                evidence={"count": int(found.number), **found.detail},
+                evidence={"count": found.value, **found.detail},
             )
 
 

@@ -37,6 +37,12 @@ def _share(context: RuleContext) -> Iterator[Finding]:
         return
     for found in context.all("quant.share"):
         least = context.limit("min_share")
+        if found.value is None:
+            yield context.finding(
+                f"it cannot be told whether the model is quantized: {found.not_measured}",
+                at=Place(file="model"),
+                effect=Verdict.INCONCLUSIVE,
+            )
         if found.value is None or found.number >= least:
             continue
         nothing = found.number == 0
@@ -75,7 +81,7 @@ def _bits(context: RuleContext) -> Iterator[Finding]:
         if not references:
             return
         ratio = found.number / references[0].number
-        if ratio > context.limit("max_ratio"):
+        if not ratio <= context.limit("max_ratio"):
             yield context.finding(
                 f"a weight takes {found.number:.1f} bits on average, {ratio:.0%} of the reference's "
                 f"{references[0].number:.1f}",
@@ -212,7 +218,7 @@ def _unknown(context: RuleContext) -> Iterator[Finding]:
                 effect=Verdict.INCONCLUSIVE,
             )
     for found in context.all("alignment.weights"):
-        if found.number < context.limit("min_aligned"):
+        if not found.number >= context.limit("min_aligned"):
             names = list(found.detail.get("unaligned", ()))
             yield context.finding(
                 f"{1 - found.number:.1%} of the candidate's parameters have no counterpart in the reference that "
@@ -252,7 +258,7 @@ def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
                 continue
             # The mean of n rounding errors has a standard deviation of 0.289 / sqrt(n) steps.
             noise = 5 * 0.289 / (found.n or 1) ** 0.5
-            if abs(found.number) > context.limit("max_steps") + noise:
+            if not abs(found.number) <= context.limit("max_steps") + noise:
                 yield context.finding(
                     f"codes are rounded {what} by {found.number:+.2f} steps on average, not to nearest",
                     at=found.at,

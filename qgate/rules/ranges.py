@@ -25,7 +25,7 @@ def _weight_sqnr(context: RuleContext) -> Iterator[Finding]:
         if found.value is None or derivation_fails(context, found.at.tensor):
             continue
         least = context.limit(_by_dtype(str(found.detail.get("dtype", ""))))
-        if found.number < least:
+        if not found.number >= least:
             yield context.finding(
                 f"the dequantized weight has {found.number:.1f} dB SQNR against the reference ({least:g} dB asked for)",
                 at=found.at,
@@ -49,7 +49,7 @@ def _weight_rmse(context: RuleContext) -> Iterator[Finding]:
         if found.value is None or (found.n or 0) < 64 or derivation_fails(context, found.at.tensor):
             continue
         most = context.limit("max_steps")
-        if found.number > most:
+        if not found.number <= most:
             yield context.finding(
                 f"the rounding error is {found.number:.3f} steps (0.289 is healthy, {most:g} allowed): weights are clipped",
                 at=found.at,
@@ -72,11 +72,11 @@ def _odd_scales(context: RuleContext) -> Iterator[Finding]:
 def _levels(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("weight.levels"):
         least = context.limit("min_codes")
-        if found.number < least:
+        if not found.number >= least:
             yield context.finding(
-                f"{int(found.number)} of 256 codes are used by {found.n} elements: this is not 8-bit content",
+                f"{found.number:.0f} of 256 codes are used by {found.n} elements: this is not 8-bit content",
                 at=found.at,
-                evidence={"codes": int(found.number), "elements": found.n},
+                evidence={"codes": found.value, "elements": found.n},
             )
 
 
