@@ -10,75 +10,21 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from qgate.quant.alignment import Alignment, ConstantPair, Difference
 from qgate.quant.attributes import same_attribute
-from qgate.quant.constants import ConstantValue
-from qgate.quant.floatgraph import FloatGraph, FloatNode
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
+from qgate.quant.layout import LAYOUT
 
 COMMUTATIVE = {"Add", "Mul", "Min", "Max", "Sum", "Mean", "And", "Or", "Xor", "Equal"}
 TRANSPARENT = {"Relu", "Clip", "Cast"}
-LAYOUT = {"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Cast", "Pad", "Expand"}
 SHAPE_ONLY = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Mul", "Add", "Sub", "Div",
               "ConstantOfShape", "Equal", "Where", "Size", "ReduceProd", "Reshape", "Range", "Expand", "Min", "Max"}  # fmt: skip
 REACH = 8
 WEIGHTED = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Gather"}
-
-
-@dataclass(frozen=True)
-class ConstantPair:
-    """A constant of the reference and the candidate's constant in its place."""
-
-    reference: ConstantValue
-    candidate: ConstantValue
-    reference_node: FloatNode
-    candidate_node: FloatNode
-    position: int
-    method: str
-
-    @property
-    def role(self) -> str:
-        """``weight``, ``bias`` or ``constant``, by the operator that reads it."""
-        op = self.candidate_node.op
-        if op in ("Conv", "ConvTranspose", "MatMul", "Gemm"):
-            return {1: "weight", 2: "bias"}.get(self.position, "weight")
-        if op in ("LSTM", "GRU", "RNN"):
-            return {1: "weight", 2: "weight", 3: "bias"}.get(self.position, "constant")
-        return "weight" if op == "Gather" and self.position == 0 and self.candidate.size >= 64 else "constant"
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A place where the candidate does not compute what the reference does.
-
-    Args:
-        kind: ``added``, ``removed``, ``replaced``, ``attribute``, ``wiring``, ``constant`` or ``unmatched``.
-        message: What differs, in one sentence.
-        candidate: The candidate's operations concerned.
-        reference: The reference's operations concerned.
-        evidence: Attribute values and the like.
-    """
-
-    kind: str
-    message: str
-    candidate: tuple[FloatNode, ...] = ()
-    reference: tuple[FloatNode, ...] = ()
-    evidence: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass
-class Alignment:
-    """The result: pairs of operations, constants and tensors, and the differences."""
-
-    nodes: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
-    constants: list[ConstantPair] = field(default_factory=list)
-    tensors: dict[str, str] = field(default_factory=dict)
-    differences: list[Difference] = field(default_factory=list)
-    unmatched_reference: list[FloatNode] = field(default_factory=list)
-    unmatched_candidate: list[FloatNode] = field(default_factory=list)
 
 
 def align(
@@ -353,10 +299,10 @@ class _Walk:
         left_to, right_to, left_nodes, right_nodes = found
         self.skipped_left.update(id(n) for n in left_nodes)
         self.skipped_right.update(id(n) for n in right_nodes)
-        self._report_detour(left_nodes, right_nodes)
+        self._report_detour(left_nodes, right_nodes, right)
         self.queue.append((left_to, right_to, None))
 
-    def _report_detour(self, ours: tuple[FloatNode, ...], theirs: tuple[FloatNode, ...]) -> None:
+    def _report_detour(self, ours: tuple[FloatNode, ...], theirs: tuple[FloatNode, ...], tensor: str) -> None:
         ours = tuple(n for n in ours if n.op != "Cast")
         theirs = tuple(n for n in theirs if n.op != "Cast")
         if not ours and not theirs:
@@ -366,7 +312,12 @@ class _Walk:
             self._differ("added", f"{names} stands in the candidate and not in the reference", theirs, ours)
         elif not theirs:
             names = ", ".join(n.op for n in ours)
-            self._differ("removed", f"{names} of the reference is missing in the candidate", theirs, ours)
+            message = f"{names} of the reference is missing in the candidate"
+            stand_in = self.right.graph.quantizers.get(tensor, [])
+            if stand_in and {n.op for n in ours} <= {"Relu", "Clip"}:
+                self._lost_activation(message, stand_in[0], ours)
+            else:
+                self._differ("removed", message, theirs, ours)
         else:
             self._differ(
                 "replaced",
@@ -374,6 +325,18 @@ class _Walk:
                 theirs,
                 ours,
             )
+
+    def _lost_activation(self, message: str, quantizer: Quantizer, ours: tuple[FloatNode, ...]) -> None:
+        """A quantizer that should clip as the activation did, and does not: its range was changed."""
+        low, high = quantizer.bounds()
+        self._differ(
+            "range",
+            f"{message}, and its quantizer's range [{low:.4g}, {high:.4g}] does not stand in for it",
+            (),
+            ours,
+            {"tensor": quantizer.zero_name or quantizer.scale_name, "scale": quantizer.scale_name,
+             "zero_point": quantizer.zero_name, "node": quantizer.node, "low": low, "high": high},
+        )  # fmt: skip
 
     def _detour(
         self, left: str, right: str

@@ -241,7 +241,7 @@ def activation_measurements(state: PairState, taps: Sequence[Tap]) -> Iterator[M
         at = Place(tensor=tap.name, node=tap.node)
         reason = _untapped(state, number)
         if reason is not None:
-            for short in ("clipped_share", "unused_range", "nonfinite"):
+            for short in ("clipped_share", "used_range", "nonfinite"):
                 yield Measurement(
                     name=f"activation.{short}",
                     at=at,
@@ -274,7 +274,7 @@ def _range_use(at: Place, tap: Tap, found: TapState) -> Iterator[Measurement]:
         detail={"reference_tensor": tap.tensor},
     )
     if not found.elements:
-        for short in ("clipped_share", "unused_range"):
+        for short in ("clipped_share", "used_range"):
             yield Measurement(name=f"activation.{short}", at=at, not_measured="no finite value was observed")
         return
     span, width = found.maximum - found.minimum, tap.high - tap.low
@@ -296,10 +296,10 @@ def _range_use(at: Place, tap: Tap, found: TapState) -> Iterator[Measurement]:
         },
     )
     yield Measurement(
-        name="activation.unused_range",
+        name="activation.used_range",
         at=at,
         value=ratio,
         unit="ratio",
         n=found.elements,
-        detail={"reference_tensor": tap.tensor},
+        detail={"reference_tensor": tap.tensor, "bits": tap.bits},
     )

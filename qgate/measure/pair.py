@@ -11,8 +11,7 @@ from qgate.measure.describe_outputs import activation_measurements, output_measu
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
-from qgate.records import Measurement
-from qgate.report.schema import DataUsed
+from qgate.records import DataUsed, Measurement
 from qgate.sandbox.launch import out_of_memory, run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line

@@ -24,6 +24,7 @@ class Tap:
         high: Largest value that it represents.
         name: The candidate's scale tensor, in the candidate's own words; findings point at it.
         node: The candidate's quantizer node, if it has a name.
+        bits: Bits of its codes.
     """
 
     tensor: str
@@ -31,6 +32,7 @@ class Tap:
     high: float
     name: str
     node: str | None = None
+    bits: int = 8
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from qgate.align.fingerprint import match_by_values
-from qgate.align.walk import Alignment, align
+from qgate.align.walk import align
 from qgate.formats.model import StaticModel
 from qgate.measure.interface import Interface, measure_interface
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure, unknown_operators
 from qgate.measure.weights import measure_weights
+from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.plausibility import scale_defects
@@ -143,4 +144,5 @@ def _taps(
             if not (np.isfinite(low) and np.isfinite(high)):
                 continue
             seen.add((matched, quantizer.scale_name))
-            yield Tap(matched, low, high, quantizer.scale_name, quantizer.node)
+            bits = 16 if quantizer.dtype.endswith("16") else 4 if quantizer.dtype.endswith("4") else 8
+            yield Tap(matched, low, high, quantizer.scale_name, quantizer.node, bits)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from qgate.align.walk import Alignment, Difference
 from qgate.formats.model import Constant, Graph, StaticModel
+from qgate.quant.alignment import Alignment, Difference
 from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
@@ -75,7 +75,9 @@ def _telling_operators(
 
 def _difference(difference: Difference) -> Measurement:
     blamed = difference.candidate[0] if difference.candidate else None
-    if blamed is not None:
+    if "tensor" in difference.evidence:
+        at = Place(tensor=difference.evidence["tensor"], node=difference.evidence.get("node"))
+    elif blamed is not None:
         at = Place(node=blamed.label, tensor=blamed.outputs[0] if blamed.outputs else None)
     else:
         at = Place(node=difference.reference[0].label if difference.reference else None)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qgate.align.walk import Alignment, ConstantPair
+from qgate.quant.alignment import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array
 from qgate.quant.derivation import Derivation, derive, family_of
 from qgate.quant.diagnosis import Diagnosis, diagnose

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from qgate.formats.model import Constant, Graph, Node, StaticModel
+from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, View, plain
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, plain
 from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
 from qgate.quant.folding import fold
+from qgate.quant.operators import HANDLERS
 from qgate.quant.simplify import simplify
 
-_FLOAT_CODES = {1, 10, 11, 16}
 _LAYOUT = {
     "Reshape",
     "Flatten",
@@ -134,8 +134,6 @@ class Builder:
 
     def add(self, node: Node) -> None:
         """Adds one node of the file."""
-        from qgate.quant.operators import HANDLERS
-
         for name in node.inputs:
             if name not in self.known:
                 self.defect(
@@ -309,32 +307,6 @@ class Builder:
         )
         graph.prune()
         return graph
-
-
-def is_float_cast(node: Node) -> bool:
-    """Whether a Cast goes to a float type."""
-    return int(node.attribute("to", 0)) in _FLOAT_CODES
-
-
-def attribute_constant(node: Node) -> Constant | Array | None:
-    """What a Constant node holds."""
-    for key, value in node.attributes.items():
-        if key == "value" and isinstance(value, Constant):
-            return replace(value, name=node.outputs[0] if node.outputs else value.name)
-        if key in ("value_float", "value_floats"):
-            return np.asarray(value, np.float32)
-        if key in ("value_int", "value_ints"):
-            return np.asarray(value, np.int64)
-        if key in ("value_string", "value_strings"):
-            return np.asarray(value, dtype=object)
-    return None
-
-
-def transposed(value: ConstantValue) -> ConstantValue:
-    """A matrix transposed, or a stack of matrices each transposed."""
-    rank = len(value.shape)
-    perm = (*range(rank - 2), rank - 1, rank - 2)
-    return value.viewed(View(perm=perm), tuple(value.shape[i] for i in perm))
 
 
 def _first(values: Array) -> float:

@@ -202,3 +202,10 @@ def computed(name: str, values: Array) -> ConstantValue:
     """A constant that was folded from others, under the name of what it replaces."""
     dtype = {"f4": "float", "f8": "double", "f2": "float16"}.get(values.dtype.str[1:], values.dtype.name)
     return ConstantValue(name, dtype, values.shape, lambda: values, values.dtype.itemsize * 8)
+
+
+def transposed(value: ConstantValue) -> ConstantValue:
+    """A matrix transposed, or a stack of matrices each transposed."""
+    rank = len(value.shape)
+    perm = (*range(rank - 2), rank - 1, rank - 2)
+    return value.viewed(View(perm=perm), tuple(value.shape[i] for i in perm))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qgate.align.walk import ConstantPair
+from qgate.quant.alignment import ConstantPair
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.derivation import derive
 from qgate.quant.equalisation import fit_channels

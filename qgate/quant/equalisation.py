@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from qgate.align.walk import Alignment, ConstantPair
+from qgate.quant.alignment import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 from qgate.quant.derivation import Residual, residual
 from qgate.quant.floatgraph import FloatNode
@@ -155,7 +155,11 @@ class _Gauges:
         held = residual(reference, pair.candidate)
         if held is None and pair.candidate.is_quantized:
             return
-        if held is not None and not held.outside(0.5 + EQUALISED_SLACK + slack * _reach(held)).any():
+        if (
+            into is not None
+            and held is not None
+            and not held.outside(0.5 + EQUALISED_SLACK + slack * _reach(held)).any()
+        ):
             self.found.explained[name] = float(np.max(np.abs(held.distance())))
             return
         self._outgoing(node, pair, reference, slack, into is not None)

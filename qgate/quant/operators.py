@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.formats.model import Constant, Node
-from qgate.quant.build import attribute_constant, is_float_cast, transposed
 from qgate.quant.constants import (
     FLOATS,
     INTEGER_RANGES,
@@ -22,6 +21,7 @@ from qgate.quant.constants import (
     View,
     computed,
     plain,
+    transposed,
 )
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Handler = Callable[["Builder", Node], bool]
 MS = "com.microsoft"
+_FLOAT_CODES = {1, 10, 11, 16}
 _BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32}
 
 
@@ -37,12 +38,31 @@ def _input(node: Node, index: int) -> str:
 
 
 def _constant(builder: Builder, node: Node) -> bool:
-    held = attribute_constant(node)
+    held = _attribute_constant(node)
     if held is None:
         return False
     value = plain(held) if isinstance(held, Constant) else computed(node.outputs[0], held)
     builder.put_constant(node.outputs[0], value)
     return True
+
+
+def _is_float_cast(node: Node) -> bool:
+    """Whether a Cast goes to a float type."""
+    return int(node.attribute("to", 0)) in _FLOAT_CODES
+
+
+def _attribute_constant(node: Node) -> Constant | Array | None:
+    """What a Constant node holds."""
+    for key, value in node.attributes.items():
+        if key == "value" and isinstance(value, Constant):
+            return replace(value, name=node.outputs[0] if node.outputs else value.name)
+        if key in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if key in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+        if key in ("value_string", "value_strings"):
+            return np.asarray(value, dtype=object)
+    return None
 
 
 def _alias(builder: Builder, node: Node) -> bool:
@@ -63,7 +83,7 @@ def _cast(builder: Builder, node: Node) -> bool:
     source = _input(node, 0)
     if builder.constant(source) is not None:
         return False
-    if is_float_cast(node) and _is_float(builder, source):
+    if _is_float_cast(node) and _is_float(builder, source):
         return _alias(builder, node)
     return False
 

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from qgate.records import Finding, Measurement, Place, Severity, Value, Verdict
-from qgate.report.schema import Limit
+from qgate.records import Finding, Limit, Measurement, Place, Severity, Value, Verdict
 
 PROFILES = ("strict", "balanced", "permissive")
 SCHEMES = ("int8", "int4", "fp16", "fp8", "none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.align.walk import LAYOUT
+from qgate.quant.layout import LAYOUT
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails, scale_is_defective

@@ -102,8 +102,11 @@ def _clipping(context: RuleContext) -> Iterator[Finding]:
 
 def _unused(context: RuleContext) -> Iterator[Finding]:
     real = context.declared.get("data") == "given"
-    for found in context.all("activation.unused_range"):
+    for found in context.all("activation.used_range"):
         if found.value is None or found.number >= context.limit("min_used"):
+            continue
+        if int(found.detail.get("bits", 8)) > 8 and found.number >= context.limit("min_used") / 256:
+            # Sixteen bits have eight to spare.
             continue
         yield context.finding(
             f"the activations use {found.number:.1%} of the quantizer's range: "
@@ -191,8 +194,7 @@ RULES = (
         why="Each doubling of an unused range costs a bit.",
         how="Observed span over representable span, on the given data. A note on generated data.",
         remedy="Calibrate again; look for an outlier in the calibration data",
-        params=(Param("min_used", "Least share of the range that is used.", 0.2, 0.1, 0.03, unit="ratio"),),
-        severity=("error", "warning", "note"),
+        params=(Param("min_used", "Least share of the range that is used.", 0.15, 0.08, 0.03, unit="ratio"),),
         check=_unused,
     ),
     rule(

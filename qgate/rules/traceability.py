@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from qgate.records import Finding, Place, Severity, Verdict
-from qgate.report.schema import Limit
+from qgate.records import Finding, Limit, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
 _ALLOWANCES = (

@@ -61,7 +61,7 @@ def one(name: str, old: float | str, new: float | str, n: int | None = None, at:
         ("artifact.bytes", 1000, 1100, None, True),
         ("quant.share", 0.99, 0.9, None, True),
         ("quant.scheme", "int8", "fp16", None, False),
-        ("activation.unused_range", 0.1, 0.9, None, False),  # neither way is better
+        ("activation.used_range", 0.1, 0.9, None, False),  # neither way is better
     ],
 )
 def test_what_is_worse(name: str, old: float, new: float, n: int | None, worse: bool) -> None:

@@ -283,9 +283,9 @@ def test_taps_see_what_the_range_cuts_off(digits, measure):
     assert narrow.detail["observed_max"] > 3
     assert 0 < narrow.detail["clipped_energy"] < 1
     assert found[("activation.clipped_share", "wide")].value == 0
-    assert found[("activation.unused_range", "wide")].value < 0.05
+    assert found[("activation.used_range", "wide")].value < 0.05
     assert found[("activation.clipped_share", "input")].value == 0
-    assert found[("activation.unused_range", "input")].value == pytest.approx(1.0)
+    assert found[("activation.used_range", "input")].value == pytest.approx(1.0)
     assert found[("activation.clipped_share", "output")].n == 5970
     assert "taps" not in {kind for kind, _ in result.problems}
 
