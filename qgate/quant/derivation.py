@@ -24,6 +24,8 @@ MIN_ELEMENTS = 32
 # Distances in steps that a rule may leave, and the shares of codes that tell one from damage.
 REACH = {"nearest": 0.5, "adaptive": 1.0, "compensated": 4.0}
 ADAPTIVE_SHARE = 0.008
+MIN_MOVED = 12
+COMPENSATED_LEAST = 0.05
 COMPENSATED_SHARE = 0.35
 COMPENSATED_BEYOND_ONE = 0.05
 # One code this far off is an outsider that must not keep the others from being recognised.
@@ -193,11 +195,16 @@ def family_of(judged: Iterable[Derivation]) -> str:
     off = sum(d.nonnearest * d.elements for d in seen) / total
     beyond = sum(d.beyond_one * d.elements for d in seen) / total
     moved = sum(d.nonnearest > ADAPTIVE_SHARE / 2 for d in seen) / len(seen)
-    if off < ADAPTIVE_SHARE or moved < 0.5 or max(d.max_steps for d in seen) > MAX_STRAY:
+    if (
+        off < ADAPTIVE_SHARE
+        or off * total < MIN_MOVED
+        or moved < 0.5
+        or max(d.max_steps for d in seen) > MAX_STRAY
+    ):
         return "nearest"
     if beyond < 0.001:
         return "adaptive"
-    fits = off <= COMPENSATED_SHARE and beyond <= COMPENSATED_BEYOND_ONE
+    fits = COMPENSATED_LEAST <= off <= COMPENSATED_SHARE and beyond <= COMPENSATED_BEYOND_ONE
     return "compensated" if fits else "nearest"
 
 
