@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qgate.records import Finding, Measurement, Severity, Verdict, worst
-from qgate.report.schema import Limit
+from qgate.records import Finding, Limit, Measurement, Severity, Verdict, worst
 from qgate.rules.base import Family, Rule, RuleContext
 from qgate.rules.catalogue import catalogue
 

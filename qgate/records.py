@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -149,6 +149,25 @@ class Measurement(Record):
             return math.nan if self.value is None or isinstance(self.value, str) else float(self.value)
         except OverflowError:
             return math.nan
+
+
+class Limit(Record):
+    """One threshold in force and where it came from."""
+
+    value: Value
+    unit: str = ""
+    origin: str
+
+
+class DataUsed(Record):
+    """The inputs that the models were run on."""
+
+    origin: Literal["given", "generated", "none"]
+    locator: str | None = None
+    sha256: str | None = None
+    samples: int = 0
+    seed: int | None = None
+    labels: str | None = None
 
 
 class Finding(Record):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from qgate.errors import DataError, FormatError, MeasureError, QgateError, SourceError
 from qgate.judge import conclude, judge, order
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
-from qgate.report.schema import Artifact, DataUsed, Limit, TargetReport
+from qgate.records import DataUsed, Finding, Limit, Measurement, Place, Severity, Verdict
+from qgate.report.schema import Artifact, TargetReport
 from qgate.rules.catalogue import catalogue
 
 if TYPE_CHECKING:

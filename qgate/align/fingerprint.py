@@ -11,9 +11,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from qgate.align.walk import Alignment, ConstantPair
-from qgate.quant.build import transposed
-from qgate.quant.constants import Array, ConstantValue
+from qgate.quant.alignment import Alignment, ConstantPair
+from qgate.quant.constants import Array, ConstantValue, transposed
 from qgate.quant.floatgraph import FloatGraph, FloatNode
 from qgate.quant.scheme import weights
 

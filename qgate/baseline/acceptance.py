@@ -24,9 +24,9 @@ from qgate.git.repository import Repository, open_repository
 from qgate.plan.targets import TargetRun
 from qgate.plan.touch import baseline_path
 from qgate.policy.load import load_policy
-from qgate.records import Finding, Verdict
+from qgate.records import Finding, Limit, Verdict
 from qgate.report.provenance import build_provenance
-from qgate.report.schema import Delta, Limit, TargetReport
+from qgate.report.schema import Delta, TargetReport
 from qgate.rules.traceability import default_limits, trace_finding
 from qgate.settings import Settings
 

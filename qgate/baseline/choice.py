@@ -25,8 +25,8 @@ from qgate.plan.digests import describes
 from qgate.plan.orders import baseline_run
 from qgate.plan.targets import Planned, TargetRun
 from qgate.plan.touch import baseline_path
-from qgate.records import Finding, Severity, Verdict
-from qgate.report.schema import BaselineUsed, Limit, Provenance, TargetReport
+from qgate.records import Finding, Limit, Severity, Verdict
+from qgate.report.schema import BaselineUsed, Provenance, TargetReport
 from qgate.rules.traceability import trace_finding
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from qgate.baseline.record import Entry, is_comparable
-from qgate.records import Measurement
-from qgate.report.schema import Delta, Limit
+from qgate.records import Limit, Measurement
+from qgate.report.schema import Delta
 
 # Beyond this an SQNR tells rounding of the float32 arithmetic itself apart, and nothing of the model.
 _SQNR_CEILING_DB = 120.0

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from qgate.baseline.compare import DIRECTIONS, direction_of, number_of
 from qgate.baseline.record import Entry
-from qgate.records import Finding, Place, Severity
-from qgate.report.schema import Delta, Limit
+from qgate.records import Finding, Limit, Place, Severity
+from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits, trace_finding
 
 _LISTED = 10

@@ -18,8 +18,8 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from qgate.errors import BaselineError
-from qgate.records import Measurement, Place, Record, Value, Verdict
-from qgate.report.schema import Artifact, DataUsed, Provenance, TargetReport, canonical_json
+from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
+from qgate.report.schema import Artifact, Provenance, TargetReport, canonical_json
 
 SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
 MAX_BASELINE_BYTES = 16 * 2**20

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from qgate.baseline.choice import Circumstances
 from qgate.baseline.regression import extended, judge_against_baseline
 from qgate.errors import FormatError, QgateError
+from qgate.git.changes import shown
 from qgate.plan.authority import Authority
 from qgate.plan.orders import FLOOR_PROFILE, Order, comparison_runs, make_orders, same_measurements
 from qgate.plan.targets import Planned, TargetRun
-from qgate.plan.touch import shown
 from qgate.records import Finding, Place, Severity, Verdict
 from qgate.report.schema import Artifact, Skipped, TargetReport
 from qgate.rules.traceability import trace_finding

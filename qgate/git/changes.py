@@ -26,6 +26,11 @@ def decode(name: bytes) -> str:
     return name.decode("utf-8", "surrogateescape")
 
 
+def shown(path: str) -> str:
+    """A path of the repository as text that any encoding takes; undecodable bytes as ``\\xNN``."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:300]
+
+
 def parse_raw(raw: bytes) -> Iterator[Change]:
     """Parses ``--raw -z``: ``:mode mode sha sha status NUL path NUL`` again and again."""
     words = {"A": "added", "D": "deleted", "M": "modified", "T": "retyped", "U": "modified"}

@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 
 from qgate.errors import QgateError, UsageError
 from qgate.events import Activity
-from qgate.git.changes import Change
+from qgate.git.changes import Change, shown
 from qgate.git.repository import Repository
 from qgate.plan.approval import Consent, Grants
 from qgate.plan.bootstrap import Existing, other_policies, policies_at
 from qgate.plan.sides import Sides
 from qgate.plan.targets import gate_files
-from qgate.plan.touch import shown
 from qgate.policy.load import load_policy
 from qgate.policy.loosening import compare
 from qgate.policy.schema import ApprovalSpec, Policy

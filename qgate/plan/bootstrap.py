@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from qgate.errors import PolicyError, SourceError
 from qgate.events import Activity
+from qgate.git.changes import shown
 from qgate.git.repository import FETCH_DEPTH_0, Repository
 from qgate.plan.sides import Sides
-from qgate.plan.touch import shown
 from qgate.policy.load import load_policy
 from qgate.policy.schema import Policy
 

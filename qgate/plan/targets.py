@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import UsageError
-from qgate.plan.touch import file_reasons, gone, policy_reasons, rereferenced, shown
+from qgate.git.changes import shown
+from qgate.plan.touch import file_reasons, gone, policy_reasons, rereferenced
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
+from qgate.git.changes import Change, shown
+
 if TYPE_CHECKING:
-    from qgate.git.changes import Change
     from qgate.policy.schema import Policy, Target
 
 _JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits")
@@ -102,8 +103,3 @@ def gone(lines: Target | None, changed: Mapping[str, Change]) -> tuple[str, str 
 def baseline_path(name: str) -> str:
     """Where a target's baseline lies in the repository."""
     return f".qgate/baseline/{name}.json"
-
-
-def shown(path: str) -> str:
-    """A path of the repository as text that any encoding takes; undecodable bytes as ``\\xNN``."""
-    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")[:300]

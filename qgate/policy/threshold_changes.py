@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from qgate.policy.schema import Policy, Target
 from qgate.policy.thresholds import profile_chain, profile_name, resolve
-from qgate.records import Severity, Value
-from qgate.report.schema import Limit
+from qgate.records import Limit, Severity, Value
 from qgate.rules.base import SCHEMES, Param, Rule
 
 _SEVERITIES = tuple(severity.value for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE))

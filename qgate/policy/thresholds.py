@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from qgate.errors import UsageError
 from qgate.policy.problems import did_you_mean
 from qgate.policy.schema import Policy, Target, Thresholds
-from qgate.report.schema import Limit
+from qgate.records import Limit
 from qgate.rules.base import PROFILES, Rule
 
 DEFAULT_PROFILE = "balanced"

@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from datetime import date
 
 from qgate.policy.schema import Waiver
-from qgate.records import Finding, Verdict
-from qgate.report.schema import Limit
+from qgate.records import Finding, Limit, Verdict
 from qgate.rules.traceability import trace_finding
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from qgate.errors import QgateError
-from qgate.records import Finding, Measurement, Number, Record, Severity, Value, Verdict
+from qgate.records import DataUsed, Finding, Limit, Measurement, Number, Record, Severity, Value, Verdict
 
 SCHEMA = "qgate-report/v1"
 MAX_BYTES = 256 * 2**20
@@ -29,25 +29,6 @@ class Artifact(Record):
     content: str | None = Field(default=None, description="Digest of the decoded tensors, not of the file")
     bytes: int | None = None
     files: dict[str, str] = Field(default={}, description="sha256 of every file it consists of")
-
-
-class DataUsed(Record):
-    """The inputs that the models were run on."""
-
-    origin: Literal["given", "generated", "none"]
-    locator: str | None = None
-    sha256: str | None = None
-    samples: int = 0
-    seed: int | None = None
-    labels: str | None = None
-
-
-class Limit(Record):
-    """One threshold in force and where it came from."""
-
-    value: Value
-    unit: str = ""
-    origin: str
 
 
 class Delta(Record):

@@ -22,8 +22,8 @@ from qgate.baseline.record import (
     write_baseline,
 )
 from qgate.errors import BaselineError
-from qgate.records import Measurement, Place, Verdict
-from qgate.report.schema import Artifact, DataUsed, Provenance, TargetReport
+from qgate.records import DataUsed, Measurement, Place, Verdict
+from qgate.report.schema import Artifact, Provenance, TargetReport
 
 PROVENANCE = Provenance(tool="qgate 0", isa="x86-64-v3", versions={"qgate": "0"})
 

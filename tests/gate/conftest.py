@@ -18,8 +18,8 @@ from qgate.git.repository import open_repository
 from qgate.plan.approval import Approval, Granted
 from qgate.plan.digests import file_digest
 from qgate.plan.targets import TargetRun
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
-from qgate.report.schema import Artifact, DataUsed, Report, TargetReport
+from qgate.records import DataUsed, Finding, Measurement, Place, Severity, Verdict
+from qgate.report.schema import Artifact, Report, TargetReport
 from qgate.rules.traceability import default_limits
 from qgate.settings import Settings
 from tests.git.scratch import ScratchRepository

@@ -10,9 +10,9 @@ from hypothesis import settings as few
 from hypothesis import strategies as st
 
 from qgate.errors import UsageError
-from qgate.git.changes import Change
+from qgate.git.changes import Change, shown
 from qgate.plan.targets import Plan, gate_files, make_plan
-from qgate.plan.touch import baseline_path, shown
+from qgate.plan.touch import baseline_path
 from qgate.policy.schema import Policy
 
 

@@ -6,8 +6,7 @@ import pytest
 
 from qgate.policy.schema import Waiver
 from qgate.policy.waivers import apply_waivers
-from qgate.records import Finding, Place, Severity, Verdict
-from qgate.report.schema import Limit
+from qgate.records import Finding, Limit, Place, Severity, Verdict
 
 LAST = date(2027, 1, 31)
 BEFORE, AFTER = date(2027, 1, 30), date(2027, 2, 1)

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from hashlib import sha256
 
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
+from qgate.records import DataUsed, Finding, Limit, Measurement, Place, Severity, Verdict
 from qgate.report.schema import (
     Artifact,
     BaselineUsed,
-    DataUsed,
     Delta,
-    Limit,
     PolicyUsed,
     Provenance,
     Report,
