@@ -7,8 +7,12 @@ try:
         from qgate.cli import main
     else:
         from qgate.action import main
-except Exception as error:  # whatever it is, a user must read a sentence and not a traceback
-    print(f"qgate cannot start ({type(error).__name__}: {error}). The image is broken.", file=sys.stderr)
-    sys.exit(2)
+    code = main()
+except Exception as error:  # a crash is no verdict: one sentence, and never the exit code of FAIL
+    print(
+        f"::error title=qgate::{' '.join(f'{type(error).__name__}: {error}'.split())[:500]}", file=sys.stderr
+    )
+    print("qgate could not run: the image is broken, or this is a defect; please report it.", file=sys.stderr)
+    code = 2
 
-sys.exit(main())
+sys.exit(code)

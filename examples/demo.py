@@ -42,7 +42,9 @@ def corrupt(destination: Path) -> tuple[str, list[int]]:
 
 
 def names_it(report: Path, tensor: str, index: list[int]) -> bool:
-    """Whether an error of the report points at that very element."""
+    """Whether an error of the report points at that very element; a report that is missing does not."""
+    if not (report / "report.json").is_file():
+        return False
     targets = json.loads((report / "report.json").read_bytes())["targets"]
     places = [
         finding["at"]

@@ -74,5 +74,5 @@ def test_a_broken_image_says_so_in_a_sentence(image: str, tmp_path: object) -> N
     ended = docker(*hidden, image)
 
     assert ended.code == 2
-    assert "qgate cannot start (ModuleNotFoundError" in ended.stderr
+    assert ended.stderr.startswith("::error title=qgate::ModuleNotFoundError")
     assert "Traceback" not in ended.said
