@@ -9,9 +9,8 @@ try:
         from qgate.action import main
     code = main()
 except Exception as error:  # a crash is no verdict: one sentence, and never the exit code of FAIL
-    print(
-        f"::error title=qgate::{' '.join(f'{type(error).__name__}: {error}'.split())[:500]}", file=sys.stderr
-    )
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:500]
+    print(f"::error title=qgate::{reason}", file=sys.stderr)
     print("qgate could not run: the image is broken, or this is a defect; please report it.", file=sys.stderr)
     code = 2
 
