@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qgate.errors import PublishError, QgateError
+from qgate.errors import PublishError, QgateError, UsageError
 from qgate.report.escape import visible, workflow_message
 
 if TYPE_CHECKING:
@@ -49,7 +49,12 @@ def _run(settings: Settings) -> int:
     if activity.kind is Kind.PUBLISH or settings.mode == "publish":
         return _publish_stored(settings, activity)
     prepare_folder(settings.report_dir)
+    try:
+        notices = _checked(settings, activity)
+    except QgateError as error:
+        return _conclude(failed_report(error, settings, activity), activity, settings)
     report = _judge(settings, activity)
+    report = report.model_copy(update={"notices": (*report.notices, *notices)})
     return _conclude(report, activity, settings)
 
 
@@ -67,20 +72,53 @@ def _judge(settings: Settings, activity: Activity) -> Report:
     )
 
 
+def _checked(settings: Settings, activity: Activity) -> tuple[str, ...]:
+    """Compares the event file, which a job could have forged, with what GitHub's API says.
+
+    Returns:
+        What the reader must know: that GitHub could not be asked, or that the head has moved on.
+
+    Raises:
+        UsageError: The event names another base, author or number than GitHub does.
+    """
+    from qgate.github.publish import connect
+    from qgate.github.pulls import disagreements, pull_facts
+
+    if activity.number is None or settings.token is None:
+        return ()
+    try:
+        wrong = disagreements(activity, pull_facts(connect(settings), activity.number))
+    except PublishError as error:
+        return (f"The event could not be checked against GitHub's API: {error}.",)
+    moved = tuple(line for line in wrong if line.startswith("The event's head commit"))
+    if len(moved) < len(wrong):
+        raise UsageError(
+            " ".join(line for line in wrong if line not in moved),
+            where=str(settings.event_path or "event"),
+            remedy="Run the workflow again; if the pull request was retargeted, push a commit",
+        )
+    return moved
+
+
 def _approvals(settings: Settings, activity: Activity) -> Callable[[str], Grants]:
     """Asks GitHub who set a label; a question that cannot be asked is answered by nobody."""
     from qgate.plan.approval import Granted, no_approvals
 
-    number = activity.number
-    if settings.token is None or number is None:
+    if settings.token is None or (activity.number is None and activity.queued is None):
         return no_approvals
 
     def ask(label: str) -> Grants:
-        from qgate.github.approvals import fetch_approvals
+        from qgate.github.approvals import fetch_approvals, fetch_group_approvals
         from qgate.github.publish import connect
 
         try:
-            return fetch_approvals(connect(settings), number, label, head_sha=activity.head_sha)
+            client = connect(settings)
+            if activity.number is not None:
+                return fetch_approvals(client, activity.number, label, head_sha=activity.head_sha)
+            queued, head = activity.queued, activity.head_sha
+            if queued is None or head is None:
+                return Granted()
+            return Granted(granted=fetch_group_approvals(client, [queued], label, head))
         except PublishError as error:
             return Granted(refused=(f"Approvals could not be read: {error}.",))
 
