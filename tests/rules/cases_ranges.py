@@ -1,0 +1,119 @@
+"""RNG: scales, weights, activation ranges."""
+# ruff: noqa: E501 - one case a line reads as a table
+
+import math
+
+from qgate.records import Place
+from qgate.rules.base import PROFILES
+
+from .cases import ERROR, NOTE, SILENT, Case, ladder, limits, measured, missing, weight_of
+
+_TAP = Place(tensor="act_scale", node="conv1")
+_UNUSED = weight_of("RNG105")
+_FLOORS = {
+    "min_db": ("int8", "uint8", "int16", "uint16", "int32"),
+    "min_db_int4": ("int4", "uint4", "int2", "uint2", "float4e2m1"),
+    "min_db_fp16": ("float16", "bfloat16"),
+    "min_db_fp8": ("float8e4m3fn", "float8e5m2"),
+    "min_db_float": ("float", ""),
+}
+
+
+def _sqnr(value: float, dtype: str = "int8"):
+    return (measured("weight.sqnr_db", value, n=1000, dtype=dtype, blocked=False),)
+
+
+def _floors():
+    for param, dtypes in _FLOORS.items():
+        floors = limits("RNG102", param)
+        for profile, floor in zip(PROFILES, floors, strict=True):
+            expected = tuple("error" if floor <= other else None for other in floors)
+            for dtype in dtypes:
+                yield Case(
+                    "RNG102", f"{dtype or 'unknown'} past {profile}", _sqnr(floor - 0.01, dtype), expected
+                )
+
+
+def _derivation(verdict: str):
+    return measured(
+        "weight.derivation", verdict, n=1000, role="weight", family="nearest", reference_tensor="w1"
+    )
+
+
+def _steps(value: float, n: int = 1000):
+    return (measured("weight.rmse_steps", value, n=n),)
+
+
+def _odd(value: float):
+    at = Place(tensor="w1_scale", node="conv1", index=(3,))
+    return (measured("weight.odd_scale", value, at, scale=value, expected=1.0, codes="w1_q"),)
+
+
+def _levels(value: float):
+    return (measured("weight.levels", value, n=4096),)
+
+
+def _clip(share: float, energy: float):
+    return (measured("activation.clipped_share", share, _TAP, n=9, reference_tensor="a", low=-1.0, high=1.0,
+                     observed_min=-9.0, observed_max=9.0, clipped_energy=energy, range_ratio=9.0),)  # fmt: skip
+
+
+def _used(value: float, bits: int = 8):
+    return (measured("activation.used_range", value, _TAP, n=9, reference_tensor="a", bits=bits),)
+
+
+_SCALE = measured(
+    "scale.defect",
+    "zero",
+    Place(tensor="w1_scale", node="conv1", index=(2,)),
+    message="the scale is zero (0)",
+    value=0.0,
+)
+_NOT_TAPPED = missing("activation.clipped_share", "the reference has no such tensor", _TAP)
+_STEP = 1e-6
+_USED = limits("RNG105", "min_used")
+_DEVIATIONS = limits("RNG108", "max_deviation")
+_SHARES = limits("RNG104", "max_share")
+# Less than every allowance, more than a twentieth of strict's and balanced's: the share decides there.
+_LITTLE = 0.8 * limits("RNG104", "max_energy")[0]
+
+CASES = (
+    Case("RNG101", "a scale of zero", (_SCALE,), ERROR, "the scale is zero", "tensor w1_scale node conv1 [2]"),
+    Case("RNG101", "sound", (), SILENT),
+    *ladder("RNG102", "min_db", _sqnr, at_least=True, step=0.01, says="dB SQNR", at="tensor w1_q node conv1"),
+    *_floors(),
+    Case("RNG102", "exact", _sqnr(math.inf), SILENT),
+    Case("RNG102", "QNT202 explains it better", (*_sqnr(1.0), _derivation("not-derived")), SILENT),
+    Case("RNG102", "derived and still too coarse", (*_sqnr(1.0), _derivation("derived")), ERROR),
+    Case("RNG102", "fine-tuned without lineage", _sqnr(1.0), SILENT, declared={"derivation": "none"}),
+    *ladder("RNG103", "max_steps", _steps, at_least=False, step=_STEP, says="clipped"),
+    Case("RNG103", "63 elements are too few", _steps(99.0, n=63), SILENT),
+    Case("RNG103", "64 elements", _steps(99.0, n=64), ERROR),
+    *ladder("RNG104", "max_energy", lambda v: _clip(0.0, v), at_least=False, step=_STEP, says="energy",
+            at="tensor act_scale node conv1"),
+    Case("RNG104", "values at strict's share, little energy", _clip(_SHARES[0], _LITTLE), SILENT),
+    Case("RNG104", "values past strict's share, little energy", _clip(_SHARES[0] + _STEP, _LITTLE), ("error", None, None)),
+    Case("RNG104", "values past balanced's share, little energy", _clip(_SHARES[1] + _STEP, _LITTLE), ("error", "error", None)),
+    Case("RNG104", "NaN energy", _clip(0.0, math.nan), ERROR),
+    Case("RNG104", "many values, no energy", _clip(0.9, 0.0), SILENT),
+    Case("RNG104", "generated data", _clip(0.9, 0.9), NOTE, declared={"data": "generated"}),
+    Case("RNG104", "not measured", (_NOT_TAPPED,), SILENT),
+    *ladder("RNG105", "min_used", _used, at_least=True, step=_STEP, says="bits of resolution"),
+    Case("RNG105", "nothing used", _used(0.0), _UNUSED),
+    Case("RNG105", "sixteen bits have eight to spare", _used(_USED[0] / 255, bits=16), SILENT),
+    Case("RNG105", "sixteen bits and not even eight used", _used(_USED[2] / 257, bits=16), _UNUSED),
+    Case("RNG105", "generated data", _used(0.001), NOTE, declared={"data": "generated"}),
+    *ladder("RNG106", "min_codes", _levels, at_least=True, step=1, says="of 256 codes"),
+    Case("RNG107", "not compared", (_NOT_TAPPED,), weight_of("RNG107"), "no such tensor"),
+    Case("RNG107", "compared", _clip(0.0, 0.0), SILENT),
+    Case("RNG108", "edited by a tenth", _odd(1.1), ERROR, "1.1 times", "tensor w1_scale node conv1 [3]"),
+    Case("RNG108", "NaN", _odd(math.nan), ERROR),
+    Case("RNG108", "the rule itself", _odd(1.0), SILENT),
+    Case("RNG108", "QNT201 explains it better", (*_odd(1.1), _derivation("outsiders")), SILENT),
+    *(
+        Case("RNG108", f"{sign:+d} past {profile}", _odd(1 + sign * (value + 1e-5)),
+             tuple("error" if value >= other else None for other in _DEVIATIONS))
+        for profile, value in zip(PROFILES, _DEVIATIONS, strict=True)
+        for sign in (1, -1)
+    ),
+)  # fmt: skip
