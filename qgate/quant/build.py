@@ -221,7 +221,7 @@ class Builder:
         if scale_value is None:
             return
         zero_value = self.constant(zero) if zero else None
-        dtype = zero_value.dtype if zero_value is not None else self._code_type(node, codes)
+        dtype = zero_value.dtype if zero_value is not None else self.code_type(node, codes)
         quantizer = Quantizer(
             tensor=self.ref(source),
             source=source,
@@ -278,7 +278,8 @@ class Builder:
                 evidence={"made_with": _first(made_zero), "read_with": _first(read_zero)},
             )
 
-    def _code_type(self, node: Node, codes: str) -> str:
+    def code_type(self, node: Node, codes: str) -> str:
+        """Element type of the codes that a quantizer without a zero point makes."""
         named = self.graph.types.get(codes)
         code = node.attribute("output_dtype", 0)
         if code:

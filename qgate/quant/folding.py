@@ -65,7 +65,10 @@ def _layout(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
     if node.op == "Reshape" and len(held) == 2:
         target = _reshaped(shape, [int(v) for v in held[1].codes().reshape(-1)])
     elif node.op == "Flatten":
-        axis = int(node.attribute("axis", 1)) % (len(shape) + 1)
+        axis = int(node.attribute("axis", 1))
+        axis = axis + len(shape) if axis < 0 else axis
+        if not 0 <= axis <= len(shape):
+            return None
         target = (int(np.prod(shape[:axis], dtype=np.int64)), int(np.prod(shape[axis:], dtype=np.int64)))
     elif node.op in ("Squeeze", "Unsqueeze"):
         axes = held[1].codes().reshape(-1).tolist() if len(held) == 2 else list(node.attribute("axes") or ())
@@ -104,21 +107,27 @@ def _scaled_codes(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | 
     if node.op == "Cast":
         to = int(node.attribute("to", 0))
         if first.dtype in _CODES and to in (1, 10, 11, 16):
-            return first
+            # From here on these are the floats that the codes are, until a scale says what they stand for.
+            return (
+                first
+                if first.is_quantized
+                else replace(first, quantized=_affine(first, np.ones(1), None, "", "", "float"))
+            )
         return first if first.dtype in FLOATS and to in (1, 16) else None
     if len(held) != 2 or node.op not in ("Mul", "Sub"):
         return None
     codes, other = (held[0], held[1]) if held[0].dtype in _CODES else (held[1], held[0])
     if codes.dtype not in _CODES or codes.size < 2 or codes.views or other.is_quantized:
         return None
-    if node.op == "Sub" and codes is held[0] and codes.quantized is None:
+    if codes.quantized is None or np.broadcast_shapes(codes.shape, other.shape) != codes.shape:
+        return None
+    if node.op == "Sub" and codes is held[0] and not codes.quantized.scale_name:
         zero = other.codes().astype(np.float64)
         return replace(codes, quantized=_affine(codes, np.ones(1), zero, "", other.name, "float"))
     if node.op == "Mul" and other.dtype in FLOATS:
-        if codes.quantized is not None and codes.quantized.scale_name:
+        if codes.quantized.scale_name:
             return None
-        zero_point = codes.quantized.zero_point if codes.quantized else None
-        zero_name = codes.quantized.zero_name if codes.quantized else ""
+        zero_point, zero_name = codes.quantized.zero_point, codes.quantized.zero_name
         return replace(
             codes, quantized=_affine(codes, other.values(), zero_point, other.name, zero_name, other.dtype)
         )
@@ -154,16 +163,15 @@ def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
     if node.op in _BINARY and len(values) == 2:
         return np.asarray(_BINARY[node.op](values[0], values[1]))
     if node.op == "Div" and len(values) == 2:
-        whole = np.issubdtype(values[0].dtype, np.integer)
-        return np.asarray(values[0] // values[1] if whole else values[0] / values[1])
+        return _divided(values[0], values[1])
     if node.op in _UNARY:
         return np.asarray(_UNARY[node.op](values[0]))
     if node.op == "Shape":
         return np.asarray(values[0].shape, np.int64)
     if node.op == "Concat":
-        return np.concatenate(values, axis=int(node.attribute("axis", 0)))
+        return np.asarray(np.concatenate(values, axis=int(node.attribute("axis", 0))))
     if node.op == "Gather" and len(values) == 2:
-        return np.take(values[0], values[1].astype(np.int64), axis=int(node.attribute("axis", 0)))
+        return np.asarray(np.take(values[0], values[1].astype(np.int64), axis=int(node.attribute("axis", 0))))
     if node.op == "Cast":
         return _cast(values[0], int(node.attribute("to", 0)))
     if node.op == "ConstantOfShape":
@@ -180,6 +188,14 @@ def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
 def _cast(values: Array, to: int) -> Array | None:
     kinds = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64, 10: np.float16}
     return values.astype(kinds[to]) if to in kinds else None
+
+
+def _divided(one: Array, two: Array) -> Array:
+    """Division; of whole numbers the one that rounds towards zero."""
+    if not np.issubdtype(one.dtype, np.integer):
+        return np.asarray(one / two)
+    down = one // two
+    return np.asarray(down + ((one % two != 0) & ((one < 0) != (two < 0))))
 
 
 def _filled(node: Node, sizes: Array) -> Array | None:

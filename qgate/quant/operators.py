@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 Handler = Callable[["Builder", Node], bool]
 MS = "com.microsoft"
 _FLOAT_CODES = {1, 10, 11, 16}
+# float8 types with their greatest number.
+_FLOAT8 = {"float8e4m3fn": 448.0, "float8e4m3fnuz": 240.0, "float8e5m2": 57344.0, "float8e5m2fnuz": 57344.0}
 _BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int16": 16, "uint16": 16, "int32": 32}
 
 
@@ -94,7 +96,9 @@ def _is_float(builder: Builder, name: str) -> bool:
         return named.dtype in FLOATS
     maker = builder.makers.get(name)
     integer_makers = ("Shape", "ArgMax", "ArgMin", "Size", "NonZero", "Equal", "Greater", "Less", "Not", "And", "Or",
-                      "ConvInteger", "MatMulInteger", "GreaterOrEqual", "LessOrEqual", "TopK", "Cast")  # fmt: skip
+                      "ConvInteger", "MatMulInteger", "GreaterOrEqual", "LessOrEqual", "TopK")  # fmt: skip
+    if maker is not None and maker.op == "Cast":
+        return _is_float_cast(maker)
     return maker is not None and maker.op not in integer_makers
 
 
@@ -104,21 +108,24 @@ def _quantize(builder: Builder, node: Node) -> bool:
         return False
     held = builder.constant(source)
     if held is not None and held.dtype in FLOATS:
-        builder.put_constant(node.outputs[0], _quantized_on_load(builder, node, held))
+        made = _quantized_on_load(builder, node, held)
+        if made is None:
+            return False
+        builder.put_constant(node.outputs[0], made)
         return True
     builder.mark(node, source, node.outputs[0], scale, zero)
     builder.alias[node.outputs[0]] = source
     return True
 
 
-def _quantized_on_load(builder: Builder, node: Node, held: ConstantValue) -> ConstantValue:
+def _quantized_on_load(builder: Builder, node: Node, held: ConstantValue) -> ConstantValue | None:
     """A float weight that the graph itself quantizes: the codes that any runtime computes for it."""
     scale, zero = _input(node, 1), _input(node, 2)
     zero_value = builder.constant(zero) if zero else None
-    dtype = zero_value.dtype if zero_value is not None else "uint8"
+    dtype = zero_value.dtype if zero_value is not None else builder.code_type(node, node.outputs[0])
     scales = builder.constant(scale)
-    if scales is None or dtype not in INTEGER_RANGES:
-        return held
+    if scales is None or dtype not in {*INTEGER_RANGES, *_FLOAT8}:
+        return None
     shape = held.shape
     quantized = Quantized(
         dtype,
@@ -132,14 +139,24 @@ def _quantized_on_load(builder: Builder, node: Node, held: ConstantValue) -> Con
     )
 
     def codes() -> Array:
-        least, greatest = INTEGER_RANGES[dtype]
         step = quantized.spread(quantized.scale, shape)
+        if dtype in _FLOAT8:
+            return _to_float8(held.values() / step, dtype)
+        least, greatest = INTEGER_RANGES[dtype]
         offset = 0 if quantized.zero_point is None else quantized.spread(quantized.zero_point, shape)
         with np.errstate(all="ignore"):
             rounded = np.rint(held.values() / step) + offset
         return np.nan_to_num(np.clip(rounded, least, greatest)).astype(np.int32)
 
     return ConstantValue(held.name, dtype, shape, codes, _BITS.get(dtype, 8), on_load=True)
+
+
+def _to_float8(values: Array, dtype: str) -> Array:
+    """Saturating, as QuantizeLinear is by default."""
+    import ml_dtypes
+
+    kind = getattr(ml_dtypes, dtype.replace("float8e", "float8_e"))
+    return np.clip(values, -_FLOAT8[dtype], _FLOAT8[dtype]).astype(kind).astype(np.float32)
 
 
 def _dequantize(builder: Builder, node: Node) -> bool:
@@ -205,13 +222,17 @@ def _with_quantized_output(builder: Builder, node: Node, scale: str, zero: str) 
 
 
 def _bias(
-    builder: Builder, node: Node, name: str, source_scale: str, weight: ConstantValue
+    builder: Builder, node: Node, name: str, source_scale: str, weight: ConstantValue, alpha: float = 1.0
 ) -> ConstantValue | None:
-    """The int32 bias of a quantized operator: scale = input scale times weight scale, zero point 0."""
+    """The int32 bias of a quantized operator: scale = input scale times weight scale, zero point 0.
+
+    QGemm's ``alpha`` is part of that scale.
+    """
     held, scale = builder.constant(name), builder.array(source_scale)
     if held is None or scale is None or weight.quantized is None:
         return None
     product = scale.astype(np.float64).reshape(-1)[0] * weight.quantized.scale.astype(np.float64).reshape(-1)
+    product = product * alpha
     made = Quantized(
         held.dtype,
         product,
@@ -264,9 +285,10 @@ def _qgemm(builder: Builder, node: Node) -> bool:
     if weight is None or node.attribute("transA", 0):
         return False
     builder.check_coded(node, a, a_scale, a_zero)
-    bias = _bias(builder, node, c, a_scale, weight) if c else None
+    alpha = float(node.attribute("alpha", 1.0))
+    bias = _bias(builder, node, c, a_scale, weight, alpha) if c else None
     name = builder.put_constant(f"{node.outputs[0]}|c", bias) if bias is not None else ""
-    done = _linear(builder, node, a, weight, name, float(node.attribute("alpha", 1.0)), 1.0)
+    done = _linear(builder, node, a, weight, name, alpha, 1.0)
     if done and y_scale:
         _with_quantized_output(builder, node, y_scale, y_zero)
     return done
@@ -276,16 +298,7 @@ def _qlinear_pointwise(op: str, operands: int) -> Handler:
     """QLinearAdd and its kin: operands come as (tensor, scale, zero point), then the output's pair."""
 
     def handle(builder: Builder, node: Node) -> bool:
-        inputs = []
-        for i in range(operands):
-            name, scale, zero = (_input(node, 3 * i + k) for k in range(3))
-            held = builder.constant(name)
-            made = builder.quantized(name, scale, zero, None) if held is not None else None
-            if made is not None:
-                inputs.append(builder.put_constant(f"{node.outputs[0]}|{name}", made))
-            else:
-                builder.check_coded(node, name, scale, zero)
-                inputs.append(builder.ref(name))
+        inputs = [_operand(builder, node, 3 * i) for i in range(operands)]
         builder.emit(node, op, inputs, list(node.outputs), node.attributes)
         _with_quantized_output(builder, node, _input(node, 3 * operands), _input(node, 3 * operands + 1))
         return True
@@ -293,10 +306,18 @@ def _qlinear_pointwise(op: str, operands: int) -> Handler:
     return handle
 
 
+def _operand(builder: Builder, node: Node, at: int) -> str:
+    """The float operand behind the three inputs tensor, scale and zero point that begin at ``at``."""
+    name, scale, zero = (_input(node, at + k) for k in range(3))
+    made = builder.quantized(name, scale, zero, None) if builder.constant(name) is not None else None
+    if made is not None:
+        return builder.put_constant(f"{node.outputs[0]}|{name}", made)
+    builder.check_coded(node, name, scale, zero)
+    return builder.ref(name)
+
+
 def _qlinear_concat(builder: Builder, node: Node) -> bool:
-    inputs = [builder.ref(node.inputs[i]) for i in range(2, len(node.inputs), 3)]
-    for i in range(2, len(node.inputs), 3):
-        builder.check_coded(node, _input(node, i), _input(node, i + 1), _input(node, i + 2))
+    inputs = [_operand(builder, node, i) for i in range(2, len(node.inputs), 3)]
     builder.emit(node, "Concat", inputs, list(node.outputs), node.attributes)
     _with_quantized_output(builder, node, _input(node, 0), _input(node, 1))
     return True
@@ -384,12 +405,12 @@ def _matmul_nbits(builder: Builder, node: Node) -> bool:
                        node=node.label, tensor=packed.name)  # fmt: skip
         return False
     zero = _nbits_zero_points(builder, _input(node, 3), n, blocks, bits)
+    if zero is None:
+        return False
     source = packed
 
     def codes() -> Array:
-        raw = source.codes().astype(np.uint8).reshape(n, -1)
-        wide = raw if bits == 8 else np.stack([raw & 15, raw >> 4], axis=-1).reshape(n, -1)
-        return wide[:, :k]
+        return _unpacked(source.codes(), n, bits)[:, :k]
 
     made = Quantized(
         dtype=f"uint{bits}",
@@ -412,26 +433,58 @@ def _matmul_nbits(builder: Builder, node: Node) -> bool:
     return True
 
 
-def _nbits_zero_points(builder: Builder, name: str, n: int, blocks: int, bits: int) -> Array:
-    held = builder.constant(name) if name else None
-    if held is None:
+def _unpacked(packed: Array, rows: int, bits: int) -> Array:
+    """Codes by row; two to a byte where they have four bits, the first in the low half."""
+    raw = packed.astype(np.uint8).reshape(rows, -1)
+    return raw if bits == 8 else np.stack([raw & 15, raw >> 4], axis=-1).reshape(rows, -1)
+
+
+def _nbits_zero_points(builder: Builder, name: str, n: int, blocks: int, bits: int) -> Array | None:
+    """One for each block, by default the middle of the range; None where those of the file do not fit."""
+    if not name:
         return np.full((n, blocks), 1 << (bits - 1), np.uint8)
-    raw = held.codes().reshape(n, -1)
-    if bits == 8 or raw.shape[1] == blocks:
-        return raw[:, :blocks]
-    raw = raw.astype(np.uint8)
-    return np.stack([raw & 15, raw >> 4], axis=-1).reshape(n, -1)[:, :blocks]
+    held = builder.constant(name)
+    if held is None:
+        return None
+    if held.dtype in FLOATS:
+        return held.values().reshape(n, blocks) if held.size == n * blocks else None
+    if held.size != n * -(-blocks * bits // 8):
+        return None
+    return _unpacked(held.codes(), n, bits)[:, :blocks]
 
 
 def _gather_block(builder: Builder, node: Node) -> bool:
     data, indices, scale, zero = (_input(node, i) for i in range(4))
     axis, block = int(node.attribute("quantize_axis", 1)), int(node.attribute("block_size", 128))
     weight = builder.quantized(data, scale, zero, axis, block)
-    if weight is None or weight.dtype not in ("int4", "uint4"):
+    if weight is not None and weight.dtype == "uint8":
+        weight = _packed_table(builder, node, weight, axis, zero)
+    if weight is None or weight.dtype not in ("int4", "uint4", "uint8"):
         return False
     inputs = [builder.put_constant(f"{node.outputs[0]}|weight", weight), builder.ref(indices)]
     builder.emit(node, "Gather", inputs, list(node.outputs), {"axis": int(node.attribute("gather_axis", 0))})
     return True
+
+
+def _packed_table(
+    builder: Builder, node: Node, table: ConstantValue, axis: int, zero: str
+) -> ConstantValue | None:
+    """A table whose bytes hold 8-bit codes or two 4-bit ones, blocked along its last axis."""
+    bits, rank = int(node.attribute("bits", 4)), len(table.shape)
+    quantized = table.quantized
+    if quantized is None or bits not in (4, 8) or axis % max(rank, 1) != rank - 1 or rank < 2:
+        return None
+    shape = (*table.shape[:-1], table.shape[-1] * 8 // bits)
+    rows, blocks = int(np.prod(shape[:-1], dtype=np.int64)), quantized.scale.shape[-1]
+    points = _nbits_zero_points(builder, zero, rows, blocks, bits)
+    if points is None or quantized.scale.shape[:-1] != shape[:-1]:
+        return None
+    made = replace(
+        quantized, dtype=f"uint{bits}", zero_point=points.reshape(quantized.scale.shape), axis=rank - 1
+    )
+    return ConstantValue(
+        table.name, made.dtype, shape, lambda: _unpacked(table.codes(), rows, bits).reshape(shape), bits, made
+    )
 
 
 def _dynamic_lstm(builder: Builder, node: Node) -> bool:
@@ -471,21 +524,29 @@ def _fused(op: str) -> Handler:
         activation = str(node.attribute("activation", ""))
         if op == "Conv" and len(node.inputs) > 3:
             return False
-        inner = f"{node.outputs[0]}|{op}"
+        inner = f"{node.outputs[0]}|{op}" if activation else node.outputs[0]
         attributes = {k: v for k, v in node.attributes.items() if not k.startswith("activation")}
         plain_node = replace(node, op=op, domain="", outputs=(inner,), attributes=attributes)
         if not (op == "Gemm" and _gemm(builder, plain_node)):
             builder.emit(plain_node, op, [builder.ref(n) for n in node.inputs], [inner], attributes)
-        parameters: dict[str, Any] = {}
-        values = node.attribute("activation_params") or ()
-        if activation == "LeakyRelu" and values:
-            parameters = {"alpha": values[0]}
-        if activation == "Clip" and len(values) == 2:
-            parameters = {"min": values[0], "max": values[1]}
-        builder.emit(node, activation, [inner], list(node.outputs), parameters)
+        if activation:
+            builder.emit(
+                node, activation, [inner], list(node.outputs), _activation_settings(node, activation)
+            )
         return True
 
     return handle
+
+
+def _activation_settings(node: Node, activation: str) -> dict[str, Any]:
+    """FusedConv lists them in order, FusedGemm names them."""
+    names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
+    wanted = names.get(activation, ())
+    listed = node.attribute("activation_params") or ()
+    if len(listed) == len(wanted):
+        return dict(zip(wanted, listed, strict=True))
+    named = {key: node.attribute(f"activation_{key}") for key in wanted}
+    return {key: value for key, value in named.items() if value is not None}
 
 
 HANDLERS: dict[tuple[str, str], Handler] = {

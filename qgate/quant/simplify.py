@@ -47,6 +47,7 @@ def _clips(graph: FloatGraph, node: FloatNode) -> bool:
 
 def _absorb(graph: FloatGraph, node: FloatNode, after: FloatNode) -> bool:
     """Folds the operation after a layer into it, if it is one that folds."""
+    folded: tuple[Array | None, ConstantValue | None] | None
     if after.op == "BatchNormalization" and after.inputs[0] == node.outputs[0]:
         folded = _batch_norm(graph, after)
     elif after.op in ("Add", "Mul") and len(after.inputs) == 2:
@@ -58,6 +59,8 @@ def _absorb(graph: FloatGraph, node: FloatNode, after: FloatNode) -> bool:
     scale, shift = folded
     channels = _channels(graph.constants[node.inputs[1]], node)
     if channels is None or any(v is not None and v.size not in (1, channels) for v in (scale, shift)):
+        return False
+    if not _bias_is_per_channel(graph, node, channels):
         return False
     if isinstance(shift, ConstantValue) and (scale is not None or _bias(graph, node) is not None):
         shift = computed(shift.name, shift.values())
@@ -136,6 +139,14 @@ def _channels(weight: ConstantValue, node: FloatNode) -> int | None:
 
 def _bias(graph: FloatGraph, node: FloatNode) -> ConstantValue | None:
     return graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 else None
+
+
+def _bias_is_per_channel(graph: FloatGraph, node: FloatNode, channels: int) -> bool:
+    """Whether a bias, if there is one, is constant and holds one value for each channel."""
+    if len(node.inputs) < 3 or not node.inputs[2]:
+        return True
+    bias = graph.constants.get(node.inputs[2])
+    return bias is not None and bias.size == channels and bias.shape[-1] == channels
 
 
 def _apply(
