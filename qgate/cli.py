@@ -94,7 +94,7 @@ def main() -> None:
 @click.option("--target", "-t", multiple=True, help="Only this target of the policy; repeatable.")
 @click.option("--base", metavar="REV", help="Revision whose policy and baseline judge.")
 @_guarded
-def verify(  # noqa: PLR0917 - the options of the command
+def verify(
     reference: Path | None,
     candidate: Path | None,
     inputs: Path | None,
@@ -159,7 +159,7 @@ def verify(  # noqa: PLR0917 - the options of the command
     return _verify_repository(config, target, base, profile, report)
 
 
-def _verify_pair(  # noqa: PLR0917 - passes the command's options on
+def _verify_pair(
     reference: Path,
     candidate: Path,
     inputs: Path | None,

@@ -362,7 +362,7 @@ def _decode(raw: bytes | NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) 
     names = {"float8e8m0": "float8_e8m0fnu", "float4e2m1": "float4_e2m1fn"}
     if dtype == "float4e2m1":
         codes = _unpack4(np.frombuffer(raw, np.uint8), False, shape)
-        return codes.astype(np.uint8).view(ml_dtypes.float4_e2m1fn).astype(np.float32)
+        return np.asarray(codes.astype(np.uint8).view(ml_dtypes.float4_e2m1fn), np.float32)
     alias = names.get(dtype, dtype.replace("float8e", "float8_e"))
     return np.frombuffer(raw, dtype=getattr(ml_dtypes, alias)).reshape(shape).astype(np.float32)
 

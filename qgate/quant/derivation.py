@@ -101,7 +101,7 @@ class Residual:
 
     def distance(self) -> Array:
         """Code minus clipped quotient, in steps."""
-        return self.codes - np.clip(self.quotient, self.least, self.greatest)
+        return np.asarray(self.codes - np.clip(self.quotient, self.least, self.greatest))
 
     def outside(self, reach: float) -> Array:
         """Codes further than ``reach`` steps from the quotient, saturation allowed for."""

@@ -74,7 +74,7 @@ def _clamped(values: Array, target: Array, dtype: str) -> Array:
     low = (np.abs(target) < CLAMP_LOW * 1.5) & (np.abs(values) <= 1.3 * CLAMP_LOW)
     high = (np.abs(target) >= CLAMP_HIGH * 0.99) & (np.abs(np.abs(values) - CLAMP_HIGH) < 8) & same_sign
     top = (np.abs(target) >= _FINITE[dtype]) & (np.abs(values) == _FINITE[dtype]) & same_sign
-    return low | high | top
+    return np.asarray(low | high | top)
 
 
 def _shift(values: Array, target: Array) -> dict[str, Any]:

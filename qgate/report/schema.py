@@ -68,7 +68,7 @@ class TargetReport(Record):
     data: DataUsed = DataUsed(origin="none")
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
-    thresholds: dict[str, dict[str, Limit]] = {}
+    thresholds: dict[str, dict[str, Limit]] = Field(default={}, description="Thresholds in force, by rule")
     baseline: BaselineUsed = BaselineUsed(state="not-compared")
     timings: dict[str, Number] = Field(default={}, description="Seconds by step; not deterministic")
 
@@ -99,7 +99,7 @@ class Provenance(Record):
     """Who measured, with what, on which machine, for which commits."""
 
     tool: str
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default={}, description="Versions by package")
     cpu: str = ""
     cpu_flags: tuple[str, ...] = ()
     isa: str = Field(default="", description="ISA class that numbers may be compared within")
@@ -129,7 +129,7 @@ class Summary(Record):
 class Report(Record):
     """The whole run."""
 
-    schema_: Literal["qgate-report/v1"] = Field(default=SCHEMA, alias="schema")
+    schema_: Literal["qgate-report/v1"] = Field(default="qgate-report/v1", alias="schema")
     verdict: Verdict
     summary: Summary
     targets: tuple[TargetReport, ...] = ()

@@ -52,7 +52,7 @@ class Param:
     def default(self, profile: str, scheme: str | None) -> tuple[Value, str]:
         """The built-in value for a built-in profile and a scheme, and where it came from."""
         position = PROFILES.index(profile)
-        if scheme in self.by_scheme:
+        if scheme is not None and scheme in self.by_scheme:
             return self.by_scheme[scheme][position], f"built-in profile {profile}, scheme {scheme}"
         return (self.strict, self.balanced, self.permissive)[position], f"built-in profile {profile}"
 

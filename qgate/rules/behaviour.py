@@ -74,7 +74,8 @@ def _flips(context: RuleContext) -> Iterator[Finding]:
         if not share <= most and not found.number < 3:
             p = _first(context, "task.mcnemar_p")
             yield context.finding(
-                f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, {most:.1%} allowed",
+                f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now "
+                f"wrong, {most:.1%} allowed",
                 at=found.at,
                 evidence={
                     "flips": found.value,
@@ -95,7 +96,8 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
             if found.number <= most or low <= 0:
                 continue
             yield context.finding(
-                f"{what} {found.at.slice}: worse by {found.number:.3g} [{low:.3g}, {found.high or found.number:.3g}] on {found.n} samples, {most:g} allowed",
+                f"{what} {found.at.slice}: worse by {found.number:.3g} [{low:.3g}, {found.high or found.number:.3g}] "
+                f"on {found.n} samples, {most:g} allowed",
                 at=found.at,
                 evidence={"drop": found.number, "low": low, "high": found.high, "n": found.n, **found.detail},
             )

@@ -91,7 +91,7 @@ def _names_nonfinite(context: RuleContext, found: Measurement) -> bool:
     )
 
 
-_UNREACHED = float("inf")
+_UNSET = (float("inf"),) * 3
 RULES = (
     rule(
         "FEA101",
@@ -173,7 +173,7 @@ RULES = (
         why="Teams that think in relative error set it here; it is SQNR in other words.",
         how="|x - y| / |x| over all samples.",
         remedy="See FEA201",
-        params=(Param("max_ratio", "Largest relative error; infinite unless a policy sets it.", _UNREACHED, _UNREACHED, _UNREACHED, unit="ratio"),),
+        params=(Param("max_ratio", "Largest relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),),
         check=_bound("output.relative_l2", "max_ratio", "", "the relative L2 error", at_least=False),
     ),
     rule(
@@ -183,7 +183,9 @@ RULES = (
         "not quantized at all; it is reported, and gates only where a policy sets it.",
         how="Mean over all elements and samples.",
         remedy="Gate on FEA201 and FEA203 instead",
-        params=(Param("max_ratio", "Largest mean relative error; infinite unless a policy sets it.", _UNREACHED, _UNREACHED, _UNREACHED, unit="ratio"),),
+        params=(
+            Param("max_ratio", "Largest mean relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),
+        ),
         check=_bound("output.mean_relative_error", "max_ratio", "", "the mean relative error", at_least=False),
     ),
     rule(
@@ -192,7 +194,7 @@ RULES = (
         why="One wild value can matter more than the mean of all.",
         how="max |x - y| over all elements and samples.",
         remedy="See FEA201",
-        params=(Param("max_value", "Largest error; infinite unless a policy sets it.", _UNREACHED, _UNREACHED, _UNREACHED),),
+        params=(Param("max_value", "Largest error; infinite unless a policy sets it.", *_UNSET),),
         check=_bound("output.max_abs", "max_value", "", "the largest error", at_least=False),
     ),
 )  # fmt: skip

@@ -361,7 +361,7 @@ RULES = (
                   by_scheme={"fp16": (0.6, 0.9, 0.95)}),
         ),
         check=_bits,
-    ),  # fmt: skip
+    ),
     rule(
         "QNT201",
         "Every code follows from the reference's weight by the tensor's rounding rule",
