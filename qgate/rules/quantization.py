@@ -108,7 +108,7 @@ def _outsiders(context: RuleContext) -> Iterator[Finding]:
     if _lineage_off(context):
         return
     for found in _relevant(context, "outsiders", "weight", "bias"):
-        count = int(found.detail.get("outsiders_count", 0))
+        count = int(found.detail["outsiders_count"])
         if count <= context.limit("max_outsiders"):
             continue
         diagnosis = found.detail.get("diagnosis")
