@@ -322,3 +322,7 @@ def accept(target: str, reason: str, config: str | None) -> int:
             click.echo(f"  {delta.name} {delta.at}: {delta.baseline} -> {delta.current} {delta.unit}")
     click.echo(f"Wrote {accepted.path}. Commit it with the model.")
     return 0
+
+
+if __name__ == "__main__":
+    main()
