@@ -82,7 +82,13 @@ def inspect_pair(
         weights = measure_weights(alignment, view)
         found += weights.measurements
         taps = tuple(_taps(alignment, original, view, weights.scaled))
-    return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=not operators)
+    # A loop that the reference does not have may never end: it is judged, and not run.
+    loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
+    return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=not (operators or loops))
+
+
+def _operators(model: StaticModel) -> set[str]:
+    return {node.op for node in model.graph.all_nodes()}
 
 
 def _norms(model: StaticModel) -> int:

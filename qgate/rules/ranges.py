@@ -87,7 +87,7 @@ def _clipping(context: RuleContext) -> Iterator[Finding]:
             continue
         energy = float(found.detail.get("clipped_energy", 0.0))
         share, most = context.limit("max_share"), context.limit("max_energy")
-        if energy <= most and not (found.number > share and energy > most / 20):
+        if energy <= most and not (found.number > share and energy > most / 2):
             continue
         low, high = found.detail.get("low"), found.detail.get("high")
         observed = (found.detail.get("observed_min"), found.detail.get("observed_max"))

@@ -75,7 +75,7 @@ _USED = limits("RNG105", "min_used")
 _DEVIATIONS = limits("RNG108", "max_deviation")
 _SHARES = limits("RNG104", "max_share")
 # Less than every allowance, more than a twentieth of strict's and balanced's: the share decides there.
-_LITTLE = 0.8 * limits("RNG104", "max_energy")[0]
+_LITTLE = 0.003  # past half of strict's energy, far from balanced's
 
 CASES = (
     Case("RNG101", "a scale of zero", (_SCALE,), ERROR, "the scale is zero", "tensor w1_scale node conv1 [2]"),
@@ -93,7 +93,8 @@ CASES = (
             at="tensor act_scale node conv1"),
     Case("RNG104", "values at strict's share, little energy", _clip(_SHARES[0], _LITTLE), SILENT),
     Case("RNG104", "values past strict's share, little energy", _clip(_SHARES[0] + _STEP, _LITTLE), ("error", None, None)),
-    Case("RNG104", "values past balanced's share, little energy", _clip(_SHARES[1] + _STEP, _LITTLE), ("error", "error", None)),
+    Case("RNG104", "values past balanced's share, little energy", _clip(_SHARES[1] + _STEP, _LITTLE), ("error", None, None)),
+    Case("RNG104", "values past balanced's share, half its energy", _clip(_SHARES[1] + _STEP, 0.011), ("error", "error", None)),
     Case("RNG104", "NaN energy", _clip(0.0, math.nan), ERROR),
     Case("RNG104", "many values, no energy", _clip(0.9, 0.0), SILENT),
     Case("RNG104", "generated data", _clip(0.9, 0.9), NOTE, declared={"data": "generated"}),
