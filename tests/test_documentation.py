@@ -28,7 +28,7 @@ from qgate.rules.catalogue import catalogue
 from qgate.settings import read_settings
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")))
+PAGES = sorted(page for part in (".", "docs", "examples") for page in (ROOT / part).glob("*.md"))
 READMES = (ROOT / "README.md", ROOT / "README.zh-CN.md")
 
 _FENCE = re.compile(r"^```([^\n`]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -269,16 +269,14 @@ def test_both_readmes_say_the_same() -> None:
 def commands(page: Path) -> Iterator[str]:
     """Command lines in fenced blocks and in code spans."""
     for language, content in fences(page):
-        if language in ("console", "sh"):
-            lines = [line.removeprefix("$ ") for line in content.splitlines()]
-            asked = content.splitlines()
-            yield from (
-                line for line, raw in zip(lines, asked, strict=True) if language == "sh" or raw[:2] == "$ "
-            )
-        elif language == "" and page.name == "CONTRIBUTING.md":
+        if language == "sh":
             yield from content.splitlines()
+        elif language == "console":
+            yield from (line.removeprefix("$ ") for line in content.splitlines() if line.startswith("$ "))
     for span in _CODE.findall(prose(page)):
-        if re.match(r"(?:qgate (?:verify|accept|explain)|make) ", span):
+        if re.match(
+            r"(?:[A-Z0-9_]+=\S+ )*(?:qgate (?:verify|accept|explain)\b|make [a-z]|python -?\w)", span
+        ):
             yield span
 
 
