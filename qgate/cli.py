@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, NoReturn, ParamSpec, TypeVar
 
 import click
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from qgate.report.schema import Report
 
 P = ParamSpec("P")
+V = TypeVar("V")
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "mae", "rmse", "none")
@@ -29,6 +30,18 @@ def _fail(error: QgateError) -> NoReturn:
 
     click.echo(f"qgate: {visible(str(error))}", err=True)
     sys.exit(EXIT_CANNOT)
+
+
+def _defect(error: Exception) -> QgateError:
+    """What no code foresaw, with the line that it came from."""
+    from traceback import extract_tb
+
+    last = extract_tb(error.__traceback__)[-1]
+    return QgateError(
+        f"an error that qgate does not know: {type(error).__name__}: {error}"[:500],
+        where=f"{Path(last.filename).name}:{last.lineno}",
+        remedy="This is a defect of qgate; please report it with the command and this line",
+    )
 
 
 def _guarded(command: Callable[P, int]) -> Callable[P, None]:
@@ -45,8 +58,15 @@ def _guarded(command: Callable[P, int]) -> Callable[P, None]:
             code = EXIT_CANNOT
         except OSError as error:
             _fail(
-                QgateError(f"the system refuses: {error.strerror or error}", where=str(error.filename or ""))
+                QgateError(
+                    f"the system refuses: {error.strerror or error}",
+                    where=str(error.filename or ""),
+                    remedy="Check that the disk has room and that this user may read and write there",
+                )
             )
+        except Exception as error:
+            # Exit 1 would say FAIL; nothing was decided.
+            _fail(_defect(error))
         sys.exit(code)
 
     return run
@@ -84,7 +104,7 @@ def main() -> None:
 @click.option("--io-type", multiple=True, metavar="NAME=DTYPE", help="Candidate's element type of an input.")
 @click.option("--io-shape", multiple=True, metavar="NAME=1x576",
               help="Candidate's shape of an input or output; ? is any size.")  # fmt: skip
-@click.option("--profile", help="strict, balanced or permissive; or one of the policy's.")
+@click.option("--profile", help="strict, balanced or permissive, for one pair.  [default: balanced]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
               help="Seed of generated inputs.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1, 100_000), help="How many inputs are generated.")
@@ -127,6 +147,9 @@ def verify(
         slices,
         task,
         samples,
+        scheme if scheme != "auto" else None,
+        derivation if derivation != "auto" else None,
+        seed or None,
         *io_map,
         *io_optional,
         *io_type,
@@ -135,7 +158,8 @@ def verify(
     if any(value is not None for value in pair):
         if config or target or base:
             raise UsageError(
-                "--config, --target and --base are for a repository's policy, the others for one pair"
+                "--config, --target and --base are for a repository's policy, the others for one pair",
+                remedy="Give both models, or the policy's options, not both",
             )
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
@@ -260,11 +284,24 @@ def parse_interface(
     # `sr=` maps an input to nothing: the candidate has none.
     absent = tuple(item[:-1] for item in names if item.endswith("=") and len(item) > 1)
     return Interface(
-        map=dict(_split(item, "--io-map") for item in names if item[:-1] not in absent),
+        map=_once((_split(item, "--io-map") for item in names if item[:-1] not in absent), "--io-map"),
         optional=(*optional, *absent),
-        types=dict(_split(item, "--io-type") for item in types),
-        shapes={name: _shape(text) for name, text in (_split(item, "--io-shape") for item in shapes)},
+        types=_once(((name, _dtype(text)) for name, text in _pairs(types, "--io-type")), "--io-type"),
+        shapes=_once(((name, _shape(text)) for name, text in _pairs(shapes, "--io-shape")), "--io-shape"),
     )
+
+
+def _pairs(items: tuple[str, ...], option: str) -> Iterator[tuple[str, str]]:
+    return (_split(item, option) for item in items)
+
+
+def _once(pairs: Iterable[tuple[str, V]], option: str) -> dict[str, V]:
+    found: dict[str, V] = {}
+    for name, value in pairs:
+        if name in found:
+            raise UsageError(f"{name!r} is declared twice", where=option, remedy="Declare each name once")
+        found[name] = value
+    return found
 
 
 def _split(item: str, option: str) -> tuple[str, str]:
@@ -274,6 +311,19 @@ def _split(item: str, option: str) -> tuple[str, str]:
             f"{item!r} is not of the form NAME=VALUE", where=option, remedy=f"Write {option} input=other"
         )
     return name, value
+
+
+def _dtype(text: str) -> str:
+    from typing import get_args
+
+    from qgate.policy.schema import DType
+
+    known = get_args(DType)
+    if text not in known:
+        raise UsageError(
+            f"{text!r} is no element type", where="--io-type", remedy="Write one of " + ", ".join(known)
+        )
+    return text
 
 
 def _shape(text: str) -> tuple[int | None, ...]:

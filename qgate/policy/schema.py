@@ -30,7 +30,7 @@ SCHEMA_ID = "qgate-policy-v1"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 _IPV6 = re.compile(r"[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}")
-_DTYPES = Literal[
+DType = Literal[
     "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64",
     "uint8", "uint16", "uint32", "uint64", "bool",
 ]  # fmt: skip
@@ -126,7 +126,7 @@ class IoSpec(Record):
 
     map: dict[Text, Text] = Field(default={}, description="Reference input or output to candidate's name")
     optional: tuple[Text, ...] = Field(default=(), description="Inputs that one side may lack")
-    types: dict[Text, _DTYPES] = Field(default={}, description="Input or output to candidate's dtype")
+    types: dict[Text, DType] = Field(default={}, description="Input or output to candidate's dtype")
     shapes: dict[Text, NonEmpty[Whole | None]] = Field(
         default={}, description="Input or output to candidate's shape; null is any size"
     )

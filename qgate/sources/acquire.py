@@ -83,7 +83,9 @@ def acquire_file(
     which the model named, may not.
     """
     if path.name in ("", ".."):
-        raise SourceError("this is a folder, not a file", where=str(path), remedy="Name the model file in it")
+        raise SourceError(
+            "this is a folder, not a file", where=str(path), remedy="Name the file that lies in it"
+        )
     source = PathSource(path.parent, path.name, None, context, named_by_user=True)
     return _copy(source, str(path), destination, context, side_files)
 

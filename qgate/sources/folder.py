@@ -141,11 +141,13 @@ def _names(folder: int) -> list[str]:
 
 def _require_plain(status: os.stat_result, where: str, *, links_allowed: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise SourceError(
-            "this is a folder, not a file", where=where, remedy="Name the model file that lies in it"
-        )
+        raise SourceError("this is a folder, not a file", where=where, remedy="Name the file that lies in it")
     if not stat.S_ISREG(status.st_mode):
-        raise SourceError("this is a device, socket or pipe, not a regular file", where=where)
+        raise SourceError(
+            "this is a device, socket or pipe, not a regular file",
+            where=where,
+            remedy="Write it to a file first, and name that",
+        )
     if status.st_nlink > 1 and not links_allowed:
         raise SourceError(
             f"the file has {status.st_nlink} hard links, so other names share its bytes",

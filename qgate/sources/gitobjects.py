@@ -162,7 +162,7 @@ class Repository:
         what, remedy = {
             "120000": ("a symbolic link, which the gate does not follow", "Name the link's target instead"),
             "160000": ("a submodule", "Commit the file to this repository, or use an https:// locator"),
-            "040000": ("a folder, not a file", "Name the model file that lies in it"),
+            "040000": ("a folder, not a file", "Name the file that lies in it"),
         }.get(entry.mode, ("a file where a folder is needed", "Check the path"))
         return SourceError(f"{path} is {what}", where=where, remedy=remedy)
 
