@@ -22,12 +22,12 @@ import qgate
 ROOT = Path(qgate.__file__).parent
 
 ROAD = (
-    "errors", "records",
+    "errors", "files", "records",
     "settings", "events",
-    "sources", "formats", "quant", "align",
+    "git", "sources", "formats", "quant", "align",
     "stats", "sandbox", "runtimes", "measure",
     "rules", "policy", "judge",
-    "report", "git", "plan", "baseline",
+    "report", "plan", "baseline",
     "verify", "verifier", "gate",
     "github",
     "programs",

@@ -24,13 +24,13 @@ from qgate.git.repository import Repository, open_repository
 from qgate.plan.targets import TargetRun
 from qgate.plan.touch import baseline_path
 from qgate.policy.load import load_policy
+from qgate.policy.yaml_reader import MAX_BYTES
 from qgate.records import Finding, Limit, Verdict
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import Delta, TargetReport
 from qgate.rules.traceability import default_limits, trace_finding
 from qgate.settings import Settings
 
-MAX_POLICY_BYTES = 2**20
 _SAMPLES = 2.0
 _LISTED = 10
 
@@ -89,7 +89,7 @@ def accept_target(
 
 
 def _work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun:
-    content = repo.read(None, settings.config, MAX_POLICY_BYTES)
+    content = repo.read(None, settings.config, MAX_BYTES)
     if content is None:
         raise UsageError(
             "there is no policy", where=settings.config, remedy="Write one, or name it: --config"

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -18,6 +16,7 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from qgate.errors import BaselineError
+from qgate.files import replacing
 from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
 from qgate.report.schema import Artifact, Provenance, TargetReport, canonical_json
 
@@ -210,26 +209,16 @@ def write_baseline(baseline: Baseline, path: Path) -> None:
     Raises:
         BaselineError: The folder or the file cannot be written; what was there is unchanged.
     """
-    temporary: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="ascii") as stream:
-            stream.write(baseline.to_json())
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-        temporary = None
+        with replacing(path, mode=0o644) as file:
+            file.write(baseline.to_json().encode("ascii"))
     except OSError as error:
         raise BaselineError(
             f"the baseline cannot be written ({error.strerror})",
             where=str(path),
             remedy="Make the folder writable and free some space; the old file is unchanged",
         ) from error
-    finally:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _refuse_constant(token: str) -> float:

@@ -6,13 +6,12 @@ from qgate.errors import PolicyError
 from qgate.git.repository import Repository, open_repository
 from qgate.policy.load import load_policy
 from qgate.policy.schema import Policy
+from qgate.policy.yaml_reader import MAX_BYTES
 from qgate.records import Finding, Place, Severity, Verdict, worst
 from qgate.report.compose import compose_report
 from qgate.report.schema import Report, TargetReport
 from qgate.settings import Settings
 from qgate.verify import judge_again
-
-MAX_POLICY_BYTES = 2**20
 
 
 def rejudge_report(stored: Report, base_ref: str, settings: Settings) -> Report:
@@ -48,7 +47,7 @@ def _trusted_policy(repo: Repository, base_ref: str, config: str) -> tuple[Polic
         revision = repo.resolve(name)
         if revision is None:
             continue
-        content = repo.read(revision, config, MAX_POLICY_BYTES)
+        content = repo.read(revision, config, MAX_BYTES)
         if content is None:
             break
         return load_policy(content, config), revision

@@ -14,24 +14,29 @@ from pathlib import Path
 
 from qgate.errors import SourceError, UsageError
 from qgate.git.changes import Change, decode, note_moves, parse_raw
-from qgate.git.command import git_command, git_environment, run_git
+from qgate.git.command import run_git, streaming
 
 FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
 FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "120000"
+_FILE_MODES = ("100644", "100755", "100664")
 _PIECE = 2**20
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One tree entry: git's mode, object type, object id and size in bytes (None for trees)."""
+    """One tree entry: git's mode, object id and, for a file or a link, its size in bytes."""
 
     mode: str
-    kind: str
     sha: str
-    size: int | None
+    size: int
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a regular file, executable or not."""
+        return self.mode in _FILE_MODES
 
     @property
     def is_link(self) -> bool:
@@ -113,8 +118,8 @@ class Repository:
         for item in raw.split(b"\x00"):
             head, _, name = item.partition(b"\t")
             if name and decode(name) == path:
-                mode, kind, sha, size = head.decode("ascii").split()
-                return Entry(mode, kind, sha, None if size == "-" else int(size))
+                mode, _, sha, size = head.decode("ascii").split()
+                return Entry(mode, sha, int(size) if size.isdigit() else 0)
         return None
 
     def paths(self, revision: str) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ class Repository:
         """Whether a path is a file (or a link) at a revision, or in the work tree (None)."""
         if revision is not None:
             found = self.entry(revision, path)
-            return found is not None and found.kind == "blob"
+            return found is not None and (found.is_file or found.is_link)
         try:
             mode = (self.root / path).lstat().st_mode
         except OSError:
@@ -145,11 +150,11 @@ class Repository:
         found = self.entry(revision, path)
         if found is None:
             return None
-        if found.kind != "blob" or found.is_link:
+        if not found.is_file:
             raise SourceError("not a regular file", where=where, remedy="Commit the file itself")
-        if found.size is not None and found.size > limit:
+        if found.size > limit:
             raise SourceError(f"larger than {limit} bytes", where=where, remedy="Make the file smaller")
-        return self._bytes("cat-file", "blob", found.sha)
+        return b"".join(self.blob(found, where=where))
 
     def stream(self, revision: str | None, path: str) -> Iterator[bytes]:
         """A file's bytes in pieces of 1 MiB; see ``read``. Nothing where there is no such file.
@@ -163,21 +168,28 @@ class Repository:
         found = self.entry(revision, path)
         if found is None:
             return
-        if found.kind != "blob" or found.is_link:
+        if not found.is_file:
             raise SourceError("not a regular file", where=path, remedy="Commit the file itself")
-        with subprocess.Popen(
-            git_command(self.root, "cat-file", "blob", found.sha),
-            cwd=self.root,
-            env=git_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            if process.stdout is not None:
-                while piece := process.stdout.read(_PIECE):
-                    yield piece
-        if process.returncode != 0:
-            raise SourceError("git cat-file failed", where=path, remedy="Check that the clone is complete")
+        yield from self.blob(found, where=path)
+
+    def blob(self, entry: Entry, *, where: str) -> Iterator[bytes]:
+        """The bytes of an entry's object in pieces of 1 MiB.
+
+        Raises:
+            SourceError: The object is missing or damaged, or reading it took longer than ten minutes.
+        """
+        sent = 0
+        with streaming(self.root, "cat-file", "blob", entry.sha) as process:
+            while process.stdout is not None and (piece := process.stdout.read(_PIECE)):
+                sent += len(piece)
+                yield piece
+            code = process.wait()
+        if code != 0 or sent != entry.size:
+            raise SourceError(
+                f"git cannot give the whole object {entry.sha[:12]} ({sent:,} of {entry.size:,} bytes)",
+                where=where,
+                remedy="The clone is partial or damaged: fetch again without --filter, then `git fsck`",
+            )
 
     def _stream_file(self, path: str) -> Iterator[bytes]:
         if self._regular(path):
@@ -223,10 +235,24 @@ class Repository:
     def link_target(self, revision: str, path: str) -> str | None:
         """Where a symbolic link at a revision points, relative to the repository; None if it is none."""
         found = self.entry(revision, path)
-        if found is None or not found.is_link or (found.size or 0) > 4096:
+        if found is None or not found.is_link or found.size > 4096:
             return None
-        target = decode(self._bytes("cat-file", "blob", found.sha))
+        target = decode(b"".join(self.blob(found, where=path)))
         return _join(path, target)
+
+    def names(self, revision: str, folder: str) -> tuple[str, ...]:
+        """Paths of what a folder (empty for the top) directly holds at a revision; none where it is none."""
+        below = ("--", f"{folder}/") if folder else ()
+        done = self._run("ls-tree", "-z", "--name-only", "--full-tree", revision, *below)
+        return tuple(decode(name) for name in done.stdout.split(b"\x00") if name)
+
+    def lfs_store(self) -> Path | None:
+        """Git LFS's own store of this clone; None where this is no repository."""
+        done = self._run("rev-parse", "--git-common-dir")
+        folder = decode(done.stdout).rstrip("\n")
+        if done.returncode != 0 or not folder or "\x00" in folder:
+            return None
+        return self.root / folder / "lfs" / "objects"
 
     def _bytes(self, *arguments: str) -> bytes:
         done = self._run(*arguments)
@@ -252,11 +278,12 @@ def open_repository(path: Path) -> Repository:
     """The repository whose work tree holds ``path``.
 
     Raises:
-        UsageError: There is none, or git itself is missing.
+        UsageError: There is none.
+        SourceError: git itself is missing.
     """
     if not path.is_dir():
         raise UsageError("there is no such folder", where=str(path), remedy="Name the checked-out repository")
-    done = run_git(path.resolve(), "rev-parse", "--show-toplevel")
+    done = run_git(path.resolve(), "rev-parse", "--show-toplevel", climb=True)
     top = done.stdout.decode("utf-8", "surrogateescape").rstrip("\n")
     if done.returncode != 0 or not top:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()

@@ -17,11 +17,11 @@ from qgate.plan.targets import gate_files
 from qgate.policy.load import load_policy
 from qgate.policy.loosening import compare
 from qgate.policy.schema import ApprovalSpec, Policy
+from qgate.policy.yaml_reader import MAX_BYTES
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import PolicyUsed
 from qgate.rules.traceability import trace_finding
 
-MAX_POLICY_BYTES = 2**20
 _GATE_WORD = b"qgate"
 
 
@@ -81,10 +81,10 @@ def decide_authority(
         PolicyError: A policy cannot be used.
         SourceError: A policy cannot be read, or the clone lacks what must be looked at.
     """
-    content = repo.read(sides.trusted, config, MAX_POLICY_BYTES)
+    content = repo.read(sides.trusted, config, MAX_BYTES)
     proposed = content
     if any(change.path == config for change in changes or ()) or content is None:
-        proposed = repo.read(sides.judged, config, MAX_POLICY_BYTES)
+        proposed = repo.read(sides.judged, config, MAX_BYTES)
     if content is None and (proposed is None or sides.own_policy):
         raise UsageError(
             "there is no policy", where=config, remedy="Write a qgate.yml, or name it with the input config"
@@ -197,7 +197,7 @@ def _workflow_notices(
 def _speaks_of_gate(repo: Repository, sides: Sides, path: str) -> bool:
     for revision in (sides.judged, sides.trusted):
         try:
-            if _GATE_WORD in (repo.read(revision, path, MAX_POLICY_BYTES) or b"").lower():
+            if _GATE_WORD in (repo.read(revision, path, MAX_BYTES) or b"").lower():
                 return True
         except QgateError:
             return True

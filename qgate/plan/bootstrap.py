@@ -16,8 +16,8 @@ from qgate.git.repository import FETCH_DEPTH_0, Repository
 from qgate.plan.sides import Sides
 from qgate.policy.load import load_policy
 from qgate.policy.schema import Policy
+from qgate.policy.yaml_reader import MAX_BYTES
 
-_MAX_BYTES = 2**20
 _MAX_FILES = 2000
 _LOOKS_LIKE_POLICY = re.compile(rb"^targets[ \t]*:", re.MULTILINE)
 _VERSION = re.compile(rb"^version[ \t]*:", re.MULTILINE)
@@ -75,7 +75,7 @@ def policies_at(repo: Repository, revision: str) -> tuple[Existing, ...]:
     found = []
     for path in paths:
         try:
-            content = repo.read(revision, path, _MAX_BYTES) or b""
+            content = repo.read(revision, path, MAX_BYTES) or b""
         except SourceError:
             continue
         if all(pattern.search(content) for pattern in (_LOOKS_LIKE_POLICY, _VERSION, _CANDIDATE)):

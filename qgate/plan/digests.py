@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-import re
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from qgate.errors import QgateError
+from qgate.sources.pointer import POINTER_MAX, read_pointer
 
 if TYPE_CHECKING:
     from qgate.git.repository import Repository
     from qgate.report.schema import Artifact
     from qgate.sources.locator import Locator
 
-_LFS = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?oid sha256:([0-9a-f]{64})\n")
-_POINTER_BYTES = 1024
 _TEXT = (".md", ".txt", ".rst", ".yml", ".yaml", ".py", ".sh", ".html", ".gitignore", ".gitattributes")
 
 
@@ -51,16 +49,20 @@ def describes(artifact: Artifact, repo: Repository, revision: str | None, locato
 
 
 def file_digest(repo: Repository, revision: str | None, path: str) -> str | None:
-    """sha256 of a file at a revision, or of what a Git LFS pointer stands for; None without content."""
+    """sha256 of a file at a revision, or of what a Git LFS pointer stands for; None without content.
+
+    Raises:
+        SourceError: The file cannot be read, or is a broken pointer.
+    """
     digest, head, size = hashlib.sha256(), b"", 0
     for piece in repo.stream(revision, path):
         digest.update(piece)
-        head = (head + piece)[:_POINTER_BYTES] if len(head) < _POINTER_BYTES else head
+        head = (head + piece)[:POINTER_MAX] if len(head) < POINTER_MAX else head
         size += len(piece)
     if size == 0:
         return None
-    pointer = _LFS.match(head) if size <= _POINTER_BYTES else None
-    return pointer.group(1).decode("ascii") if pointer else digest.hexdigest()
+    pointer = read_pointer(head, size, where=path)
+    return pointer.oid if pointer else digest.hexdigest()
 
 
 def related_paths(
@@ -110,7 +112,7 @@ def _search(pieces: Iterator[bytes], needles: dict[str, bytes]) -> Iterator[str]
     for piece in pieces:
         window = tail + piece
         size += len(piece)
-        if size <= _POINTER_BYTES and _LFS.match(window):
+        if size == len(piece) and read_pointer(piece[:POINTER_MAX], size, where="") is not None:
             yield from left
             return
         for name in [name for name, needle in left.items() if needle in window]:

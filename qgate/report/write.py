@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from pathlib import Path
 
 from qgate.errors import QgateError
+from qgate.files import replacing
 from qgate.report.schema import Report
 
 NAMES = ("report.json", "summary.md", "report.html")
@@ -44,17 +44,9 @@ def write_report(report: Report, folder: Path) -> Path:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Writes beside the file and renames over it, so that a full disk leaves the old one whole."""
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".qgate-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            Path(name).chmod(0o644)
-            Path(name).replace(path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+        with replacing(path, mode=0o644) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         raise _unwritable(path, error) from error
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from qgate.files import replacing
 from qgate.sources.folder import read_stable
 from qgate.sources.newfile import NewFile
 
@@ -49,14 +49,8 @@ class DigestCache:
         target = self.path(sha256)
         try:
             target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            handle, name = tempfile.mkstemp(dir=target.parent, prefix=".new-")
-            try:
-                with os.fdopen(handle, "wb") as kept, file.open("rb") as verified:
-                    shutil.copyfileobj(verified, kept, 2**20)
-                Path(name).replace(target)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            with replacing(target, mode=0o600) as kept, file.open("rb") as verified:
+                shutil.copyfileobj(verified, kept, 2**20)
         except OSError:
             return
 

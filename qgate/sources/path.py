@@ -6,11 +6,12 @@ import os
 import shutil
 from pathlib import Path
 
+from qgate.git.repository import Repository
 from qgate.sources.context import SourceContext
 from qgate.sources.folder import open_below, read_stable
-from qgate.sources.gitobjects import Repository
-from qgate.sources.lfs import POINTER_MAX, fetch_pointer, read_pointer
+from qgate.sources.lfs import fetch_pointer
 from qgate.sources.newfile import NewFile
+from qgate.sources.pointer import POINTER_MAX, read_pointer
 from qgate.sources.source import beside
 
 
@@ -78,4 +79,4 @@ class PathSource:
         # A model outside of any repository has no store; git is not needed for it either.
         if not (self._root / ".git").exists() or shutil.which("git") is None:
             return None
-        return Repository(self._root).lfs_objects()
+        return Repository(self._root.resolve()).lfs_store()

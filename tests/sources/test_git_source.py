@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from qgate.errors import SourceError
+from qgate.git.repository import Repository
 from qgate.sources.acquire import acquire
-from qgate.sources.gitobjects import Repository
+from qgate.sources.git import find_file
 from qgate.sources.locator import GitLocator, PathLocator
 
 
@@ -194,10 +195,10 @@ def test_a_repository_of_another_user_is_read(context, history, tmp_path, tools)
 
 def test_a_repository_is_read_lazily_and_fully(context, history, tools) -> None:
     repository = Repository(context.repo)
-    commit = repository.commit("v1.0", where="x")
+    commit = repository.commit("v1.0")
     assert commit == history[0]
-    entry = repository.file(commit, "models/plate.onnx", where="x")
+    entry = find_file(repository, commit, "models/plate.onnx", where="x")
     assert (entry.size, entry.is_file) == (len(tools.model), True)
     assert b"".join(repository.blob(entry, where="x")) == tools.model
     assert repository.entry(commit, "nothing") is None
-    assert repository.lfs_objects() == context.repo / ".git" / "lfs" / "objects"
+    assert repository.lfs_store() == context.repo / ".git" / "lfs" / "objects"

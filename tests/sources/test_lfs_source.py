@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from qgate.errors import SourceError
 from qgate.sources.acquire import acquire
-from qgate.sources.lfs import POINTER_MAX, Pointer, read_pointer
 from qgate.sources.locator import GitLocator, PathLocator
+from qgate.sources.pointer import POINTER_MAX, Pointer, read_pointer
 
 TOKEN = "ghs_canary0123456789"
 BATCH = "/owner/name.git/info/lfs/objects/batch"
