@@ -41,16 +41,15 @@ def parse_external(entries: Mapping[str, str], tensor: str, where: str) -> Exter
         raise _refusal(
             f"external data of {tensor!r} points outside the model's folder ({location!r})", where, tensor
         )
-    try:
-        offset = int(entries.get("offset") or 0)
-        length = int(entries["length"]) if entries.get("length") else None
-    except ValueError as error:
+    written = {key: entries[key] for key in ("offset", "length") if entries.get(key)}
+    # Plain digits alone: Python's int() also takes signs, blanks and "1_0", where runtimes read another number.
+    if not all(len(text) < 32 and text.isascii() and text.isdigit() for text in written.values()):
         raise _refusal(
             f"external data of {tensor!r} has an offset or length that is no number", where, tensor
-        ) from error
-    if offset < 0 or (length is not None and length < 0):
-        raise _refusal(f"external data of {tensor!r} has a negative offset or length", where, tensor)
-    return ExternalRange(location, offset, length)
+        )
+    return ExternalRange(
+        location, int(written.get("offset", 0)), int(written["length"]) if "length" in written else None
+    )
 
 
 def is_safe_relative(location: str) -> bool:
@@ -75,12 +74,12 @@ def checked_side_file(folder: Path, external: ExternalRange, needed: int, tensor
         FormatError: Missing, a link, not a plain file, or too short.
     """
     path = folder
-    for part in PurePosixPath(external.location).parts:
-        path = path / part
-        if path.is_symlink():
-            raise _refusal(f"external data of {tensor!r} goes through a symbolic link", where, tensor)
     try:
-        state = os.lstat(path)
+        for part in PurePosixPath(external.location).parts:
+            path = path / part
+            state = os.lstat(path)
+            if stat.S_ISLNK(state.st_mode):
+                raise _refusal(f"external data of {tensor!r} goes through a symbolic link", where, tensor)
     except OSError as error:
         raise FormatError(
             f"external data file {external.location!r} of tensor {tensor!r} is missing",

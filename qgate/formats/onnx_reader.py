@@ -6,6 +6,7 @@ against the bytes that are present before anything is allocated for it.
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ from qgate.formats.wire import check_model_bytes
 MAX_FILE = 2 * 2**30
 MAX_NODES = 200_000
 MAX_DEPTH = 16
+MAX_RANK = 32
 
 # dtype code of TensorProto -> (name, storage bits)
 DTYPES: Mapping[int, tuple[str, int]] = {
@@ -101,6 +103,12 @@ def read_onnx(path: Path, *, check_side_files: bool = True) -> StaticModel:
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as view:
         check_model_bytes(view, path.name, max_nodes=MAX_NODES)
         proto = _parse(view[:], path.name)
+    _checked_text(
+        path.name, proto.producer_name, proto.producer_version, *(o.domain for o in proto.opset_import)
+    )
+    _checked_text(path.name, *(text for p in proto.metadata_props for text in (p.key, p.value)))
+    _checked_text(path.name, *(text for f in proto.functions for text in (f.domain, f.name)))
+    _checked_text(path.name, *(node.domain for node in proto.graph.node))
     _check_versions(proto, path.name)
     reading = _Reading(path, check_side_files)
     graph = _graph(proto.graph, reading, 0)
@@ -154,6 +162,18 @@ def _check_versions(proto: Any, where: str) -> None:
         )
 
 
+def _checked_text(where: str, *values: Any) -> None:
+    """Refuses names that are no UTF-8, which protobuf hands out as bytes."""
+    for value in values:
+        if isinstance(value, bytes):
+            raise FormatError(
+                f"a name that is not valid UTF-8 ({value[:40]!r})",
+                where=where,
+                remedy="Export the model again; do not merge this file",
+                rule="ART105",
+            )
+
+
 def _domain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
@@ -187,6 +207,9 @@ def _graph(proto: Any, reading: _Reading, depth: int) -> Graph:
             tensor=name,
         )
     nodes = tuple(_node(node, index, reading, depth) for index, node in enumerate(proto.node))
+    for value in (*proto.value_info, *proto.input, *proto.output):
+        dims = value.type.tensor_type.shape.dim if value.type.HasField("tensor_type") else ()
+        _checked_text(reading.where, value.name, *(dim.dim_param for dim in dims))
     types = {v.name: _type(v) for v in (*proto.value_info, *proto.input, *proto.output)}
     inputs = tuple(_type(v) for v in proto.input if v.name not in constants)
     shadowed = tuple(v.name for v in proto.input if v.name in constants)
@@ -211,6 +234,17 @@ def _type(value: Any) -> TensorType:
 
 
 def _node(proto: Any, position: int, reading: _Reading, depth: int) -> Node:
+    names = [a.name for a in proto.attribute]
+    _checked_text(reading.where, proto.name, proto.op_type, proto.domain, *proto.input, *proto.output, *names)
+    if not any(proto.output) or len(names) != len(set(names)):
+        fault = "has no output" if not any(proto.output) else "has an attribute twice"
+        raise FormatError(
+            f"node {proto.name or proto.op_type!r} {fault}",
+            where=reading.where,
+            remedy="Export the model again; do not merge this file",
+            rule="ART105",
+            tensor=proto.name or None,
+        )
     attributes = {a.name: _attribute(a, proto.name or proto.op_type, reading, depth) for a in proto.attribute}
     return Node(
         name=proto.name,
@@ -253,11 +287,12 @@ def _text(value: bytes) -> str:
 
 
 def _constant(proto: Any, name: str, reading: _Reading) -> Constant:
+    _checked_text(reading.where, proto.name)
     dtype, bits = DTYPES.get(proto.data_type, ("", 0))
     shape = tuple(int(d) for d in proto.dims)
-    if not dtype or any(d < 0 for d in shape):
+    if not dtype or len(shape) > MAX_RANK or any(not 0 <= d < 2**31 for d in shape):
         raise FormatError(
-            f"tensor {name!r} has an unknown type or a negative size",
+            f"tensor {name!r} has an unknown type or a size that no tensor has",
             where=reading.where,
             remedy="Export the model again",
             rule="ART105",
@@ -267,14 +302,23 @@ def _constant(proto: Any, name: str, reading: _Reading) -> Constant:
     for size in shape:
         elements *= size
     needed = (elements * bits + 7) // 8
-    if proto.data_location == 1:
-        return _external_constant(proto, name, dtype, bits, shape, needed, reading)
     held = [
         f
         for f in ("raw_data", *_DATA_FIELDS)
         if (proto.HasField(f) if f == "raw_data" else len(getattr(proto, f)))
     ]
-    if len(held) > 1 or proto.external_data:
+    external = proto.data_location == 1
+    if dtype == "string" and (external or "raw_data" in held):
+        raise FormatError(
+            f"tensor {name!r} of strings holds raw bytes",
+            where=reading.where,
+            remedy="Export the model again; do not merge this file",
+            rule="ART105",
+            tensor=name,
+        )
+    if external and not held:
+        return _external_constant(proto, name, dtype, bits, shape, needed, reading)
+    if len(held) > 1 or proto.external_data or external:
         raise FormatError(
             f"tensor {name!r} holds its data twice ({', '.join(held) or 'external'}), and readers differ in which counts",
             where=reading.where,
@@ -302,12 +346,13 @@ def _present_elements(proto: Any, dtype: str, bits: int) -> int:
     if dtype.startswith("complex"):
         return held // 2
     # Sub-byte types are packed into int32_data, one byte of packed values in each entry.
-    return min(held * (8 // bits), int(np.prod(proto.dims, dtype=np.int64))) if bits in (2, 4) else held
+    return min(held * (8 // bits), math.prod(proto.dims)) if bits in (2, 4) else held
 
 
 def _external_constant(
     proto: Any, name: str, dtype: str, bits: int, shape: tuple[int, ...], needed: int, reading: _Reading
 ) -> Constant:
+    _checked_text(reading.where, *(text for e in proto.external_data for text in (e.key, e.value)))
     keys = [e.key for e in proto.external_data]
     if len(keys) != len(set(keys)):
         raise FormatError(
@@ -355,25 +400,27 @@ def _values(proto: Any, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
 def _decode(raw: bytes | NDArray[np.uint8], dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
     if dtype in _PLAIN:
         return np.frombuffer(raw, dtype=_PLAIN[dtype]).reshape(shape)
-    if dtype in ("int4", "uint4"):
-        return _unpack4(np.frombuffer(raw, np.uint8), dtype == "int4", shape)
+    if dtype in ("int4", "uint4", "int2", "uint2"):
+        return _unpacked(np.frombuffer(raw, np.uint8), int(dtype[-1]), dtype.startswith("int"), shape)
     import ml_dtypes
 
     names = {"float8e8m0": "float8_e8m0fnu", "float4e2m1": "float4_e2m1fn"}
     if dtype == "float4e2m1":
-        codes = _unpack4(np.frombuffer(raw, np.uint8), False, shape)
+        codes = _unpacked(np.frombuffer(raw, np.uint8), 4, False, shape)
         return np.asarray(codes.astype(np.uint8).view(ml_dtypes.float4_e2m1fn), np.float32)
     alias = names.get(dtype, dtype.replace("float8e", "float8_e"))
     return np.frombuffer(raw, dtype=getattr(ml_dtypes, alias)).reshape(shape).astype(np.float32)
 
 
-def _unpack4(packed: NDArray[np.uint8], signed: bool, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Two values a byte, the first in the low half (ONNX IR, section on 4-bit types)."""
-    both = np.stack([packed & 0x0F, packed >> 4], axis=-1).reshape(-1)
-    both = both[: int(np.prod(shape, dtype=np.int64))]
-    if not signed:
-        return both.reshape(shape)
-    return ((both.astype(np.int8) ^ 8) - 8).astype(np.int8).reshape(shape)
+def _unpacked(packed: NDArray[np.uint8], bits: int, signed: bool, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Several values a byte, the first in the lowest bits (ONNX IR, sections on 4-bit and 2-bit types)."""
+    shifts = range(0, 8, bits)
+    values = np.stack([(packed >> shift) & ((1 << bits) - 1) for shift in shifts], axis=-1).reshape(-1)
+    values = values[: math.prod(shape)]
+    if signed:
+        sign = 1 << (bits - 1)
+        return ((values.astype(np.int8) ^ sign) - sign).astype(np.int8).reshape(shape)
+    return values.reshape(shape)
 
 
 def _widen(values: NDArray[Any], dtype: str) -> NDArray[Any]:

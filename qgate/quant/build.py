@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from qgate.errors import FormatError
 from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, plain
@@ -100,15 +101,20 @@ class Builder:
             for name in dict.fromkeys(node.inputs):
                 self.readers[name].append(node)
             for name in node.outputs:
-                if name in self.makers and name:
-                    self.defect("graph", f"two nodes make the tensor {name!r}", tensor=name, node=node.label)
+                if name and (name in self.makers or name in self.known):
+                    other = (
+                        "two nodes make" if name in self.makers else "a node makes, beside the graph itself,"
+                    )
+                    self.defect("graph", f"{other} the tensor {name!r}", tensor=name, node=node.label)
                 self.makers[name] = node
 
     # -- looking things up ------------------------------------------------------------------------
 
     def ref(self, name: str) -> str:
         """The tensor of the float view that a tensor of the file stands for."""
-        while name in self.alias:
+        for _ in range(len(self.alias)):  # no chain is longer, so that a circle ends as well
+            if name not in self.alias:
+                break
             name = self.alias[name]
         return name
 
@@ -133,7 +139,22 @@ class Builder:
     # -- adding -----------------------------------------------------------------------------------
 
     def add(self, node: Node) -> None:
-        """Adds one node of the file."""
+        """Adds one node of the file.
+
+        Raises:
+            FormatError: Its operands or attributes are not what its operator takes.
+        """
+        try:
+            self._add(node)
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:
+            raise FormatError(
+                f"the operands or attributes of {node.op} {node.label!r} are not those that the operator takes",
+                remedy="Export the model again; do not merge this file",
+                rule="ART105",
+                tensor=node.label,
+            ) from error
+
+    def _add(self, node: Node) -> None:
         for name in node.inputs:
             if name not in self.known:
                 self.defect(
@@ -144,6 +165,8 @@ class Builder:
         if node.position in self.absorbed:
             return
         handler = HANDLERS.get((node.domain, node.op)) or HANDLERS.get(("*", node.op))
+        if not node.outputs[0] and node.op != "DynamicQuantizeLSTM":
+            handler = None
         if handler is None or not handler(self, node):
             self.generic(node)
 

@@ -490,12 +490,13 @@ def _packed_table(
 def _dynamic_lstm(builder: Builder, node: Node) -> bool:
     names = [_input(node, i) for i in range(12)]
     weights: list[str] = []
+    result = next(name for name in node.outputs if name)
     for index, scale, zero in ((1, 8, 9), (2, 10, 11)):
         held = builder.constant(names[index])
         made = builder.quantized(names[index], names[scale], names[zero], 0) if held is not None else None
         if made is None or made.quantized is None:
             return False
-        weights.append(builder.put_constant(f"{node.outputs[0]}|{index}", _lstm_weight(made)))
+        weights.append(builder.put_constant(f"{result}|{index}", _lstm_weight(made)))
     builder.dynamic = True
     rest = [builder.ref(name) for name in names[3:8]]
     builder.emit(node, "LSTM", [builder.ref(names[0]), *weights, *rest], list(node.outputs), node.attributes)

@@ -1,0 +1,305 @@
+"""The ONNX reader: what it reads is what onnx reads; what is damaged or ambiguous is refused, never a crash."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
+
+from qgate.errors import FormatError
+from qgate.formats.model import Graph
+from qgate.formats.read import read_model
+from qgate.measure.interface import Interface
+from qgate.measure.static import inspect_pair
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
+MODELS = sorted(EXAMPLES.glob("*.onnx"))
+SMALL = (EXAMPLES / "diabetes_int8.onnx").read_bytes()
+# Damage to weights is dull; where names stand, the structure is.
+NAMES = [found.start() for found in re.finditer(rb"[A-Za-z_/.]{3,}", SMALL)]
+
+
+def value(name, dtype=TensorProto.FLOAT, shape=("N", 4)):
+    return helper.make_tensor_value_info(name, dtype, shape)
+
+
+def graph_of(nodes=None, held=(), **more):
+    nodes = nodes if nodes is not None else [helper.make_node("Relu", ["x"], ["y"])]
+    return helper.make_graph(nodes, "g", [value("x")], [value("y")], list(held), **more)
+
+
+def proto_of(*args, opset=17, ir=8, **more):
+    return helper.make_model(
+        graph_of(*args, **more), ir_version=ir, opset_imports=[helper.make_opsetid("", opset)]
+    )
+
+
+@pytest.fixture
+def read(tmp_path):
+    def write(proto):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(proto if isinstance(proto, bytes) else proto.SerializeToString())
+        return read_model(path)
+
+    return write
+
+
+@pytest.fixture
+def refused(read):
+    def check(proto, rule, words):
+        with pytest.raises(FormatError, match=re.escape(words)) as caught:
+            read(proto)
+        assert caught.value.rule == rule
+        assert caught.value.where == "m.onnx"
+        assert caught.value.remedy
+        return caught.value
+
+    return check
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda p: p.stem)
+def test_real_files_are_read_as_onnx_reads_them(path):
+    proto, model = onnx.load(path), read_model(path)
+    assert [(n.name, n.op, n.inputs, n.outputs) for n in model.graph.nodes] == [
+        (n.name, n.op_type, tuple(n.input), tuple(n.output)) for n in proto.graph.node
+    ]
+    assert list(model.graph.constants) == [t.name for t in proto.graph.initializer]
+    for tensor in proto.graph.initializer:
+        ours, theirs = model.graph.constants[tensor.name], numpy_helper.to_array(tensor)
+        assert ours.shape == theirs.shape
+        assert ours.size == theirs.size
+        assert np.array_equal(ours.load(), theirs, equal_nan=True)
+    assert [t.name for t in model.graph.outputs] == [o.name for o in proto.graph.output]
+    assert model.opsets[""] == proto.opset_import[0].version
+    assert (model.ir_version, model.file_bytes) == (proto.ir_version, path.stat().st_size)
+
+
+NUMBERS = np.array([[0, 1, 2], [3, 1, 0]])
+DTYPES = [
+    name for name, code in TensorProto.DataType.items() if name not in ("UNDEFINED", "STRING") and code <= 26
+]
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
+@pytest.mark.parametrize("name", DTYPES)
+def test_every_element_type_is_read_as_onnx_reads_it(name, raw, read):
+    code = TensorProto.DataType.Value(name)
+    kind = helper.tensor_dtype_to_np_dtype(code)
+    numbers = np.where(NUMBERS > 1, -NUMBERS + 1, NUMBERS) if name.startswith("INT") else NUMBERS
+    numbers = numbers % 2 if name in ("BOOL", "INT2") else numbers
+    if raw:
+        tensor = numpy_helper.from_array(numbers.astype(kind), "k")
+    else:
+        tensor = helper.make_tensor("k", code, numbers.shape, numbers.astype(kind).reshape(-1).tolist())
+    assert tensor.HasField("raw_data") is raw
+    model = read(proto_of(held=[tensor], ir=13, opset=25))
+    constant = model.graph.constants["k"]
+    kind = np.complex128 if name.startswith("COMPLEX") else np.float64
+    assert np.array_equal(
+        constant.load().astype(kind), numpy_helper.to_array(tensor).astype(kind), equal_nan=True
+    )
+    assert constant.shape == (2, 3)
+    assert constant.bytes == (6 * constant.bits + 7) // 8
+
+
+def test_a_real_size_of_every_type_is_known():
+    assert len(DTYPES) >= 20
+
+
+@pytest.mark.parametrize(("kind", "values"), [
+    (TensorProto.INT4, [-8, 7, -1, 0, 3]), (TensorProto.UINT4, [15, 0, 8, 7, 1]),
+    (TensorProto.INT2, [-2, 1, -1, 0, 1]), (TensorProto.UINT2, [3, 0, 2, 1, 1]),
+])  # fmt: skip
+def test_sub_byte_values_keep_sign_and_order(kind, values, read):
+    tensor = numpy_helper.from_array(np.array(values).astype(helper.tensor_dtype_to_np_dtype(kind)), "k")
+    assert read(proto_of(held=[tensor], ir=13, opset=25)).graph.constants["k"].load().tolist() == values
+
+
+def test_strings_are_read_whatever_their_bytes(read):
+    tensor = TensorProto(name="k", data_type=TensorProto.STRING, dims=[2], string_data=[b"a", b"\xff"])
+    assert read(proto_of(held=[tensor])).graph.constants["k"].load().tolist() == ["a", "\\xff"]
+
+
+def test_every_kind_of_attribute_is_read(read):
+    body = graph_of()
+    node = helper.make_node("Any", ["x"], ["y"], "n", f=0.5, i=3, s="word", g=body, fs=[1.0, 2.0], ints=[1, 2],
+                            ss=["a", "b"], t=numpy_helper.from_array(np.ones(2, np.float32)), gs=[body, body])  # fmt: skip
+    node.attribute.append(helper.make_attribute("ts", [numpy_helper.from_array(np.zeros(1, np.int8), "z")]))
+    found = read(proto_of([node])).graph.nodes[0]
+    assert {k: found.attribute(k) for k in ("f", "i", "s", "fs", "ints", "ss")} == {
+        "f": 0.5, "i": 3, "s": "word", "fs": (1.0, 2.0), "ints": (1, 2), "ss": ("a", "b")
+    }  # fmt: skip
+    assert found.attribute("t").load().tolist() == [1, 1]
+    assert found.attribute("t").name == "n"
+    assert found.attribute("ts")[0].name == "z"
+    assert isinstance(found.attribute("g"), Graph)
+    assert found.attribute("absent", 7) == 7
+    outer = dataclasses.replace(found.attribute("g"), nodes=(found,))
+    assert len(list(outer.subgraphs())) == 3
+    assert [n.op for n in outer.all_nodes()] == ["Any", "Relu", "Relu", "Relu"]
+    assert list(outer.all_constants()) == []
+
+
+def test_nodes_without_a_name_are_called_by_what_they_make(read):
+    assert read(proto_of()).graph.nodes[0].label == "Relu->y"
+
+
+def test_shapes_types_and_overridable_constants(read):
+    proto = proto_of(held=[numpy_helper.from_array(np.ones(2, np.float32), "k")])
+    proto.graph.input.append(value("k", shape=(2,)))
+    proto.graph.input.append(value("odd", TensorProto.INT64, (None, 0, -1, 3)))
+    proto.graph.input.append(onnx.ValueInfoProto(name="free"))
+    proto.graph.input[-1].type.tensor_type.elem_type = 1
+    proto.graph.input.append(helper.make_tensor_sequence_value_info("list", 1, None))
+    proto.opset_import[0].domain = "ai.onnx"
+    proto.metadata_props.add(key="a", value="b")
+    model = read(proto)
+    assert [(t.name, t.dtype, t.shape) for t in model.graph.inputs] == [
+        ("x", "float", ("N", 4)), ("odd", "int64", (None, None, None, 3)), ("free", "float", None),
+        ("list", "sequence_type", None),
+    ]  # fmt: skip
+    assert model.graph.overridable == ("k",)
+    assert model.opsets == {"": 17}
+    assert model.metadata == {"a": "b"}
+
+
+def held(dtype=1, dims=(2,), name="k", **fields):
+    return [TensorProto(name=name, data_type=dtype, dims=dims, **fields)]
+
+
+def nested(depth):
+    inner = graph_of()
+    for _ in range(depth):
+        inner = graph_of([helper.make_node("If", ["c"], ["y"], then_branch=inner)])
+    return helper.make_model(inner, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+
+def twice_the_attribute():
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    node.attribute.append(helper.make_attribute("axis", 0))
+    return [node]
+
+
+def of_type(kind):
+    node = helper.make_node("Relu", ["x"], ["y"])
+    node.attribute.append(AttributeProto(name="a", type=kind))
+    return [node]
+
+
+@pytest.mark.parametrize(
+    ("proto", "rule", "words"),
+    [
+        (proto_of(held=held(raw_data=b"\0" * 7)), "ART105", "declares 2 elements of float"),
+        (proto_of(held=held(float_data=[1])), "ART105", "declares 2 elements"),
+        (proto_of(held=held(int32_data=[1, 2])), "ART105", "declares 2 elements"),
+        (proto_of(held=held(TensorProto.INT4, (3,), int32_data=[1])), "ART105", "declares 3 elements"),
+        (proto_of(held=held(dims=(2**31 - 1, 2**31 - 1, 2**31 - 1), float_data=[1])), "ART105", "declares"),
+        (proto_of(held=held(dims=(2**62, 4, 0), raw_data=b"")), "ART105", "a size that no tensor has"),
+        (proto_of(held=held(dims=(1,) * 65, float_data=[1])), "ART105", "a size that no tensor has"),
+        (proto_of(held=held(dims=(-2,), float_data=[1, 2])), "ART105", "a size that no tensor has"),
+        (proto_of(held=held(99, raw_data=b"ab")), "ART105", "unknown type"),
+        (proto_of(held=held(0, raw_data=b"ab")), "ART105", "unknown type"),
+        (proto_of(held=held(raw_data=b"\0" * 8, float_data=[1, 2])), "ART105", "holds its data twice"),
+        (proto_of(held=held(TensorProto.STRING, (10**9,), raw_data=b"")), "ART105", "strings holds raw bytes"),
+        (proto_of(held=held(float_data=[1, 2]) + held(float_data=[1, 2])), "ART105", "two initializers are named 'k'"),
+        (proto_of(sparse_initializer=[onnx.SparseTensorProto(values=held(float_data=[1])[0])]), "ART103", "sparse"),
+        (proto_of(of_type(AttributeProto.SPARSE_TENSOR)), "ART103", "an attribute 'a' of a kind"),
+        (proto_of(of_type(AttributeProto.TYPE_PROTO)), "ART103", "an attribute 'a' of a kind"),
+        (proto_of(twice_the_attribute()), "ART105", "has an attribute twice"),
+        (proto_of([helper.make_node("Relu", ["x"], [])]), "ART105", "has no output"),
+        (proto_of([helper.make_node("Relu", ["x"], [""])]), "ART105", "has no output"),
+        (nested(20), "ART105", "nested more than"),
+        (proto_of(opset=99), "ART103", "operator set 99"),
+        (proto_of(opset=-1), "ART103", "operator set -1"),
+        (proto_of(ir=99), "ART103", "IR version 99"),
+        (proto_of(ir=0), "ART103", "IR version 0"),
+        (helper.make_model(graph_of(), ir_version=8, opset_imports=[helper.make_opsetid("other", 1)]), "ART103",
+         "imports no operator set"),
+    ],
+    ids=lambda v: None if not isinstance(v, str) or v.startswith("ART") else v,
+)  # fmt: skip
+def test_what_is_ambiguous_or_asks_for_more_than_it_holds_is_refused(proto, rule, words, refused):
+    refused(proto, rule, words)
+
+
+def test_a_body_nested_less_deep_is_read(read):
+    assert len(list(read(nested(8)).graph.subgraphs())) == 8
+
+
+@pytest.mark.parametrize(
+    "old", [b"thenode", b"Relu", b"theweight", b"theinput", b"thekey", b"theproducer", b"thedim"]
+)
+def test_names_that_are_no_utf8_are_refused(old, refused):
+    nodes = [
+        helper.make_node("Relu", ["x"], ["y"], "thenode"),
+        helper.make_node("Add", ["theinput", "theweight"], ["z"]),
+    ]
+    proto = proto_of(nodes, held=[numpy_helper.from_array(np.ones(2, np.float32), "theweight")])
+    proto.graph.input.append(value("theinput", shape=("thedim",)))
+    proto.metadata_props.add(key="thekey", value="v")
+    proto.producer_name = "theproducer"
+    data = proto.SerializeToString()
+    assert data.count(old) >= 1
+    refused(data.replace(old, b"\xff" + old[1:]), "ART105", "not valid UTF-8")
+
+
+def mutated(data, edits):
+    changed = bytearray(data)
+    for kind, place, number in edits:
+        at = min(place, max(len(changed) - 1, 0))
+        if kind == "flip" and changed:
+            changed[at] ^= 1 << (number % 8)
+        elif kind == "put" and changed:
+            changed[at] = number
+        elif kind == "insert":
+            changed[at:at] = bytes([number])
+        elif kind == "delete":
+            del changed[at : at + 1 + number % 4]
+        elif kind == "cut":
+            del changed[at:]
+    return bytes(changed)
+
+
+PLACES = st.one_of(
+    st.integers(0, len(SMALL) - 1),
+    st.tuples(st.sampled_from(NAMES), st.integers(-8, 20)).map(lambda p: max(0, sum(p))),
+)
+EDITS = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "flip", "put", "insert", "delete", "cut"]), PLACES, st.integers(0, 255)
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EDITS)
+def test_a_damaged_file_is_refused_or_read_and_inspected_whole(tmp_path, edits):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(mutated(SMALL, edits))
+    reference = read_model(EXAMPLES / "diabetes_fp32.onnx")
+    try:
+        model = read_model(path)
+        for constant in model.graph.all_constants():
+            assert constant.load().shape == constant.shape
+        assert inspect_pair(reference, model, Interface()).measurements
+    except FormatError as error:
+        assert error.rule.startswith("ART")
+        assert error.remedy
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=200))
+def test_any_bytes_are_refused_or_read(tmp_path, data):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(data)
+    try:
+        read_model(path)
+    except FormatError as error:
+        assert error.where == "m.onnx"
