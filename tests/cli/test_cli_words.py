@@ -1,0 +1,127 @@
+"""Help, explanations, and what starting the command imports."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from qgate.rules.catalogue import catalogue
+
+from .conftest import CANDIDATE, INPUTS, REFERENCE, Shop
+
+HEAVY = {
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "pydantic",
+    "torch",
+    "scipy",
+    "requests",
+    "github",
+    "rich",
+    "jinja2",
+    "ruamel",
+}
+
+
+def modules_after(program: str) -> set[str]:
+    """Top-level modules that a fresh interpreter has imported after a program."""
+    done = subprocess.run(
+        [sys.executable, "-c", f"{program}\nimport json, sys\nprint(json.dumps(sorted(sys.modules)), file=sys.stderr)"],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    return {name.split(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+
+
+def command(*arguments: object) -> str:
+    """A program that runs the command and lives on."""
+    return (
+        "from qgate.cli import main\n"
+        f"try: main({[str(argument) for argument in arguments]!r})\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code"
+    )
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("verify", "--help"), ("--version",)])
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert not modules_after(command(*arguments)) & HEAVY
+
+
+def test_an_onnx_pair_never_imports_torch() -> None:
+    parent = modules_after(command("verify", "-r", REFERENCE, "-c", CANDIDATE, "--samples", "1"))
+    assert "torch" not in parent
+    assert "onnxruntime" not in parent, "models run in the child alone"
+    child = modules_after(
+        "from pathlib import Path\n"
+        "import qgate.sandbox.child\n"
+        "from qgate.measure.answer import answer, import_libraries\n"
+        "from qgate.measure.request import PairRequest\n"
+        f"asked = PairRequest(reference=Path({str(REFERENCE)!r}), candidate=Path({str(CANDIDATE)!r}),"
+        f" inputs=Path({str(INPUTS)!r})).to_json()\n"
+        "import_libraries(asked)\n"
+        "assert b'\"result\"' in answer(asked, lambda done, total: None)"
+    )
+    assert "onnxruntime" in child
+    assert not child & {"torch", "scipy", "requests", "github"}
+
+
+def test_help_names_commands_options_and_exit_codes(shop: Shop) -> None:
+    found = shop.run("--help")
+    assert (found.code, found.err) == (0, "")
+    for said in ("verify", "explain", "accept", "Exit 0 PASS, 1 FAIL, 2 INCONCLUSIVE or ERROR"):
+        assert said in found.text
+    options = shop.run("verify", "--help").text
+    for option in ("reference", "candidate", "inputs", "labels", "task", "scheme", "io-map", "io-optional", "io-type",
+                   "io-shape", "profile", "report", "config", "target", "base"):  # fmt: skip
+        assert f"--{option} " in options
+
+
+def test_version(shop: Shop) -> None:
+    import qgate
+
+    assert shop.run("--version").text == f"qgate, version {qgate.__version__}"
+
+
+def test_explain_lists_every_rule(shop: Shop) -> None:
+    found = shop.run("explain")
+    assert (found.code, found.err) == (0, "")
+    assert [line.split()[0] for line in found.out.splitlines()] == list(catalogue())
+
+
+@pytest.mark.parametrize("rule", ["FEA201", "QNT201", "TRC102"])
+def test_explain_tells_one_rule(shop: Shop, rule: str) -> None:
+    found = shop.run("explain", rule)
+    assert found.code == 0
+    for said in (
+        catalogue()[rule].title,
+        "Why:",
+        "How:",
+        "Remedy:",
+        "strict",
+        "balanced",
+        "permissive",
+        "severity",
+    ):
+        assert said in found.text
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [("FEA20", "Did you mean FEA20"), ("qnt201", "Did you mean QNT201?"), ("zzz", "lists all rules")],
+)
+def test_explain_answers_an_unknown_rule_with_the_nearest(shop: Shop, asked: str, hint: str) -> None:
+    found = shop.run("explain", asked)
+    assert found.code == 2
+    assert f"there is no rule '{asked}'" in found.refusal()
+    assert hint in found.err
+
+
+def test_a_name_cannot_speak_to_the_terminal(shop: Shop) -> None:
+    found = shop.run("explain", "\x1b[2J\x07FEA201\n::error::x")
+    assert found.code == 2
+    assert "\x1b" not in found.err + found.out
+    assert "\x07" not in found.err
+    assert not any(line.startswith("::") for line in found.err.splitlines())
