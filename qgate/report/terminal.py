@@ -7,6 +7,7 @@ imported only here and only when something is printed.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ FINDINGS = 20
 """Findings printed; the rest is in the report."""
 
 _TARGETS = 50
+_PER_RULE = 3
 _STYLES: Mapping[view.Mark, str] = {
     view.Mark.ERROR: "bold magenta",
     view.Mark.FAIL: "bold red",
@@ -163,11 +165,20 @@ def _findings(findings: Iterable[tuple[str | None, Finding]], write: Callable[..
     table.columns[0].no_wrap = True
     table.columns[1].ratio = 2
     table.columns[2].ratio = 3
+    shown: Counter[tuple[str | None, str]] = Counter()
     for name, finding in findings:
+        shown[name, finding.rule] += 1
+        if shown[name, finding.rule] > _PER_RULE:
+            continue
         warning = finding.severity is Severity.WARNING
         mark = view.Mark.WARNING if warning else view.MARK_OF_VERDICT[finding.effect]
         rule = write(f"{_SIGNS[mark]} {escape.name(finding.rule, 12)}", _STYLES[mark])
         table.add_row(rule, _place(name, finding, write), _what(finding, write))
+    for (name, rule_id), count in shown.items():
+        if count > _PER_RULE:
+            target = write(escape.name(name) if name is not None else "this run", "bold")
+            more = f"{count - _PER_RULE:,} more of {escape.name(rule_id, 12)} are in the report"
+            table.add_row(write(""), target, write(more))
     return table
 
 

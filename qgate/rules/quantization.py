@@ -143,8 +143,14 @@ def _short(value: Any) -> str:
 
 
 def _evidence(found: Measurement) -> dict[str, Any]:
-    evidence = dict(found.detail)
-    evidence["elements"] = found.n
+    evidence = {**found.detail, "elements": found.n}
+    diagnosis = evidence.pop("diagnosis", None)
+    if diagnosis is not None:
+        # The message says it already; what a reader may want to compute with stays.
+        evidence["diagnosis"] = diagnosis["kind"]
+        evidence.update(
+            {k: v for k, v in diagnosis.items() if k not in ("kind", "message", "tensor", "index")}
+        )
     return evidence
 
 
