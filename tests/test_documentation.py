@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -409,6 +410,24 @@ def test_the_example_that_reads_a_report_runs(stage: Path) -> None:
     assert "f1.weight_quantized" in finding
     stored = json.loads((stage / "qgate-report" / "report.json").read_text("utf-8"))
     assert finding.startswith(stored["verdict"])
+
+
+def test_the_rooms_are_those_of_the_code_in_the_order_of_the_road() -> None:
+    rows = table(ROOT / "docs" / "architecture.md", "Rooms", "where")
+    *rooms, programs = rows
+    told = [room.removeprefix("qgate/").removesuffix("/").removesuffix(".py") for room in rooms]
+    source = ast.parse((ROOT / "tests" / "test_structure.py").read_text("utf-8"))
+    (road,) = (
+        ast.literal_eval(node.value)
+        for node in source.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "ROAD"
+    )
+    assert (*told, "programs") == road
+    assert {room.rstrip("`").removeprefix("`") for room in programs.split(", ")} == {
+        "qgate/cli.py",
+        "qgate/action.py",
+        "qgate/sandbox/child.py",
+    }
 
 
 def test_files_that_a_report_consists_of_are_listed() -> None:
