@@ -79,7 +79,8 @@ def _measured(context: RuleContext) -> Iterator[Finding]:
                 at=found.at,
                 effect=Verdict.INCONCLUSIVE,
             )
-    if context.declared.get("ran") and not context.all("output.sqnr_db"):
+    compared = ("output.sqnr_db", "output.differing_share")
+    if context.declared.get("ran") and not any(context.all(name) for name in compared):
         yield context.finding("no output was compared", effect=Verdict.INCONCLUSIVE)
 
 
@@ -166,6 +167,18 @@ RULES = (
                   by_scheme={"int4": (0.15, 0.6, 2.0), "fp16": (0.001, 0.01, 0.1), "none": (0.0001, 0.001, 0.01)}),
         ),
         check=_bound("output.kl_mean", "max_mean", " nats", "the mean divergence", at_least=False),
+    ),
+    rule(
+        "FEA208",
+        "Whole-number outputs are the reference's",
+        why="A class index or a token has no distance: it is right or another one.",
+        how="Share of elements of an integer or boolean output that differ, over all samples.",
+        remedy="See FEA203",
+        params=(
+            Param("max_share", "Largest share of elements that differ.", 0.02, 0.07, 0.2, unit="ratio",
+                  by_scheme={"int4": (0.05, 0.15, 0.3), "fp16": (0.002, 0.01, 0.03), "none": (0.001, 0.002, 0.01)}),
+        ),
+        check=_bound("output.differing_share", "max_share", "", "the share of elements that differ", at_least=False),
     ),
     rule(
         "FEA205",

@@ -51,6 +51,8 @@ CASES = (
     Case("FEA203", "unknown interval", (measured("output.top1_agreement", 0.5, _OUT, n=4),), ERROR),
     *ladder("FEA204", "max_mean", lambda v: _one("kl_mean", v), at_least=False, step=1e-5, says="divergence"),
     Case("FEA204", "infinite", _one("kl_mean", math.inf), ERROR),
+    *ladder("FEA208", "max_share", lambda v: _one("differing_share", v), at_least=False, step=1e-5, says="differ"),
+    Case("FEA103", "whole numbers only", _one("differing_share", 0.0), SILENT, declared={"ran": True}),
     *(Case(rule, "infinite by default", _one(name, 1e30), SILENT) for rule, name in _NAMES),
     *(Case(rule, "NaN", _one(name, math.nan), ERROR, "nan") for rule, name in _NAMES),
 )  # fmt: skip
