@@ -145,7 +145,7 @@ class Report(Record):
 
 
 def canonical_json(value: object) -> str:
-    """Sorted keys, two-space indent, ASCII only, non-finite numbers refused.
+    """Sorted keys, an indent of one space, ASCII only, non-finite numbers refused.
 
     Raises:
         ValueError: ``value`` holds a non-finite float that was not encoded as a string.
