@@ -69,12 +69,21 @@ class Quantized:
     scale_dtype: str
 
     def spread(self, values: Array, shape: tuple[int, ...]) -> Array:
-        """Scale or zero point brought to a shape that broadcasts against the codes."""
+        """Scale or zero point brought to a shape that broadcasts against the codes.
+
+        Raises:
+            ValueError: They do not fit the codes.
+        """
         if values.size == 1:
             return values.reshape((1,) * len(shape))
         if self.block:
-            axis = self.axis or 0
-            spread = np.repeat(values, self.block, axis=axis)
+            axis = (self.axis or 0) % max(len(shape), 1)
+            fitting = tuple(-(-n // self.block) if i == axis else n for i, n in enumerate(shape))
+            if values.shape != fitting or self.block < 0:
+                raise ValueError(
+                    f"scales of shape {list(values.shape)} do not fit blocks of {self.block} in {list(shape)}"
+                )
+            spread = np.repeat(values, min(self.block, shape[axis]), axis=axis)
             return spread[tuple(slice(0, n) for n in shape)]
         if values.ndim == len(shape):
             return values

@@ -1,0 +1,147 @@
+"""Float constants: rounded to a shorter type is derived; every flipped bit that matters is located."""
+
+from dataclasses import replace
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qgate.quant.floats import derive_float
+from tests.quant.codes import coded, floats, with_codes
+
+SHORT = {
+    "float16": np.float16, "bfloat16": ml_dtypes.bfloat16, "float8e4m3fn": ml_dtypes.float8_e4m3fn,
+    "float8e5m2": ml_dtypes.float8_e5m2,
+}  # fmt: skip
+SEEDS = st.integers(0, 10**6)
+
+
+def weights(seed, spread=1.0, tail=1.0, shape=(8, 16)):
+    rng = np.random.default_rng(seed)
+    return (rng.standard_normal(shape) * spread * np.exp(tail * rng.standard_normal(shape))).astype(
+        np.float32
+    )
+
+
+def short(weight, dtype):
+    """As the reader hands them out: halves as such, shorter ones widened."""
+    cut = weight.astype(SHORT[dtype])
+    return floats(cut if dtype == "float16" else cut.astype(np.float32), dtype)
+
+
+@settings(max_examples=80, deadline=None)
+@given(SEEDS, st.sampled_from(["float16", "bfloat16"]), st.sampled_from([1e-7, 1e-3, 1, 50]))
+def test_rounding_to_a_shorter_type_is_derived(seed, dtype, spread):
+    weight = weights(seed, spread)
+    found = derive_float(weight, short(weight, dtype))
+    assert (found.verdict, found.family) == ("derived", "float")
+
+
+@settings(max_examples=40, deadline=None)
+@given(SEEDS, st.sampled_from(["float8e4m3fn", "float8e5m2"]))
+def test_rounding_to_eight_bits_is_derived(seed, dtype):
+    weight = np.clip(weights(seed), -400, 400)
+    assert derive_float(weight, short(weight, dtype)).verdict == "derived"
+
+
+def test_float8_codes_with_a_scale_are_derived_and_a_changed_one_is_found():
+    weight = weights(1, tail=0)
+    scale = np.float32(np.abs(weight).max() / 400)
+    codes = (weight / scale).astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+    value = replace(coded(codes, scale, dtype="float32"), dtype="float8e4m3fn")
+    assert derive_float(weight, value).verdict == "derived"
+    codes[3, 4] *= 2
+    found = derive_float(weight, with_codes(value, codes))
+    assert (found.verdict, found.outsiders[0].index, found.outsiders[0].xor) == ("outsiders", (3, 4), None)
+
+
+@settings(max_examples=150, deadline=None)
+@given(SEEDS, st.integers(0, 127), st.integers(0, 15))
+def test_every_flipped_bit_of_a_half_is_located(seed, position, bit):
+    weight = weights(seed, 0.1)
+    half = weight.astype(np.float16)
+    raw = half.view(np.uint16).copy()
+    raw.flat[position] ^= np.uint16(1 << bit)
+    spoiled = raw.view(np.float16)
+    wanted, got = float(weight.flat[position]), float(spoiled.flat[position])
+    step = 2.0 ** (np.floor(np.log2(max(abs(wanted), 2.0**-14))) - 10)
+    if abs(got - wanted) <= 0.502 * step + 1e-12 or abs(wanted) < 1.5e-7:
+        return
+    found = derive_float(weight, floats(spoiled, "float16"))
+    assert (found.verdict, found.count) == ("outsiders", 1)
+    (outsider,) = found.outsiders
+    assert outsider.index == tuple(int(i) for i in np.unravel_index(position, weight.shape))
+    assert outsider.xor == 1 << bit
+    assert outsider.stored == got or np.isnan(got)
+    assert outsider.expected == wanted
+
+
+def test_a_flipped_bit_of_a_single_is_located():
+    weight = weights(1)
+    for bit in (3, 10, 22, 23, 30, 31):
+        raw = weight.view(np.uint32).copy()
+        raw[2, 5] ^= np.uint32(1 << bit)
+        found = derive_float(weight, floats(raw.view(np.float32)))
+        if bit >= 10:
+            assert (found.verdict, found.outsiders[0].index, found.outsiders[0].xor) == (
+                "outsiders",
+                (2, 5),
+                1 << bit,
+            )
+        else:
+            assert found.verdict == "derived"  # less than the order of a sum may change
+
+
+@pytest.mark.parametrize(
+    ("reference", "stored", "verdict"),
+    [
+        (3e-9, 1e-7, "derived"),  # lifted by a converter
+        (-3e-9, -1e-7, "derived"),
+        (3e-9, 1e-3, "outsiders"),
+        (30000.0, 10000.0, "derived"),  # cut by a converter
+        (30000.0, -10000.0, "outsiders"),
+        (30000.0, 20000.0, "outsiders"),
+        (1e6, 65504.0, "derived"),  # saturated
+        (1e6, -65504.0, "outsiders"),
+        (1e6, np.inf, "outsiders"),
+        (np.inf, np.inf, "derived"),
+        (np.nan, np.nan, "derived"),
+        (1.0, np.nan, "outsiders"),
+        (-0.0, 0.0, "derived"),
+    ],
+)
+def test_known_clamps_of_converters_are_no_damage(reference, stored, verdict):
+    weight, half = np.ones(100, np.float32), np.ones(100, np.float16)
+    weight[7], half[7] = reference, stored
+    found = derive_float(weight, floats(half, "float16"))
+    assert found.verdict == verdict
+    assert [o.index for o in found.outsiders] == ([(7,)] if verdict == "outsiders" else [])
+
+
+def test_a_clamp_is_none_in_single_precision():
+    weight = np.ones(100, np.float32) * 3e-9
+    assert derive_float(weight, floats(np.full(100, 1e-7, np.float32))).verdict == "not-derived"
+
+
+def test_shifted_weights_say_how_they_moved():
+    weight = weights(2)
+    found = derive_float(weight, floats(weight * np.float32(1.5)))
+    assert found.verdict == "not-derived"
+    assert found.evidence["factor"] == pytest.approx(1.5, rel=1e-5)
+    assert found.evidence["relative_shift"] == pytest.approx(0.5, rel=1e-4)
+    assert np.isnan(derive_float(np.zeros(64), floats(np.ones(64, np.float32))).evidence["factor"])
+
+
+def test_everything_not_finite_is_counted():
+    weight = weights(3)
+    found = derive_float(weight, floats(np.full(weight.shape, np.nan, np.float16), "float16"))
+    assert (found.verdict, found.count, len(found.outsiders)) == ("outsiders", weight.size, 16)
+    assert "not finite" in found.reason
+
+
+def test_an_empty_constant_is_derived():
+    assert (
+        derive_float(np.zeros((0, 3)), floats(np.zeros((0, 3), np.float16), "float16")).verdict == "derived"
+    )
