@@ -140,7 +140,7 @@ RULES = (
         "Right answers stay right",
         why="Equal accuracy hides flips in both directions.",
         how="Samples that the reference classifies rightly and the candidate wrongly.",
-        remedy="See BEH101",
+        remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(Param("max_share", "Largest share of samples that flip to wrong.", 0.01, 0.04, 0.1, unit="ratio",
                       by_scheme={"int4": (0.03, 0.1, 0.2), "fp16": (0.002, 0.01, 0.03)}),),
         check=_flips,

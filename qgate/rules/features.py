@@ -93,6 +93,10 @@ def _names_nonfinite(context: RuleContext, found: Measurement) -> bool:
 
 
 _UNSET = (float("inf"),) * 3
+_REMEDY = (
+    "Calibrate on data like those that the model will see, quantize per channel, or leave the most sensitive layers "
+    "(often the first and the last) in float"
+)
 RULES = (
     rule(
         "FEA101",
@@ -123,7 +127,7 @@ RULES = (
         "Outputs keep enough signal",
         why="SQNR follows damage where mean relative error follows near-zero denominators.",
         how="20 log10(|x| / |x - y|), the reference is the signal, float64 sums over all samples.",
-        remedy="Run the report's worst layers through a per-channel or higher-precision scheme",
+        remedy=_REMEDY,
         params=(
             Param("min_db", "Least SQNR of an output.", 15.0, 5.0, 1.0, unit="dB",
                   by_scheme={"int4": (8.0, 2.0, 0.0), "fp16": (40.0, 30.0, 20.0), "fp8": (12.0, 5.0, 1.0),
@@ -136,7 +140,7 @@ RULES = (
         "Outputs point where the reference's point",
         why="Embeddings and scores are used by direction.",
         how="Cosine of the flattened outputs; both zero counts as 1, one zero as 0. Blind to scale, so never alone.",
-        remedy="See FEA201",
+        remedy=_REMEDY,
         params=(
             Param("min_cosine", "Least cosine.", 0.98, 0.85, 0.6,
                   by_scheme={"int4": (0.92, 0.75, 0.5), "fp16": (0.9999, 0.999, 0.99), "none": (0.99999, 0.9999, 0.999)}),
@@ -149,7 +153,7 @@ RULES = (
         why="Equal accuracy can hide as many flips one way as the other (Accuracy is Not All You Need, NeurIPS 2024).",
         how="Share of samples with the same arg max, with Wilson's 95 % interval; an error only where the whole interval "
         "is below.",
-        remedy="Calibrate on more data; exclude the last layers from quantization",
+        remedy=_REMEDY,
         params=(
             Param("min_ratio", "Least share of samples.", 0.98, 0.93, 0.8, unit="ratio",
                   by_scheme={"int4": (0.95, 0.85, 0.7), "fp16": (0.998, 0.99, 0.97), "none": (0.999, 0.998, 0.99)}),
@@ -161,7 +165,7 @@ RULES = (
         "Class probabilities stay close to the reference's",
         why="Confidence drives thresholds and rejections downstream.",
         how="KL(P_ref || P_cand) in nats after softmax, mean over samples.",
-        remedy="See FEA203",
+        remedy=_REMEDY,
         params=(
             Param("max_mean", "Largest mean divergence.", 0.05, 0.3, 1.0, unit="nats",
                   by_scheme={"int4": (0.15, 0.6, 2.0), "fp16": (0.001, 0.01, 0.1), "none": (0.0001, 0.001, 0.01)}),
@@ -173,7 +177,7 @@ RULES = (
         "Whole-number outputs are the reference's",
         why="A class index or a token has no distance: it is right or another one.",
         how="Share of elements of an integer or boolean output that differ, over all samples.",
-        remedy="See FEA203",
+        remedy=_REMEDY,
         params=(
             Param("max_share", "Largest share of elements that differ.", 0.02, 0.07, 0.2, unit="ratio",
                   by_scheme={"int4": (0.05, 0.15, 0.3), "fp16": (0.002, 0.01, 0.03), "none": (0.001, 0.002, 0.01)}),
@@ -185,7 +189,7 @@ RULES = (
         "Relative L2 error of outputs",
         why="Teams that think in relative error set it here; it is SQNR in other words.",
         how="|x - y| / |x| over all samples.",
-        remedy="See FEA201",
+        remedy=_REMEDY,
         params=(Param("max_ratio", "Largest relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),),
         check=_bound("output.relative_l2", "max_ratio", "", "the relative L2 error", at_least=False),
     ),
@@ -206,7 +210,7 @@ RULES = (
         "Largest absolute error of outputs",
         why="One wild value can matter more than the mean of all.",
         how="max |x - y| over all elements and samples.",
-        remedy="See FEA201",
+        remedy=_REMEDY,
         params=(Param("max_value", "Largest error; infinite unless a policy sets it.", *_UNSET),),
         check=_bound("output.max_abs", "max_value", "", "the largest error", at_least=False),
     ),
