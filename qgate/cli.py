@@ -16,6 +16,7 @@ from qgate.errors import QgateError, UsageError
 if TYPE_CHECKING:
     from qgate.measure.interface import Interface
     from qgate.report.schema import Report
+    from qgate.verifier import AdHoc
 
 P = ParamSpec("P")
 V = TypeVar("V")
@@ -164,65 +165,38 @@ def verify(
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
-        interface = parse_interface(io_map, io_optional, io_type, io_shape)
-        return _verify_pair(
-            reference,
-            candidate,
-            inputs,
-            labels,
-            slices,
-            task,
-            scheme,
-            derivation,
-            interface,
-            profile,
-            seed,
-            samples,
-            report,
+        from qgate.verifier import AdHoc
+
+        asked = AdHoc(
+            candidate=candidate,
+            reference=reference,
+            inputs=inputs,
+            labels=labels,
+            slices=slices,
+            task=task,
+            scheme=scheme,
+            derivation=derivation,
+            interface=parse_interface(io_map, io_optional, io_type, io_shape),
+            profile=profile or "balanced",
+            seed=seed,
+            samples=samples,
         )
+        return _verify_pair(asked, report)
     return _verify_repository(config, target, base, profile, report)
 
 
-def _verify_pair(
-    reference: Path,
-    candidate: Path,
-    inputs: Path | None,
-    labels: str | None,
-    slices: str | None,
-    task: str | None,
-    scheme: str,
-    derivation: str,
-    interface: Interface,
-    profile: str | None,
-    seed: int,
-    samples: int | None,
-    folder: Path | None,
-) -> int:
+def _verify_pair(asked: AdHoc, folder: Path | None) -> int:
     from qgate.measure.progress import show_progress
     from qgate.report.compose import compose_report
     from qgate.report.provenance import build_provenance
     from qgate.report.write import prepare_folder
-    from qgate.verifier import AdHoc, verify_ad_hoc
+    from qgate.verifier import verify_ad_hoc
 
     if folder is not None:
         prepare_folder(folder)
-    asked = AdHoc(
-        candidate=candidate,
-        reference=reference,
-        inputs=inputs,
-        labels=labels,
-        slices=slices,
-        task=task,
-        scheme=scheme,
-        derivation=derivation,
-        interface=interface,
-        profile=profile or "balanced",
-        seed=seed,
-        samples=samples,
-    )
-    with show_progress(candidate.name, sys.stderr) as progress:
+    with show_progress(asked.candidate.name, sys.stderr) as progress:
         result = verify_ad_hoc(asked, progress)
-    return _finish(compose_report(targets=(result,), provenance=build_provenance(seed=seed)), folder)
+    return _finish(compose_report(targets=(result,), provenance=build_provenance(seed=asked.seed)), folder)
 
 
 def _verify_repository(
