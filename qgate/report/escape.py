@@ -21,7 +21,7 @@ PROSE_LIMIT = 1000
 ELLIPSIS = "…"
 EMPTY = "(empty)"
 
-_NAME_SAFE = re.compile(r"[A-Za-z0-9._/:,=+()\[\]% -]")
+_NAME_SAFE = re.compile(r"[A-Za-z0-9._/:,=+()\[\]% −∞±×-]")
 _OPENING = "(\"'“‘"
 _CLOSING = ")\"'”’.,;:!?"
 _WORD = re.compile(r"[A-Za-z0-9+\-−±≥≤≈→×][A-Za-z0-9.,'’+/%=×–—−²³σµ-]*")

@@ -71,7 +71,7 @@ def test_a_long_name_keeps_both_ends() -> None:
 def test_any_name_is_short_plain_and_no_command(text: str) -> None:
     shown = name(text)
     assert 1 <= len(shown) <= NAME_LIMIT
-    assert re.fullmatch(r"[A-Za-z0-9._/:,=+()\[\]% \\x{}…-]+", shown)
+    assert re.fullmatch(r"[A-Za-z0-9._/:,=+()\[\]% \\x{}…−∞±×-]+", shown)
     assert "##[" not in shown
     # a code span never continues into what follows, whatever it holds
     assert html(f"{code(text)} end").count("<code>") == 1
