@@ -1,5 +1,5 @@
 """BEH and CST: the task metric with its interval, flips, classes, slices; size."""
-# ruff: noqa: E501 - one case a line reads as a table
+
 
 import math
 

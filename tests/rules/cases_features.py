@@ -1,5 +1,5 @@
 """FEA: outputs against the reference's."""
-# ruff: noqa: E501 - one case a line reads as a table
+
 
 import math
 

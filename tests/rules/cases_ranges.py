@@ -1,5 +1,5 @@
 """RNG: scales, weights, activation ranges."""
-# ruff: noqa: E501 - one case a line reads as a table
+
 
 import math
 
