@@ -10,8 +10,6 @@ from pathlib import Path
 from qgate.errors import SourceError
 from qgate.sources.context import SIDE_FILES_MAX, SideFiles, SourceContext
 from qgate.sources.git import GitSource
-from qgate.sources.https import HttpsSource
-from qgate.sources.hub import HubSource
 from qgate.sources.locator import (
     GitLocator,
     HttpsLocator,
@@ -23,7 +21,6 @@ from qgate.sources.locator import (
 )
 from qgate.sources.newfile import Copied, NewFile
 from qgate.sources.path import PathSource
-from qgate.sources.release import ReleaseSource
 from qgate.sources.source import Source
 
 
@@ -100,10 +97,16 @@ def source_of(locator: Locator, context: SourceContext) -> Source:
         case GitLocator():
             return GitSource(locator.git, locator.path, locator.sha256, context)
         case HttpsLocator():
+            from qgate.sources.https import HttpsSource
+
             return HttpsSource(locator, context)
         case ReleaseLocator():
+            from qgate.sources.release import ReleaseSource
+
             return ReleaseSource(locator, context)
         case HubLocator():
+            from qgate.sources.hub import HubSource
+
             return HubSource(locator, context)
 
 

@@ -6,7 +6,6 @@ from qgate.errors import SourceError
 from qgate.git.repository import Entry, Repository
 from qgate.sources.context import SourceContext
 from qgate.sources.folder import nearest
-from qgate.sources.lfs import fetch_pointer
 from qgate.sources.newfile import NewFile
 from qgate.sources.pointer import POINTER_MAX, read_pointer
 from qgate.sources.source import beside
@@ -56,6 +55,8 @@ class GitSource:
             head = b"".join(repository.blob(entry, where=file.where))
             pointer = read_pointer(head, entry.size, where=file.where)
             if pointer is not None:
+                from qgate.sources.lfs import fetch_pointer
+
                 command = f'git lfs fetch origin {commit} --include "{path}"'
                 store = repository.lfs_store()
                 fetch_pointer(pointer, file, self._context, command=command, store=store)

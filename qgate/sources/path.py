@@ -9,7 +9,6 @@ from pathlib import Path
 from qgate.git.repository import Repository
 from qgate.sources.context import SourceContext
 from qgate.sources.folder import open_below, read_stable
-from qgate.sources.lfs import fetch_pointer
 from qgate.sources.newfile import NewFile
 from qgate.sources.pointer import POINTER_MAX, read_pointer
 from qgate.sources.source import beside
@@ -72,6 +71,8 @@ class PathSource:
                 return
         finally:
             os.close(descriptor)
+        from qgate.sources.lfs import fetch_pointer
+
         command = f'git lfs pull --include "{path}"'
         fetch_pointer(pointer, file, self._context, command=command, store=self._store())
 
