@@ -11,7 +11,7 @@ import py_compile
 import sys
 from pathlib import Path
 
-PARTLY = ("networkx", "scipy", "setuptools", "sympy", "torch", "torchgen")
+PARTLY = ("networkx", "setuptools", "sympy", "torch", "torchgen")
 MODE = py_compile.PycInvalidationMode.UNCHECKED_HASH
 
 MODULES = (
@@ -33,7 +33,6 @@ MODULES = (
     "requests",
     "rich.console",
     "ruamel.yaml",
-    "scipy.stats",
     "torch",
     "torch.ao.quantization",
     "torch.export",
