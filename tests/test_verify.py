@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -316,13 +317,13 @@ def test_labels_without_inputs_are_refused() -> None:
 
 
 def test_verifying_leaves_the_files_and_the_temporary_folder_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import tempfile
-
+    own = Path(tempfile.mkdtemp(prefix="verify-"))
+    own.chmod(0o755)  # the child is another user
+    monkeypatch.setattr(tempfile, "tempdir", str(own))
     before = {path: path.read_bytes() for path in DIGITS.iterdir()}
-    left = set(Path(tempfile.gettempdir()).glob("qgate-*"))
     verified(QDQ, inputs=INPUTS)
     assert {path: path.read_bytes() for path in DIGITS.iterdir()} == before
-    mine = set(Path(tempfile.gettempdir()).glob("qgate-*")) - left
-    assert not [path for path in mine if (path / "candidate").exists()]
+    assert list(own.iterdir()) == []
+    own.rmdir()
