@@ -134,18 +134,20 @@ def residual(reference: Array, candidate: ConstantValue, *, ratio: Array | None 
     if ratio is not None:
         target = target * ratio
     with np.errstate(all="ignore"):
-        quotient = np.where(scale == 0, codes, target / scale + zero)
+        # A scale of zero stands for zeros whatever the codes are; of anything else it is no rounding.
+        quotient = np.where((scale == 0) & (target == 0), codes, target / scale + zero)
         if not np.isfinite(quotient).all():
             return None
         storage = ULP.get(quantized.scale_dtype, 0.0)
         relative = max(4 * 2.0**-23, storage, 16 * 2.0**-23 if candidate.factor is not None else 0.0)
         slack = np.maximum(1e-4, relative * np.abs(quotient - zero))
-    return Residual(quotient, codes, slack, _least_used(codes, least), float(greatest))
+    return Residual(quotient, codes, slack, _least_used(codes, zero, least, greatest), float(greatest))
 
 
-def _least_used(codes: Array, least: int) -> float:
+def _least_used(codes: Array, zero: Array, least: int, greatest: int) -> float:
     """The lower end of the code range in use: symmetric quantizers leave the least code out."""
-    return float(least + 1) if codes.size and np.min(codes) > least else float(least)
+    symmetric = bool(np.all(zero == (least + greatest + 1) // 2))
+    return float(least + 1) if symmetric and codes.size and np.min(codes) > least else float(least)
 
 
 def derive(reference: Array, candidate: ConstantValue, *, rounding: str = "nearest") -> Derivation:

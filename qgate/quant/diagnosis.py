@@ -59,7 +59,7 @@ def _scale(pair: ConstantPair, reference: Array, axis: int) -> Diagnosis | None:
     quantized = candidate.quantized
     if quantized is None or candidate.size < 2:
         return None
-    shifted = _zero_point(candidate, reference)
+    shifted = _zero_point(candidate, reference, axis)
     if shifted is not None:
         return shifted
     fitted = fit_channels(reference, candidate, axis)
@@ -87,23 +87,32 @@ def _scale(pair: ConstantPair, reference: Array, axis: int) -> Diagnosis | None:
     )
 
 
-def _zero_point(candidate: ConstantValue, reference: Array) -> Diagnosis | None:
+def _zero_point(candidate: ConstantValue, reference: Array, axis: int) -> Diagnosis | None:
     """A zero point that moved moves every code of its channel by the same whole number."""
     quantized = candidate.quantized
     if quantized is None or not candidate.dtype.startswith(("int", "uint")):
         return None
     with np.errstate(all="ignore"):
         steps = candidate.codes() - (reference / candidate.scales() + candidate.zero_points())
-    middle = np.median(steps)
-    off = int(np.rint(middle)) if np.isfinite(middle) else 0
-    if off == 0 or np.mean(np.abs(steps - off) <= 0.5001) < 0.95:
+        rows = _rows(steps, axis if quantized.scale.size == steps.shape[axis] else 0)
+        rows = rows if quantized.scale.size == len(rows) else rows.reshape(1, -1)
+        middle = np.median(rows, axis=1)
+    if not np.isfinite(middle).all():
         return None
+    off = np.rint(np.clip(middle, -1e9, 1e9)).astype(np.int64)
+    moved = np.flatnonzero(off)
+    if moved.size == 0 or np.mean(np.abs(rows - off[:, None]) <= 0.5001) < 0.95:
+        return None
+    single = moved.size == 1 and len(rows) > 1
+    where = f"channel {int(moved[0])}" if single else f"{moved.size} of {len(rows)} channels"
+    by = -int(off[moved[0]])
     return Diagnosis(
         "zero-point",
-        f"the codes are the reference's, but the zero point is {-off:+d} from what they were rounded with",
+        f"the codes are the reference's, but the zero point{f' of {where}' if len(rows) > 1 else ''}"
+        f" is {by:+d} from what they were rounded with",
         quantized.zero_name or quantized.scale_name or candidate.name,
-        None,
-        {"offset": -off},
+        (int(moved[0]),) if single else None,
+        {"offset": by, "channels": [int(c) for c in moved[:16]]} if len(rows) > 1 else {"offset": by},
     )
 
 

@@ -163,6 +163,8 @@ class _Gauges:
             self.found.explained[name] = float(np.max(np.abs(held.distance())))
             return
         self._outgoing(node, pair, reference, slack, into is not None)
+        if incoming is not None and name not in self.found.explained:
+            self.fail(incoming, f"{node.op} {node.label!r}, which reads it, does not take it back")
 
     def _outgoing(
         self, node: FloatNode, pair: ConstantPair, reference: Array, slack: float, fed: bool

@@ -155,7 +155,7 @@ def test_side_files_are_named_before_they_are_there_but_never_unsafe_ones(tmp_pa
         named_side_files(saved(tmp_path, location="../w.bin", data=None))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.text(max_size=30))
 def test_a_name_that_is_called_safe_stays_below_its_folder(location):
     if is_safe_relative(location):
@@ -166,7 +166,7 @@ def test_a_name_that_is_called_safe_stays_below_its_folder(location):
 NUMBERS = st.one_of(st.integers(-5, 200).map(str), st.text(max_size=6))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200, derandomize=True, deadline=None)
 @given(st.dictionaries(st.sampled_from(["location", "offset", "length", "checksum", "x"]), NUMBERS))
 def test_any_entries_give_a_range_or_are_refused(entries):
     try:

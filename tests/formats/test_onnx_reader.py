@@ -278,7 +278,12 @@ EDITS = st.lists(
 )
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=300,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(EDITS)
 def test_a_damaged_file_is_refused_or_read_and_inspected_whole(tmp_path, edits):
     path = tmp_path / "m.onnx"
@@ -294,7 +299,12 @@ def test_a_damaged_file_is_refused_or_read_and_inspected_whole(tmp_path, edits):
         assert error.remedy
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(st.binary(max_size=200))
 def test_any_bytes_are_refused_or_read(tmp_path, data):
     path = tmp_path / "m.onnx"

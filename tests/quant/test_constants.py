@@ -11,7 +11,7 @@ from tests.quant.codes import coded, floats, quantized
 CODES = np.arange(24).reshape(4, 6)
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80, derandomize=True, deadline=None)
 @given(
     st.lists(st.integers(1, 5), min_size=1, max_size=4).map(tuple),
     st.data(),
@@ -66,7 +66,7 @@ def test_an_element_is_named_in_the_files_own_layout():
     assert coded(np.array(3), np.float32(1)).stored_index(0) == ()
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40, derandomize=True, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from(["tensor", "channel", "block"]), st.booleans())
 def test_layout_and_factor_commute(seed, layout, late):
     weight = np.random.default_rng(seed).standard_normal((6, 8)).astype(np.float32)
