@@ -59,6 +59,8 @@ class _Side:
         self.rename = rename
         self.inputs = {t.name for t in graph.inputs}
         self._signatures: dict[tuple[str, int], int] = {}
+        self._sources: dict[str, str] = {}
+        self._shape_only: dict[tuple[str, int], bool] = {}
 
     def is_constant(self, name: str) -> bool:
         return name in self.graph.constants
@@ -73,6 +75,19 @@ class _Side:
             self._signatures[key] = self._compute(name, depth)
         return self._signatures[key]
 
+    def _source(self, name: str) -> str:
+        """The tensor behind any run of clipping activations."""
+        passed: list[str] = []
+        while name not in self._sources and not self.is_constant(name) and len(passed) <= len(self.made):
+            node = self.made.get(name)
+            if node is None or node.op not in TRANSPARENT or not node.inputs:
+                break
+            passed.append(name)
+            name = node.inputs[0]
+        name = self._sources.get(name, name)
+        self._sources.update(dict.fromkeys(passed, name))
+        return name
+
     def _compute(self, name: str, depth: int) -> int:
         if not name:
             return 0
@@ -81,8 +96,9 @@ class _Side:
         node = self.made.get(name)
         if node is None:
             return hash(("input", self.rename.get(name, name)))
-        if node.op in TRANSPARENT and node.inputs:
-            return self.signature(node.inputs[0], depth)
+        source = self._source(name)
+        if source != name:
+            return self.signature(source, depth)
         if depth == 0:
             return hash(("op", node.op))
         parts = [self.signature(i, depth - 1) for i in node.inputs]
@@ -99,7 +115,12 @@ class _Side:
             return False
         if node.op in ("Shape", "Size"):
             return True
-        return node.op in SHAPE_ONLY and all(self.shape_only(i, depth - 1) for i in node.inputs)
+        key = (name, depth)
+        if key not in self._shape_only:
+            self._shape_only[key] = node.op in SHAPE_ONLY and all(
+                self.shape_only(i, depth - 1) for i in dict.fromkeys(node.inputs)
+            )
+        return self._shape_only[key]
 
 
 class _Walk:

@@ -16,22 +16,21 @@ _CHANNEL_AXIS = {"Conv": 1, "ConvTranspose": 1, "MatMul": -1}
 
 def simplify(graph: FloatGraph, *, fold_norms: bool = True) -> None:
     """Folds biases, BatchNorm and per-channel scales into the layers before them, in place."""
-    changed = True
-    while changed:
-        changed = False
-        readers = graph.consumers()
-        kept = {ref for _, ref in graph.outputs}
-        for node in list(graph.nodes):
-            if node.op not in _CHANNEL_AXIS or len(node.inputs) < 2 or node.inputs[1] not in graph.constants:
-                continue
+    readers = graph.consumers()
+    kept = {ref for _, ref in graph.outputs}
+    absorbed: set[int] = set()
+    for node in graph.nodes:
+        if node.op not in _CHANNEL_AXIS or len(node.inputs) < 2 or node.inputs[1] not in graph.constants:
+            continue
+        # A layer that absorbs what follows makes its tensor from then on, which the same operations read.
+        while node.outputs[0] not in kept and not node.implicit and not _clips(graph, node):
             following = readers.get(node.outputs[0], [])
-            if len(following) != 1 or node.outputs[0] in kept or node.implicit:
-                continue
-            if _clips(graph, node) or (not fold_norms and following[0].op != "Add"):
-                continue
-            if _absorb(graph, node, following[0]):
-                changed = True
+            if len(following) != 1 or (not fold_norms and following[0].op != "Add"):
                 break
+            if not _absorb(graph, node, following[0]):
+                break
+            absorbed.add(id(following[0]))
+    graph.nodes = [node for node in graph.nodes if id(node) not in absorbed]
     _drop_neutral(graph)
     graph.prune()
 
@@ -69,7 +68,6 @@ def _absorb(graph: FloatGraph, node: FloatNode, after: FloatNode) -> bool:
     node.stages[after.op] = after.outputs[0]
     _move_quantizers(graph, node.outputs[0], after.outputs[0])
     node.outputs[0] = after.outputs[0]
-    graph.nodes.remove(after)
     return True
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one graph a line
 """A small network with its quantized twin, so that a test can spoil one thing and see what is said of it."""
 
 from __future__ import annotations
