@@ -41,6 +41,31 @@ def test_range_use_merges(values, drawn):
     assert whole.nonfinite == values.size - finite.size
 
 
+@settings(max_examples=80, deadline=None)
+@given(
+    arrays(
+        np.float32, st.integers(1, 12), elements=st.floats(width=32, allow_nan=False, allow_infinity=False)
+    ),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+)
+def test_what_is_outside_is_found_to_the_last_bit_of_the_range(values, one, other, touch):
+    low, high = min(one, other), max(one, other)
+    if touch:
+        low = np.nextafter(float(values[0]), math.inf)
+        high = max(high, low)
+    use = RangeUse(low, high)
+    use.add(values)
+    exact = values.astype(np.float64)
+    with np.errstate(over="ignore"):
+        slack = 1e-6 * (high - low)
+        lost = exact - np.clip(exact, low, high)
+        assert use.outside == ((exact < low - slack) | (exact > high + slack)).sum()
+        if use.outside:
+            assert use.clipped_energy == pytest.approx(float(lost @ lost), rel=1e-12)
+
+
 def test_range_use_counts_across_blocks():
     values = np.zeros(3 * BLOCK + 5, np.float32)
     values[[1, BLOCK, 3 * BLOCK + 4]] = [2, -3, 5]
