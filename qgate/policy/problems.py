@@ -80,6 +80,8 @@ def policy_error(problems: list[Problem], root: Node, where: str) -> PolicyError
     )
     if len(rest) >= _SHOWN:
         more += "; and more"
+    if not remedy:
+        remedy = f"Correct {f'`{key_path(first.path)}`' if first.path else 'the file'} in line {first.line}"
     return PolicyError(
         f"{key}{problem.what}{more}", where=f"{where}:{first.line}:{first.column}", remedy=remedy
     )

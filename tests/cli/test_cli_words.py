@@ -54,6 +54,7 @@ def test_an_onnx_pair_never_imports_torch() -> None:
     parent = modules_after(command("verify", "-r", REFERENCE, "-c", CANDIDATE, "--samples", "1"))
     assert "torch" not in parent
     assert "onnxruntime" not in parent, "models run in the child alone"
+    assert not parent & {"requests", "github"}, "nothing comes from the web"
     child = modules_after(
         "from pathlib import Path\n"
         "import qgate.sandbox.child\n"
