@@ -13,11 +13,16 @@ from qgate.quant.constants import INTEGER_RANGES, Array
 from qgate.quant.derivation import Derivation, derive, family_of
 from qgate.quant.diagnosis import Diagnosis, diagnose
 from qgate.quant.equalisation import infer
-from qgate.quant.floatgraph import FloatGraph
+from qgate.quant.floatgraph import FloatGraph, Quantizer
 from qgate.quant.floats import derive_float
 from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
+
+
+_PASSED = 8
+_RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool",
+                  "GlobalAveragePool", "GlobalMaxPool", "Relu", "Clip", "Slice", "Gather", "ReduceMean", "Pad"}  # fmt: skip
 
 
 @dataclass
@@ -146,9 +151,11 @@ def _correctable(pair: ConstantPair, weight: _Judged, candidate: FloatGraph) -> 
     if rows.shape[0] != shift.size:
         return False
     error = np.moveaxis(weight.pair.candidate.values() - target, axis, 0).reshape(rows.shape)
-    quantizers = candidate.quantizers.get(pair.candidate_node.inputs[0], [])
-    span = max((abs(v) for v in quantizers[0].bounds()), default=0.0) if quantizers else 0.0
-    step = float(np.max(quantizers[0].scale)) if quantizers else 0.0
+    quantizer = _quantizer_before(candidate, pair.candidate_node.inputs[0])
+    if quantizer is None:
+        return False
+    span = max(abs(v) for v in quantizer.bounds())
+    step = float(np.max(quantizer.scale))
     if not np.isfinite(span):
         return False
     # Root-sum-square of the layer's own rounding errors, and of the input's; four of them.
@@ -156,7 +163,20 @@ def _correctable(pair: ConstantPair, weight: _Judged, candidate: FloatGraph) -> 
     before = reference.astype(np.float64).reshape(-1)
     mild = float(np.linalg.norm(shift)) <= 1.5 * float(np.linalg.norm(before))
     erased = not np.any(pair.candidate.values())
-    return bool(quantizers) and mild and not erased and bool((shift <= bound + 1e-6).all())
+    return mild and not erased and bool((shift <= bound + 1e-6).all())
+
+
+def _quantizer_before(candidate: FloatGraph, tensor: str) -> Quantizer | None:
+    """The static quantizer of what a layer reads, looked for through operations that keep values in range."""
+    makers = candidate.producers()
+    for _ in range(_PASSED):
+        if candidate.quantizers.get(tensor):
+            return candidate.quantizers[tensor][0]
+        maker = makers.get(tensor)
+        if maker is None or maker.op not in _RANGE_KEEPING:
+            return None
+        tensor = maker.inputs[0]
+    return None
 
 
 def _diagnose(judged: Sequence[_Judged]) -> None:
