@@ -79,6 +79,8 @@ class _Gauges:
         self.found = Equalised()
         self.gauges: dict[str, Gauge] = {}
         self.read: set[str] = set()
+        # A bias or a shift stands and falls with the weight that it belongs to.
+        self.beside: dict[str, str] = {}
         self.pairs: dict[tuple[int, int], ConstantPair] = {
             (id(pair.candidate_node), pair.position): pair for pair in alignment.constants
         }
@@ -129,6 +131,7 @@ class _Gauges:
             ):
                 return False
             self.found.explained[shift.candidate.name] = 0.0
+            self.beside[shift.candidate.name] = pair.candidate.name
         self.found.explained[pair.candidate.name] = 0.0
         self.gauges[node.outputs[0]] = Gauge(factor, np.full(factor.shape, precision), pair.candidate.name)
         return True
@@ -185,6 +188,7 @@ class _Gauges:
                 return
             factor, uncertain = agreed
             self.found.explained[bias.candidate.name] = 0.5
+            self.beside[bias.candidate.name] = pair.candidate.name
         name = pair.candidate.name
         self.found.explained[name] = 0.5
         if plain:
@@ -195,8 +199,9 @@ class _Gauges:
         for name, gauge in self.gauges.items():
             if name not in self.read:
                 self.fail(gauge, "it reaches an output of the model")
-        for origin in self.found.uncancelled:
-            self.found.explained.pop(origin, None)
+        for name in list(self.found.explained):
+            if self.beside.get(name, name) in self.found.uncancelled:
+                del self.found.explained[name]
         self.found.scaled = frozenset(self.gauges)
         return self.found
 
