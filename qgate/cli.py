@@ -16,6 +16,7 @@ from qgate.errors import QgateError, UsageError
 if TYPE_CHECKING:
     from qgate.measure.interface import Interface
     from qgate.report.schema import Report
+    from qgate.sandbox.launch import Child
     from qgate.verifier import AdHoc
 
 P = ParamSpec("P")
@@ -165,27 +166,32 @@ def verify(
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
-        from qgate.verifier import AdHoc
+        from qgate.sandbox.launch import waiting_child
+        from qgate.sandbox.limits import Limits
 
-        asked = AdHoc(
-            candidate=candidate,
-            reference=reference,
-            inputs=inputs,
-            labels=labels,
-            slices=slices,
-            task=task,
-            scheme=scheme,
-            derivation=derivation,
-            interface=parse_interface(io_map, io_optional, io_type, io_shape),
-            profile=profile or "balanced",
-            seed=seed,
-            samples=samples,
-        )
-        return _verify_pair(asked, report)
+        # Both processes import their libraries at the same time.
+        with waiting_child(Limits()) as child:
+            from qgate.verifier import AdHoc
+
+            asked = AdHoc(
+                candidate=candidate,
+                reference=reference,
+                inputs=inputs,
+                labels=labels,
+                slices=slices,
+                task=task,
+                scheme=scheme,
+                derivation=derivation,
+                interface=parse_interface(io_map, io_optional, io_type, io_shape),
+                profile=profile or "balanced",
+                seed=seed,
+                samples=samples,
+            )
+            return _verify_pair(asked, report, child)
     return _verify_repository(config, target, base, profile, report)
 
 
-def _verify_pair(asked: AdHoc, folder: Path | None) -> int:
+def _verify_pair(asked: AdHoc, folder: Path | None, child: Child | None) -> int:
     from qgate.measure.progress import show_progress
     from qgate.report.compose import compose_report
     from qgate.report.provenance import build_provenance
@@ -195,7 +201,7 @@ def _verify_pair(asked: AdHoc, folder: Path | None) -> int:
     if folder is not None:
         prepare_folder(folder)
     with show_progress(asked.candidate.name, sys.stderr) as progress:
-        result = verify_ad_hoc(asked, progress)
+        result = verify_ad_hoc(asked, progress, child)
     return _finish(compose_report(targets=(result,), provenance=build_provenance(seed=asked.seed)), folder)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
+from qgate.sandbox.launch import Child, waiting_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
 from qgate.sources.acquire import Acquired, acquire, acquire_file
@@ -56,8 +57,13 @@ class AdHoc:
     samples: int | None = None
 
 
-def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None) -> TargetReport:
+def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
     """Verifies a pair without policy and baseline.
+
+    Args:
+        asked: The pair.
+        progress: Told how many samples are done.
+        child: A child that waits for the pair to be run.
 
     Raises:
         UsageError: Labels or slices are named without inputs.
@@ -90,7 +96,7 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None) -> TargetRepor
         samples=asked.samples,
     )
     with staging_directory() as staging:
-        return verify(pair, staging=staging, progress=progress)
+        return verify(pair, staging=staging, progress=progress, child=child)
 
 
 def target_verifier(
@@ -102,8 +108,9 @@ def target_verifier(
 
     def run_target(run: TargetRun) -> TargetReport:
         shown = progress(run) if progress is not None else None
-        with staging_directory() as staging:
-            return verify(_pair(run, settings, today), staging=staging, progress=shown)
+        pair = _pair(run, settings, today)
+        with staging_directory() as staging, waiting_child(pair.limits or Limits()) as child:
+            return verify(pair, staging=staging, progress=shown, child=child)
 
     return run_target
 

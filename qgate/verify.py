@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from qgate.measure.interface import Interface
     from qgate.measure.static import Inspection
     from qgate.policy.schema import Policy, Target, Waiver
+    from qgate.sandbox.launch import Child
     from qgate.sandbox.limits import Limits
     from qgate.sources.acquire import Acquired
 
@@ -85,13 +86,17 @@ class _State:
     artifacts: dict[str, Artifact] = field(default_factory=dict)
 
 
-def verify(pair: Pair, *, staging: Path, progress: Progress | None = None) -> TargetReport:
+def verify(
+    pair: Pair, *, staging: Path, progress: Progress | None = None, child: Child | None = None
+) -> TargetReport:
     """Verifies one pair. Whatever goes wrong with it becomes a finding of its report.
 
     Args:
         pair: What to verify.
         staging: An empty folder that the sandboxed child can read; see ``sandbox.staging``.
         progress: Told how many samples are done.
+        child: A child that waits for this pair to be run, see ``sandbox.launch.waiting_child``; it is not
+            ended here.
     """
     state = _State()
     models = _models(pair, state, staging)
@@ -99,7 +104,7 @@ def verify(pair: Pair, *, staging: Path, progress: Progress | None = None) -> Ta
         data = _data(pair, state, staging)
         inspection = _inspect(pair, state, *models)
         if inspection is not None and data is not False:
-            _run(pair, state, inspection, models, data or None, progress)
+            _run(pair, state, inspection, models, data or None, progress, child)
     return _report(pair, state)
 
 
@@ -217,6 +222,7 @@ def _run(
     models: tuple[StaticModel, StaticModel | None],
     data: Path | bool | None,
     progress: Progress | None,
+    child: Child | None,
 ) -> None:
     from qgate.measure.pair import measure_pair
     from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
@@ -249,7 +255,7 @@ def _run(
     )
     started = time.perf_counter()
     try:
-        result = measure_pair(request, progress)
+        result = measure_pair(request, progress, child)
     except MeasureError as error:
         state.findings.append(error_finding(error, "ART112"))
         return

@@ -25,12 +25,16 @@ _LOGITS = re.compile(r"(logit|softmax|prob)", re.IGNORECASE)
 Progress = Callable[[int, int], None]
 
 
-def import_libraries(request: str) -> None:
-    """Imports all that the request will need, because afterwards nothing may be readable any more."""
+def import_common_libraries() -> None:
+    """Imports what every request needs, because afterwards nothing may be readable any more."""
     for name in _LIBRARIES:
         importlib.import_module(name)
     for name in _CODECS:
         codecs.lookup(name)
+
+
+def import_libraries(request: str) -> None:
+    """Imports what only this request needs as well."""
     if PairRequest.from_json(request).inputs is None:
         for name in ("onnx", "onnx.numpy_helper"):
             importlib.import_module(name)

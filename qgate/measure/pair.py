@@ -12,7 +12,8 @@ from qgate.measure.describe_task import task_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement
-from qgate.sandbox.launch import out_of_memory, run_child
+from qgate.sandbox.ending import out_of_memory
+from qgate.sandbox.launch import Child, run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line
 from qgate.sandbox.staging import unreadable_part
@@ -41,12 +42,15 @@ class PairResult:
     timings: Mapping[str, float] = field(default_factory=dict)
 
 
-def measure_pair(request: PairRequest, progress: Progress | None = None) -> PairResult:
+def measure_pair(
+    request: PairRequest, progress: Progress | None = None, child: Child | None = None
+) -> PairResult:
     """Runs the pair in a sandboxed child and turns what it returns into measurements.
 
     Args:
         request: What to run on which inputs.
         progress: Told how many samples are done.
+        child: One that waits for the request; see ``sandbox.launch.waiting_child``.
 
     Raises:
         DataError: The inputs do not fit the model, or none could be generated.
@@ -54,7 +58,7 @@ def measure_pair(request: PairRequest, progress: Progress | None = None) -> Pair
     """
     _check(request)
     where = request.label("candidate")
-    payload = run_child(request.to_json(), request.limits, where=where, progress=progress)
+    payload = run_child(request.to_json(), request.limits, where=where, progress=progress, child=child)
     answer = parse_answer(payload, where)
     if answer.error is not None:
         _raise(request, answer.error)

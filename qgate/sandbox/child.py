@@ -1,8 +1,9 @@
 """The process that runs untrusted models: ``python -I -m qgate.sandbox.child``; started by ``launch``.
 
-Arguments: descriptor of the channel, process id of the parent, then the limits. The request is on
-standard input. It ends with status 0 once it has handed over a result, which may be an error that it
-understood; anything else is for the parent to explain.
+Arguments: descriptor of the channel, process id of the parent, then the limits. The request comes on
+standard input once the parent has it; until then this process imports what any request needs. It ends with
+status 0 once it has handed over a result, which may be an error that it understood; anything else is for
+the parent to explain.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ def main(arguments: list[str]) -> int:
     limits = Limits(memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files)
     # Sums of products must not depend on the number of processors; written, never read, before numpy starts.
     os.environ["OPENBLAS_NUM_THREADS"] = "1"
-    # The request was written by the parent and is trusted; it says which libraries will be needed.
-    request = sys.stdin.read()
-    confine(limits, parent, lambda: _import_libraries(request))
+    received: list[str] = []
+
+    def import_libraries() -> None:
+        from qgate.measure.answer import import_common_libraries, import_libraries
+
+        import_common_libraries()
+        # The request was written by the parent and is trusted; it says which other libraries are needed.
+        received.append(sys.stdin.read())
+        import_libraries(received[0])
+
+    confine(limits, parent, import_libraries)
     from qgate.measure.answer import answer
 
-    talker.result(answer(request, talker.progress))
+    talker.result(answer(received[0], talker.progress))
     return 0
-
-
-def _import_libraries(request: str) -> None:
-    from qgate.measure.answer import import_libraries
-
-    import_libraries(request)
 
 
 def _run() -> int:

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 
 from qgate.errors import DataError, MeasureError
-from qgate.measure.pair import Limits, PairRequest, measure_pair
+from qgate.measure.pair import Limits, PairRequest, Tap, measure_pair
 from qgate.sandbox.confine import NOBODY
+from qgate.sandbox.launch import waiting_child
 
 FOREVER = 2**60
 
@@ -95,7 +96,7 @@ def test_the_child_has_no_environment_no_privileges_and_dies_with_its_parent(end
     script = f"""
 import os, sys
 from pathlib import Path
-from qgate.measure.pair import PairRequest, measure_pair
+from qgate.measure.pair import Limits, PairRequest, Tap, measure_pair
 def show(done, total):
     task = next(Path("/proc/self/task").iterdir())
     pid = int((task / "children").read_text().split()[0])
@@ -180,3 +181,42 @@ def test_a_file_that_the_child_cannot_read_is_said(stage, digits):
     assert str(hidden) in error.where
     with pytest.raises(DataError, match="cannot read it"):
         measure_pair(PairRequest(candidate=digits / "digits_fp32.onnx", inputs=hidden / "m.onnx"))
+
+
+def test_a_child_that_waited_measures_the_same_and_none_is_left(digits):
+    limits = Limits(wall_seconds=120)
+    taps = tuple(Tap(f"no such tensor {number}", -1.0, 1.0, "scale", None) for number in range(3000))
+    request = PairRequest(candidate=digits / "digits_fp32.onnx", samples=2, limits=limits, taps=taps)
+    assert len(request.to_json()) > 2 * 65536, "more than a pipe holds"
+    with waiting_child(limits) as child:
+        assert children() == [child.process.pid]
+        waited = measure_pair(request, child=child)
+        assert child.status == 0
+    assert children() == []
+    assert waited.measurements == measure_pair(request).measurements
+
+
+def test_a_child_with_other_limits_is_not_used(digits):
+    with waiting_child(Limits()) as child:
+        measure_pair(
+            PairRequest(candidate=digits / "digits_fp32.onnx", samples=1, limits=Limits(cpu_seconds=60)),
+            child=child,
+        )
+        assert child.status is None
+    assert child.status is not None
+    assert children() == []
+
+
+def test_a_child_that_waits_dies_with_its_parent():
+    script = (
+        "import time\nfrom qgate.sandbox.launch import waiting_child\nfrom qgate.sandbox.limits import Limits\n"
+        "with waiting_child(Limits()) as child:\n    print(child.process.pid, flush=True)\n    time.sleep(600)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as parent:
+        handle = os.pidfd_open(int(parent.stdout.readline()))
+        parent.kill()
+    import select
+
+    ended, _, _ = select.select([handle], [], [], 60)
+    os.close(handle)
+    assert ended, "the child outlives its parent"
