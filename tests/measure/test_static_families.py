@@ -42,7 +42,9 @@ def test_a_smoothing_that_does_not_cancel_is_none(how, tmp_path):
     theirs = {"weight": smoothed(FACTOR, ones), "shift": smoothed(FACTOR, bias=False),
               "half of it": smoothed(FACTOR, half), "negative": smoothed(signed)}[how]  # fmt: skip
     verdicts = unsound(inspect(model(PLAIN, **HELD), model(CODED, **theirs), tmp_path))
-    assert "equalised" not in {verdicts["s"], verdicts["b"]} if "b" in verdicts else verdicts["s"] != "equalised"
+    assert (
+        "equalised" not in {verdicts["s"], verdicts["b"]} if "b" in verdicts else verdicts["s"] != "equalised"
+    )
 
 
 WEIGHTS = floats()
