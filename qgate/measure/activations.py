@@ -81,8 +81,9 @@ class RangeUse:
         places = np.flatnonzero((block < floor) | (block > ceiling))
         exact = block[places].astype(np.float64)
         self.outside += int(np.count_nonzero((exact < self.low - slack) | (exact > self.high + slack)))
-        lost = exact - np.clip(exact, self.low, self.high)
-        self.clipped_energy += float(lost.dot(lost))
+        with np.errstate(over="ignore"):
+            lost = exact - np.clip(exact, self.low, self.high)
+            self.clipped_energy += float(lost.dot(lost))
 
     def merge(self, other: RangeUse) -> None:
         """Adds what another accumulator of the same tensor saw."""

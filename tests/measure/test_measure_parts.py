@@ -53,7 +53,7 @@ def test_range_use_merges(values, drawn):
 def test_what_is_outside_is_found_to_the_last_bit_of_the_range(values, one, other, touch):
     low, high = min(one, other), max(one, other)
     if touch:
-        low = np.nextafter(float(values[0]), math.inf)
+        low = math.nextafter(float(values[0]), math.inf)
         high = max(high, low)
     use = RangeUse(low, high)
     use.add(values)
