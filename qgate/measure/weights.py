@@ -101,8 +101,7 @@ def _undo_equalisation(
     }  # fmt: skip
     if not suspects:
         return frozenset()
-    order = {id(node): position for position, node in enumerate(candidate.nodes)}
-    found = infer(alignment, order, suspects)
+    found = infer(alignment, candidate, suspects)
     for entry in judged:
         name = entry.pair.candidate.name
         if name in found.explained and name in suspects:

@@ -16,7 +16,7 @@ import numpy as np
 from qgate.quant.alignment import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 from qgate.quant.derivation import Residual, residual
-from qgate.quant.floatgraph import FloatNode
+from qgate.quant.floatgraph import FloatGraph, FloatNode
 
 HOMOGENEOUS = {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
                "Identity", "Dropout", "Pad", "ReduceMean", "ReduceMax", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}  # fmt: skip
@@ -56,20 +56,22 @@ class Equalised:
     scaled: frozenset[str] = frozenset()
 
 
-def infer(alignment: Alignment, order: dict[int, int], suspects: set[str]) -> Equalised:
+def infer(alignment: Alignment, candidate: FloatGraph, suspects: set[str]) -> Equalised:
     """Follows factors through the aligned graph.
 
     Args:
         alignment: The aligned graphs.
-        order: Position of each candidate operation (by id) in topological order.
+        candidate: The candidate's view, in topological order.
         suspects: Names of the candidate's constants that no rounding rule explains as they stand.
 
     Returns:
         Explained constants with the largest remaining distance in steps, and origins left uncancelled.
     """
     walker = _Gauges(alignment, suspects)
+    order = {id(node): position for position, node in enumerate(candidate.nodes)}
     for one, two in sorted(alignment.nodes, key=lambda pair: order[id(pair[1])]):
         walker.visit(one, two)
+    walker.escape(alignment, candidate)
     return walker.finish()
 
 
@@ -194,6 +196,20 @@ class _Gauges:
         if plain:
             return
         self.gauges[node.outputs[0]] = Gauge(factor, uncertain, name)
+
+    def escape(self, alignment: Alignment, candidate: FloatGraph) -> None:
+        """Factors that leave by an output, or into an operation that the walk could not compare."""
+        outputs = {ref for _, ref in candidate.outputs}
+        aligned = {id(two) for _, two in alignment.nodes}
+        for name in outputs & set(self.gauges):
+            self.fail(self.gauges[name], "it reaches an output of the model")
+        for node in candidate.nodes:
+            for name in (*(node.inputs if id(node) not in aligned else ()), *node.implicit):
+                if name in self.gauges:
+                    self.fail(
+                        self.gauges[name],
+                        f"it reaches {node.op} {node.label!r}, which is not the reference's",
+                    )
 
     def finish(self) -> Equalised:
         for name, gauge in self.gauges.items():

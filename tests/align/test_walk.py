@@ -206,8 +206,7 @@ def test_an_operand_that_became_constant_is_told(tmp_path):
 def test_graphs_that_never_meet_are_unmatched(tmp_path):
     found, one, two = aligned(tmp_path, CHAIN, "t = Sin (x) u = MatMul (t, w3) v = Cos (u) y = Sin (v)", HELD,
                               {"w3": RNG.standard_normal((8, 4)).astype(np.float32)})  # fmt: skip
-    assert found.differences
-    assert found.differences[0].kind in ("unmatched", "replaced")
+    assert [d.kind for d in found.differences][:1] in (["unmatched"], ["replaced"])
     assert found.constants == []
 
 

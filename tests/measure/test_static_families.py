@@ -62,19 +62,36 @@ def test_factors_between_float_layers_are_equalisation_where_they_cancel(cancell
     assert {"w1", "b1"} <= set(verdicts)
 
 
-def test_a_factor_that_reaches_an_output_or_a_curve_is_named_as_the_reason(tmp_path):
-    for text, words in (
-        (FLOAT.replace("f = Relu (e)", "f = Sigmoid (e)"), "Sigmoid"),
-        (FLOAT.replace("=> (float[1,5] y)", "=> (float[1,5] y, float[1,8,4,4] f)"), "output"),
-    ):
-        made = dict(WEIGHTS)
-        made["w3"], made["b3"] = made["w3"] * SCALED.reshape(8, 1, 1, 1), made["b3"] * SCALED
-        made["w4"] = made["w4"] / np.repeat(SCALED, 4)
-        found = inspect(reference(WEIGHTS, text), reference(made, text), tmp_path)
-        entry = derivations(found)["w3"]
-        if words == "Sigmoid":
-            assert entry.value == "not-derived"
-            assert words in entry.detail["reason"]
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("f = Relu (e)", "f = Sigmoid (e)", "Sigmoid"),
+        ("=> (float[1,5] y)", "=> (float[1,5] y, float[1,8,4,4] f)", "an output of the model"),
+        ("f = Relu (e)", "f = Relu (e) o = Exp (f)", "Exp"),
+    ],
+)
+def test_a_factor_that_escapes_its_readers_is_none_and_says_where(old, new, words, tmp_path):
+    """The linear layer takes it back, but what else is computed from the scaled tensor is not the reference's."""
+    text = FLOAT.replace(old, new)
+    text = (
+        text.replace("=> (float[1,5] y)", "=> (float[1,5] y, float[1,8,4,4] o)") if words == "Exp" else text
+    )
+    made = dict(WEIGHTS)
+    made["w3"], made["b3"] = made["w3"] * SCALED.reshape(8, 1, 1, 1), made["b3"] * SCALED
+    made["w4"] = made["w4"] / np.repeat(SCALED, 4)
+    entry = derivations(inspect(reference(WEIGHTS, text), reference(made, text), tmp_path))["w3"]
+    assert entry.value == "not-derived"
+    assert words in entry.detail["reason"]
+
+
+def test_a_factor_that_reaches_an_operation_of_the_candidates_own_is_none(tmp_path):
+    ours = "g (float[2,8] x) => (float[2,5] y, float[2,8] o) {a = MatMul (x, u) d = Relu (a) y = MatMul (d, w) o = Sin (x)}"
+    theirs = ours.replace("o = Sin (x)", "o = Tanh (d)")
+    held = {k: RNG.standard_normal((8, 8 if k == "u" else 5)).astype(np.float32) for k in "uw"}
+    made = {"u": held["u"] * SCALED, "w": held["w"] / SCALED.reshape(-1, 1)}
+    entry = derivations(inspect(model(ours, **held), model(theirs, **made), tmp_path))["u"]
+    assert entry.value == "not-derived"
+    assert "Tanh" in entry.detail["reason"]
 
 
 def test_factors_through_a_sum_of_two_branches_must_agree(tmp_path):
