@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from qgate.cli import _guarded
 from qgate.rules.catalogue import catalogue
 
 from .conftest import CANDIDATE, INPUTS, REFERENCE, Shop
@@ -126,3 +127,23 @@ def test_a_name_cannot_speak_to_the_terminal(shop: Shop) -> None:
     assert "\x1b" not in found.err + found.out
     assert "\x07" not in found.err
     assert not any(line.startswith("::") for line in found.err.splitlines())
+
+
+@pytest.mark.parametrize(
+    "error", [KeyError("lost"), RecursionError("deep"), OSError(28, "No space left on device", "x")]
+)
+def test_what_no_code_foresaw_is_one_line_and_never_the_exit_code_of_fail(
+    error: Exception, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken() -> int:
+        raise error
+
+    with pytest.raises(SystemExit) as stopped:
+        _guarded(broken)()
+    assert stopped.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "qgate: x: the system refuses: No space"
+        if isinstance(error, OSError)
+        else "qgate: test_cli_words.py:"
+    )
