@@ -76,32 +76,29 @@ def base_image() -> str:
 
 
 def build(context: Path, tag: str) -> str:
-    """Builds the Dockerfile of a folder and returns the image's id."""
-    docker_must(
-        "build", *BUILD_FLAGS, "--build-arg", f"BASE={base_image()}", "-t", tag, context, timeout=1800
-    )
-    return str(inspect(tag)["Id"])
+    """Builds the Dockerfile of a folder and returns the image's id.
 
-
-def prime(context: Path) -> None:
-    """Lets a build whose context comes out of a container, as act's for ``uses: ./`` does, find its layers.
-
-    The classic builder tells files from a container apart from the same files from a folder (their mode
-    has the bits of the type set), and act gives a build no network. Where act's own build has one, or
-    the builder is another, there is nothing to do.
+    act takes the context of ``uses: ./`` out of a container and gives its build no network. The classic
+    builder tells files from a container apart from the same files in a folder (their mode has the bits of
+    the type set), so here too they come out of a container: then act finds every costly layer made.
     """
+    flags = ("build", *BUILD_FLAGS, "--build-arg", f"BASE={base_image()}")
     if not CLASSIC:
-        return
-    container = docker_must("create", base_image()).strip()
+        docker_must(*flags, "-t", tag, context, timeout=1800)
+        return str(inspect(tag)["Id"])
+    container = docker_must("create", BASE_IMAGE).strip()
     try:
         docker_must("cp", f"{context}/.", f"{container}:/context")
-        archive = subprocess.Popen(["docker", "cp", f"{container}:/context/.", "-"], stdout=subprocess.PIPE)
-        with archive:
-            build = ("build", *BUILD_FLAGS, "--target", "build", "-t", "qgate-e2e:primed", "-")
-            ended = docker(*build, timeout=1800, stdin=archive.stdout)
+        # a name for the earlier stages keeps them from being pruned
+        for part in (("--target", "build", "-t", f"{tag}-stages"), ("-t", tag)):
+            with subprocess.Popen(
+                ["docker", "cp", f"{container}:/context/.", "-"], stdout=subprocess.PIPE
+            ) as archive:
+                ended = docker(*flags, *part, "-", timeout=1800, stdin=archive.stdout)
+            assert ended.code == 0, ended.said[-4000:]
     finally:
         docker("rm", container)
-    assert ended.code == 0, ended.said[-4000:]
+    return str(inspect(tag)["Id"])
 
 
 def inspect(image: str) -> dict[str, Any]:
