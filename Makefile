@@ -45,7 +45,7 @@ format: $(VENV)/.test ## Formats the sources
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.test ## Measures time, memory, start and the image
-	@set -e; for script in bench/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+	@set -e; for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(VENV)/.test ## Writes what the documentation takes from the code
 	@set -e; for script in tools/docs_*.py; do $(BIN)/python "$$script"; done
