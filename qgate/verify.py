@@ -270,6 +270,15 @@ def _run(
         update={"locator": state.data.locator, "sha256": state.data.sha256 or result.data.sha256}
     )
     state.timings.update({f"run.{step}": seconds for step, seconds in result.timings.items()})
+    depends = [m for k, m in result.problems if k == "batch" and "the candidate" in m]
+    if (
+        depends
+        and not inspection.dynamic
+        and not any("the reference" in m for k, m in result.problems if k == "batch")
+    ):
+        state.measurements.append(
+            Measurement(name="output.batch_dependence", value=True, detail={"message": depends[0]})
+        )
     for kind, message in result.problems:
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})

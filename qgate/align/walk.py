@@ -23,6 +23,9 @@ COMMUTATIVE = {"Add", "Mul", "Min", "Max", "Sum", "Mean", "And", "Or", "Xor", "E
 TRANSPARENT = {"Relu", "Clip", "Cast"}
 SHAPE_ONLY = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Mul", "Add", "Sub", "Div",
               "ConstantOfShape", "Equal", "Where", "Size", "ReduceProd", "Reshape", "Range", "Expand", "Min", "Max"}  # fmt: skip
+# Operators that take sizes, indices or axes, which one exporter computes and another writes down.
+TAKES_SHAPES = {"Reshape", "Expand", "Slice", "Resize", "Tile", "ConstantOfShape", "Range", "Pad", "Unsqueeze",
+                "Squeeze", "Gather", "Split", "TopK", "Upsample", "Concat", "Shape", "OneHot", "CenterCropPad"}  # fmt: skip
 REACH = 8
 WEIGHTED = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Gather"}
 
@@ -158,7 +161,7 @@ class _Walk:
         elif one is not None and two is not None and self._same(one, two, left, right):
             self._pair(one, two)
         else:
-            self._resynchronise(left, right)
+            self._resynchronise(left, right, reader)
 
     def _missing(self, left: str, right: str, reader: tuple[FloatNode, FloatNode, int] | None) -> None:
         if not (left or right) or reader is None:
@@ -196,9 +199,11 @@ class _Walk:
             )
             self.result.constants.append(pair)
             return
-        if reader is None or (self.left.shape_only(left) and self.right.shape_only(right)):
+        if reader is None:
             return
         one, two, position = reader
+        if one.op in TAKES_SHAPES and self.left.shape_only(left) and self.right.shape_only(right):
+            return
         constant_side = "candidate" if self.right.is_constant(right) else "reference"
         self._differ(
             "wiring",
@@ -283,24 +288,32 @@ class _Walk:
                 {"attribute": key, "candidate": _shown(right), "reference": _shown(left)},
             )
 
-    def _implied(self, one: FloatNode, right: str) -> bool:
-        """Whether the candidate's quantizer clips as the reference's activation does."""
+    def _implied(self, one: FloatNode, right: str, reader: tuple[FloatNode, FloatNode, int] | None) -> bool:
+        """Whether the candidate's quantizer clips as the reference's activation does.
+
+        It must stand between the tensor and its reader: one that hangs beside it clips nothing.
+        """
         if one.op not in ("Relu", "Clip"):
             return False
         low = 0.0 if one.op == "Relu" else one.attributes.get("min", float("-inf"))
         high = float("inf") if one.op == "Relu" else one.attributes.get("max", float("inf"))
         if not isinstance(low, int | float) or not isinstance(high, int | float):
             return False
+        read = (
+            {name for name, _ in self.right.graph.outputs} if reader is None else set(reader[1].node.inputs)
+        )
         for quantizer in self.right.graph.quantizers.get(right, []):
+            if not quantizer.inherent and quantizer.source in read:
+                continue
             least, greatest = quantizer.bounds()
             step = float(np.max(quantizer.scale)) if quantizer.scale.size else 0.0
             if least >= low - 0.51 * step and greatest <= high + 1.01 * step:
                 return True
         return False
 
-    def _resynchronise(self, left: str, right: str) -> None:
+    def _resynchronise(self, left: str, right: str, reader: tuple[FloatNode, FloatNode, int] | None) -> None:
         one = self.left.made.get(left)
-        if one is not None and self._implied(one, right):
+        if one is not None and self._implied(one, right, reader):
             self.skipped_left.add(id(one))
             self.queue.append((one.inputs[0], right, None))
             return
@@ -324,8 +337,8 @@ class _Walk:
         self.queue.append((left_to, right_to, None))
 
     def _report_detour(self, ours: tuple[FloatNode, ...], theirs: tuple[FloatNode, ...], tensor: str) -> None:
-        ours = tuple(n for n in ours if n.op != "Cast")
-        theirs = tuple(n for n in theirs if n.op != "Cast")
+        ours = tuple(n for n in ours if not _is_float_cast(n))
+        theirs = tuple(n for n in theirs if not _is_float_cast(n))
         if not ours and not theirs:
             return
         if not ours:
@@ -416,6 +429,11 @@ class _Walk:
         self.result.unmatched_reference = [n for n in self.left.graph.nodes if id(n) not in left_done]
         self.result.unmatched_candidate = [n for n in self.right.graph.nodes if id(n) not in right_done]
         return self.result
+
+
+def _is_float_cast(node: FloatNode) -> bool:
+    """A change of float type; a cast to whole numbers is a change of values."""
+    return node.op == "Cast" and int(node.node.attribute("to", 0)) in (1, 10, 11, 16)
 
 
 def _holds_graph(value: Any) -> bool:

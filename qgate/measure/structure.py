@@ -11,6 +11,7 @@ import numpy as np
 from qgate.formats.model import Constant, Graph, StaticModel
 from qgate.quant.alignment import Alignment, Difference
 from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
+from qgate.quant.layout import FUSED, LAYOUT, PARTS
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
 
@@ -45,6 +46,7 @@ def measure_structure(
             detail={"message": defect.message, **defect.evidence},
         )
     yield from _telling_operators(alignment, reference, candidate)
+    yield from _surplus(alignment, reference, candidate)
     yield from _coverage(alignment, reference, candidate)
 
 
@@ -71,6 +73,29 @@ def _telling_operators(
             name="structure.difference", at=Place(node=node.label, tensor=node.outputs[0]), value="operator",
             detail=detail,
         )  # fmt: skip
+
+
+def _surplus(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph) -> Iterator[Measurement]:
+    """Where the walk lost its way: operators that the candidate has more of than the reference.
+
+    An optimiser's graph has fewer of everything but fused operators; a payload behind a maze has more.
+    """
+    if not any(difference.kind == "unmatched" for difference in alignment.differences):
+        return
+    ours, theirs = Counter(n.op for n in reference.nodes), Counter(n.op for n in candidate.nodes)
+    inside = Counter(n.op for node in reference.nodes for g in held_graphs(node.node) for n in g.all_nodes())
+    surplus = theirs - ours - inside
+    if any(op in FUSED for op in ours - theirs):
+        surplus = Counter({op: count for op, count in surplus.items() if op not in PARTS})
+    for node in candidate.nodes:
+        if surplus[node.op] > 0 and node.op not in FUSED | LAYOUT and node in alignment.unmatched_candidate:
+            more = surplus[node.op]
+            surplus[node.op] = 0
+            yield Measurement(
+                name="structure.difference", at=Place(node=node.label, tensor=node.outputs[0]), value="operator",
+                detail={"message": f"the candidate has {more} more {node.op} than the reference, in a part that could "
+                                   "not be aligned", "candidate_operators": [node.op]},
+            )  # fmt: skip
 
 
 def _difference(difference: Difference) -> Measurement:

@@ -19,7 +19,6 @@ from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
 
-
 _PASSED = 8
 _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool",
                   "GlobalAveragePool", "GlobalMaxPool", "Relu", "Clip", "Slice", "Gather", "ReduceMean", "Pad"}  # fmt: skip

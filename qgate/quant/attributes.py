@@ -42,6 +42,9 @@ def normalised(
                 node.inputs[position] = ""
     while node.inputs and not node.inputs[-1]:
         node.inputs.pop()
+    if node.op == "Cast" and result.get("to") in (1, 10, 11, 16):
+        # Which float type: a converter to fp16 writes its own, and means the same.
+        result["to"] = "float"
     if node.op == "Clip":
         result = {k: v for k, v in result.items() if k not in ("min", "max") or np.isfinite(v)}
     return {k: _plain(v) for k, v in result.items()}

@@ -17,6 +17,7 @@ from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantize
 from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
 from qgate.quant.folding import fold
 from qgate.quant.operators import HANDLERS
+from qgate.quant.parameters import computed_parameters
 from qgate.quant.simplify import simplify
 
 _LAYOUT = {
@@ -92,7 +93,7 @@ class Builder:
         self.coded: dict[str, Quantizer] = {}
         self.defects: list[Defect] = []
         self.dynamic = False
-        self.dynamic_scales: set[str] = set()
+        self.dynamic_of: dict[str, str] = {}
         self.absorbed: set[int] = set()
         self.known = {t.name for t in graph.inputs} | set(graph.constants) | {""}
         self.readers: dict[str, list[Node]] = defaultdict(list)
@@ -254,6 +255,7 @@ class Builder:
             zero_point=None if zero_value is None else zero_value.codes(),
             scale_name=scale_value.name,
             zero_name=zero_value.name if zero_value is not None else "",
+            inherent=source == codes,
         )
         self.quantizers[quantizer.tensor].append(quantizer)
         self.coded[codes] = quantizer
@@ -313,6 +315,7 @@ class Builder:
 
     def finish(self) -> FloatGraph:
         """The view, pruned to what the outputs need."""
+        self.defects.extend(computed_parameters(self, self.graph.nodes))
         outputs = []
         for out in self.graph.outputs:
             if out.name not in self.known:

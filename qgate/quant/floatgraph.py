@@ -31,6 +31,7 @@ class Quantizer:
         zero_point: Zero points, or None for 0.
         scale_name: The scale's name in the file.
         zero_name: The zero point's name, empty where there is none.
+        inherent: The tensor itself is codes, so that nothing can read it unquantized.
     """
 
     tensor: str
@@ -41,6 +42,7 @@ class Quantizer:
     zero_point: Array | None
     scale_name: str
     zero_name: str
+    inherent: bool = False
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest float that the codes can stand for."""

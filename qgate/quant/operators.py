@@ -23,6 +23,7 @@ from qgate.quant.constants import (
     plain,
     transposed,
 )
+from qgate.quant.parameters import coded_origin
 
 if TYPE_CHECKING:
     from qgate.quant.build import Builder
@@ -75,10 +76,21 @@ def _alias(builder: Builder, node: Node) -> bool:
 
 
 def _dropout(builder: Builder, node: Node) -> bool:
-    training = builder.array(_input(node, 2)) if _input(node, 2) else None
-    if training is not None and bool(np.any(training)):
+    training = builder.array(_input(node, 2)) if _input(node, 2) else np.zeros(1)
+    if training is None or bool(np.any(training)):
+        # Trains, or decides while it runs whether to.
         return False
     return _alias(builder, node)
+
+
+def _hard_swish(builder: Builder, node: Node) -> bool:
+    """x * HardSigmoid(x), which is how ONNX defines it and how optimisers write it."""
+    source, inner = builder.ref(_input(node, 0)), f"{node.outputs[0]}|HardSigmoid"
+    attributes = {"alpha": 1 / 6, "beta": 0.5}
+    gate = replace(node, op="HardSigmoid", outputs=(inner,), attributes=attributes)
+    builder.emit(gate, "HardSigmoid", [source], [inner], attributes)
+    builder.emit(node, "Mul", [source, inner], list(node.outputs), {})
+    return True
 
 
 def _cast(builder: Builder, node: Node) -> bool:
@@ -169,8 +181,14 @@ def _dequantize(builder: Builder, node: Node) -> bool:
             return False
         builder.put_constant(node.outputs[0], made)
         return True
-    if builder.constant(scale) is None:
+    if builder.constant(scale) is None and scale not in builder.dynamic_of:
         return False
+    inputs = {t.name for t in builder.graph.inputs}
+    if source not in builder.coded and source not in builder.dynamic_of.values() and source not in inputs:
+        gathered = builder.quantize_table(source, scale, zero)
+        if not gathered:
+            # Codes that no quantizer made: a cast to them is an operation of its own.
+            return False
     builder.check_coded(node, source, scale, zero)
     builder.alias[node.outputs[0]] = source
     return True
@@ -179,7 +197,7 @@ def _dequantize(builder: Builder, node: Node) -> bool:
 def _dynamic_quantize(builder: Builder, node: Node) -> bool:
     builder.dynamic = True
     builder.alias[node.outputs[0]] = _input(node, 0)
-    builder.dynamic_scales.update(node.outputs[1:])
+    builder.dynamic_of.update(dict.fromkeys(node.outputs[1:], node.outputs[0]))
     return True
 
 
@@ -323,13 +341,14 @@ def _qlinear_concat(builder: Builder, node: Node) -> bool:
     return True
 
 
-def _weight_scale(builder: Builder, name: str) -> str | None:
-    """The constant scale in a product of a dynamic input scale and a weight scale."""
+def _weight_scale(builder: Builder, name: str, codes: str) -> str | None:
+    """The constant scale in a product of the weight's scale and that of the codes it is multiplied with."""
     maker = builder.makers.get(name)
     if maker is None or maker.op != "Mul":
         return None
     constants = [i for i in maker.inputs if builder.constant(i) is not None]
-    dynamic = [i for i in maker.inputs if i in builder.dynamic_scales]
+    origin = coded_origin(builder, codes)
+    dynamic = [i for i in maker.inputs if builder.dynamic_of.get(i) == origin]
     return constants[0] if len(constants) == 1 and len(dynamic) == 1 else None
 
 
@@ -343,7 +362,7 @@ def _integer_product(op: str, axis: int) -> Handler:
         if cast is None or mul is None or builder.constant(w) is None:
             return False
         other = next((i for i in mul.inputs if i != cast.outputs[0]), "")
-        scale = _weight_scale(builder, other)
+        scale = _weight_scale(builder, other, x)
         if scale is None:
             return False
         weight = builder.quantized(w, scale, w_zero, axis)
@@ -555,6 +574,7 @@ HANDLERS: dict[tuple[str, str], Handler] = {
     ("", "Identity"): _alias,
     ("", "Dropout"): _dropout,
     ("", "Cast"): _cast,
+    ("", "HardSwish"): _hard_swish,
     ("*", "QuantizeLinear"): _quantize,
     ("*", "DequantizeLinear"): _dequantize,
     ("", "DynamicQuantizeLinear"): _dynamic_quantize,

@@ -19,7 +19,10 @@ def prepare_folder(folder: Path) -> None:
         QgateError: It cannot be made or written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.exists():
+            folder.mkdir(parents=True)
+            # Reports are no part of the repository that they lie in.
+            (folder / ".gitignore").write_text("*\n", encoding="utf-8")
         with tempfile.NamedTemporaryFile(dir=folder, prefix=".qgate-"):
             pass
     except OSError as error:

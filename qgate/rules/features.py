@@ -84,6 +84,11 @@ def _measured(context: RuleContext) -> Iterator[Finding]:
         yield context.finding("no output was compared", effect=Verdict.INCONCLUSIVE)
 
 
+def _batch(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("output.batch_dependence"):
+        yield context.finding(f"{found.detail.get('message', 'the answers differ')}; the reference does not")
+
+
 def _names_nonfinite(context: RuleContext, found: Measurement) -> bool:
     """Whether FEA101 or FEA102 already says why this output has no figure."""
     told = ("output.nonfinite_candidate", "output.shape_mismatch")
@@ -183,6 +188,15 @@ RULES = (
                   by_scheme={"int4": (0.05, 0.15, 0.3), "fp16": (0.002, 0.01, 0.03), "none": (0.001, 0.002, 0.01)}),
         ),
         check=_bound("output.differing_share", "max_share", "", "the share of elements that differ", at_least=False),
+    ),
+    rule(
+        "FEA209",
+        "The answer to a sample does not depend on its batch",
+        why="A model that answers differently beside other samples passes every test that is made one by one.",
+        how="The first batch is run once whole and once sample by sample. Dynamically quantized models share a scale over "
+        "a batch, so it is not judged there, nor where the reference does the same.",
+        remedy="Look for an operation that reads the batch's size",
+        check=_batch,
     ),
     rule(
         "FEA205",

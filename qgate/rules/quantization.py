@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.quant.layout import LAYOUT
+from qgate.quant.layout import FUSED, LAYOUT, PARTS
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails, scale_is_defective
 
-_FUSIONS = {
-    "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "LayerNormalization", "SkipLayerNormalization",
-    "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization", "RMSNormalization", "Attention",
-    "MultiHeadAttention", "GroupQueryAttention", "QAttention", "EmbedLayerNormalization", "FusedMatMul",
-    "RotaryEmbedding", "BiasSoftmax", "GroupNorm", "GroupNormalization", "InstanceNormalization", "HardSwish",
-    "Mish", "Softplus", "Swish", "FusedMatMulActivation", "TransposeMatMul", "QEmbedLayerNormalization",
-    "LSTM", "GRU",
-}  # fmt: skip
 _STRUCTURE = "severity_unclear"
 
 
@@ -304,19 +297,24 @@ def _is_moved_axis(found: Measurement) -> bool:
 
 
 def _may_be_optimised(found: Measurement) -> bool:
-    """Whether an honest optimiser makes such a difference: fusions, and changes of layout alone."""
-    ours = set(found.detail.get("reference_operators", ()))
-    theirs = set(found.detail.get("candidate_operators", ()))
+    """Whether an honest optimiser makes such a difference: changes of layout alone, and fusions.
+
+    A fusion stands *for* operators of the other side and for nothing else; what is merely added is none.
+    """
+    ours: Counter[str] = Counter(found.detail.get("reference_operators", ()))
+    theirs: Counter[str] = Counter(found.detail.get("candidate_operators", ()))
     if found.value == "unmatched":
         return True
-    if found.value in ("added", "removed", "replaced"):
-        return _is_layout(found) or bool((theirs | ours) & _FUSIONS)
-    return False
+    if found.value != "replaced" or _is_layout(found):
+        return _is_layout(found)
+    fused = FUSED | LAYOUT
+    more, fewer = set(theirs - ours), set(ours - theirs)
+    return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= PARTS | fused)
 
 
 def _requantized(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("structure.defect"):
-        if found.value == "requantized":
+        if found.value in ("requantized", "computed"):
             yield context.finding(
                 str(found.detail["message"]),
                 at=found.at,
@@ -446,7 +444,7 @@ RULES = (
     ),
     rule(
         "QNT302",
-        "Codes are read with the scale that they were made with",
+        "Codes are read with the scale that they were made with, and it is a constant",
         why="Another scale or zero point on the reading side multiplies or shifts a tensor unseen.",
         how="Scale and zero point of every quantizer against those of the operations that read its codes.",
         remedy="Quantize again",

@@ -24,7 +24,7 @@ _DTYPES = {
     **{f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
 }
 _NO_MEMORY = ("bad_alloc", "Failed to allocate memory", "bad allocation", "Cannot allocate memory")
-_REWRITE_FAILED = "Exception during initialization"
+_REWRITE_FAILED = ("Exception during initialization", "Failed to find kernel for com.microsoft.")
 _ERRNO = re.compile(r"SystemError : (\d{1,3})\b")
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
@@ -101,9 +101,16 @@ def _session(path: Path, options: Any, added: bytes) -> tuple[Any, bool]:
     try:
         return onnxruntime.InferenceSession(source, options, providers=providers), False
     except Exception as error:
-        if _REWRITE_FAILED not in str(error):
+        if not any(sign in str(error) for sign in _REWRITE_FAILED):
             raise
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+    try:
+        return onnxruntime.InferenceSession(source, options, providers=providers), True
+    except Exception as error:
+        if not any(sign in str(error) for sign in _REWRITE_FAILED):
+            raise
+        # Not even as written: the rewrite itself makes operators that have no kernel. Then it is run without.
+        options.add_session_config_entry("session.x64quantprecision", "0")
         return onnxruntime.InferenceSession(source, options, providers=providers), True
 
 

@@ -1,6 +1,5 @@
 """BEH and CST: the task metric with its interval, flips, classes, slices; size."""
 
-
 import math
 
 from qgate.records import Place, Verdict

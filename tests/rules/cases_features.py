@@ -1,6 +1,5 @@
 """FEA: outputs against the reference's."""
 
-
 import math
 
 from qgate.records import Place, Verdict
@@ -52,6 +51,8 @@ CASES = (
     *ladder("FEA204", "max_mean", lambda v: _one("kl_mean", v), at_least=False, step=1e-5, says="divergence"),
     Case("FEA204", "infinite", _one("kl_mean", math.inf), ERROR),
     *ladder("FEA208", "max_share", lambda v: _one("differing_share", v), at_least=False, step=1e-5, says="differ"),
+    Case("FEA209", "another answer in a batch", (measured("output.batch_dependence", True, message="no"),), ERROR, "no"),
+    Case("FEA209", "the same answer", _one("sqnr_db", 30.0), SILENT),
     Case("FEA103", "whole numbers only", _one("differing_share", 0.0), SILENT, declared={"ran": True}),
     *(Case(rule, "infinite by default", _one(name, 1e30), SILENT) for rule, name in _NAMES),
     *(Case(rule, "NaN", _one(name, math.nan), ERROR, "nan") for rule, name in _NAMES),

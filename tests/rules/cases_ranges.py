@@ -1,6 +1,5 @@
 """RNG: scales, weights, activation ranges."""
 
-
 import math
 
 from qgate.records import Place
