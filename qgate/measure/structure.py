@@ -11,7 +11,7 @@ import numpy as np
 from qgate.formats.model import Constant, Graph, StaticModel
 from qgate.quant.alignment import Alignment, Difference
 from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
-from qgate.quant.layout import FUSED, LAYOUT, PARTS
+from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
 
@@ -86,7 +86,7 @@ def _surplus(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph)
     inside = Counter(n.op for node in reference.nodes for g in held_graphs(node.node) for n in g.all_nodes())
     surplus = theirs - ours - inside
     if any(op in FUSED for op in ours - theirs):
-        surplus = Counter({op: count for op, count in surplus.items() if op not in PARTS})
+        surplus = Counter({op: count for op, count in surplus.items() if op not in ARITHMETIC})
     for node in candidate.nodes:
         if surplus[node.op] > 0 and node.op not in FUSED | LAYOUT and node in alignment.unmatched_candidate:
             more = surplus[node.op]

@@ -15,10 +15,12 @@ FUSED = frozenset(
     "LSTM", "GRU",
 }
 )  # fmt: skip
-# What fusions are made of.
-PARTS = frozenset(
+# What a fused operator is taken apart into. Nothing that chooses: a payload could hide among those.
+ARITHMETIC = frozenset(
     {
-    "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Erf", "Tanh", "Sigmoid", "Softmax", "ReduceMean", "MatMul", "Split",
-    "Slice", "Concat", "Gather", "Where", "Shape", "Neg", "Reciprocal", "Max", "Exp", "Clip", "If",
-}
+        "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Erf", "Tanh", "Sigmoid", "Softmax", "ReduceMean", "MatMul",
+        "Split", "Concat", "Reciprocal",
+    }
 )  # fmt: skip
+# What may vanish into a fused operator.
+PARTS = ARITHMETIC | {"Slice", "Gather", "Where", "Shape", "Neg", "Max", "Exp", "Clip", "If", "Cast"}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.quant.layout import FUSED, LAYOUT, PARTS
+from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT, PARTS
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails, scale_is_defective
@@ -309,7 +309,7 @@ def _may_be_optimised(found: Measurement) -> bool:
         return _is_layout(found)
     fused = FUSED | LAYOUT
     more, fewer = set(theirs - ours), set(ours - theirs)
-    return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= PARTS | fused)
+    return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= ARITHMETIC | fused)
 
 
 def _requantized(context: RuleContext) -> Iterator[Finding]:

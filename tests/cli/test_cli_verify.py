@@ -83,7 +83,12 @@ def test_the_report_is_valid_and_canonical(name: str, request: pytest.FixtureReq
     text = (folder / "report.json").read_text()
     stored = json.loads(text, parse_constant=pytest.fail)
     assert text == json.dumps(stored, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
-    assert sorted(path.name for path in folder.iterdir()) == ["report.html", "report.json", "summary.md"]
+    assert sorted(path.name for path in folder.iterdir()) == [
+        ".gitignore",
+        "report.html",
+        "report.json",
+        "summary.md",
+    ]
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
 
 
