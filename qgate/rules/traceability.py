@@ -46,7 +46,7 @@ _ALLOWANCES = (
         unit="ratio",
     ),
     Param("coverage", "How far the quantized share of the model may fall.", 0.0, 0.01, 0.05, unit="ratio"),
-    Param("size", "How much the size may grow, as a share of the baseline's.", 0.02, 0.05, 0.2, unit="ratio"),
+    Param("size", "How much the size may grow, as a share of the baseline's.", 0.05, 0.25, 0.5, unit="ratio"),
 )
 
 RULES = (
