@@ -27,6 +27,32 @@ def _shape(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+GENERATED = Param(
+    "severity_generated",
+    "How much it weighs on generated inputs that lie outside the candidate's calibrated ranges.",
+    "error",
+    "warning",
+    "note",
+    choices=tuple(Severity),
+)
+CLIPPED_ENERGY = 0.02
+
+
+def _weight(context: RuleContext) -> tuple[Severity | None, Verdict]:
+    """Severity and effect: generated inputs outside of what a model was calibrated for prove no damage.
+
+    They prove no health either, so that a profile may ask for real ones (INCONCLUSIVE).
+    """
+    outside = any(
+        float(found.detail.get("clipped_energy", 0.0)) > CLIPPED_ENERGY
+        for found in context.all("activation.clipped_share")
+        if found.value is not None
+    )
+    if context.declared.get("data") != "generated" or not outside or GENERATED.name not in context.limits:
+        return None, Verdict.FAIL
+    return Severity(context.word(GENERATED.name)), Verdict.INCONCLUSIVE
+
+
 def _bound(
     name: str, param: str, unit: str, what: str, *, at_least: bool
 ) -> Callable[[RuleContext], Iterator[Finding]]:
@@ -39,11 +65,14 @@ def _bound(
                 continue
             wrong = not found.number >= limit if at_least else not found.number <= limit
             if wrong:
+                severity, effect = _weight(context)
                 word = "at least" if at_least else "at most"
                 yield context.finding(
                     f"{what} is {found.number:.4g}{unit}, {word} {limit:g}{unit} asked for",
                     at=found.at,
                     evidence={"value": found.number, "limit": limit, "samples": found.n, **found.detail},
+                    severity=severity,
+                    effect=effect,
                 )
 
     return check
@@ -56,6 +85,7 @@ def _agreement(context: RuleContext) -> Iterator[Finding]:
             continue
         # With few samples the interval decides: one flip in 24 is no evidence of 4 %.
         unsure = found.high is not None and found.high >= least
+        severity, effect = _weight(context)
         yield context.finding(
             f"the top class is the reference's in {found.number:.1%} of {found.n} samples, {least:.1%} asked for"
             + (" (too few samples to be sure)" if unsure else ""),
@@ -67,7 +97,8 @@ def _agreement(context: RuleContext) -> Iterator[Finding]:
                 "limit": least,
                 **found.detail,
             },
-            severity=Severity.WARNING if unsure else None,
+            severity=Severity.WARNING if unsure else severity,
+            effect=effect,
         )
 
 
@@ -134,6 +165,7 @@ RULES = (
         how="20 log10(|x| / |x - y|), the reference is the signal, float64 sums over all samples.",
         remedy=_REMEDY,
         params=(
+            GENERATED,
             Param("min_db", "Least SQNR of an output.", 15.0, 5.0, 1.0, unit="dB",
                   by_scheme={"int4": (8.0, 2.0, 0.0), "fp16": (40.0, 30.0, 20.0), "fp8": (12.0, 5.0, 1.0),
                              "none": (70.0, 50.0, 30.0)}),
@@ -147,6 +179,7 @@ RULES = (
         how="Cosine of the flattened outputs; both zero counts as 1, one zero as 0. Blind to scale, so never alone.",
         remedy=_REMEDY,
         params=(
+            GENERATED,
             Param("min_cosine", "Least cosine.", 0.98, 0.85, 0.6,
                   by_scheme={"int4": (0.92, 0.75, 0.5), "fp16": (0.9999, 0.999, 0.99), "none": (0.99999, 0.9999, 0.999)}),
         ),
@@ -160,6 +193,7 @@ RULES = (
         "is below.",
         remedy=_REMEDY,
         params=(
+            GENERATED,
             Param("min_ratio", "Least share of samples.", 0.98, 0.93, 0.8, unit="ratio",
                   by_scheme={"int4": (0.95, 0.85, 0.7), "fp16": (0.998, 0.99, 0.97), "none": (0.999, 0.998, 0.99)}),
         ),
@@ -172,6 +206,7 @@ RULES = (
         how="KL(P_ref || P_cand) in nats after softmax, mean over samples.",
         remedy=_REMEDY,
         params=(
+            GENERATED,
             Param("max_mean", "Largest mean divergence.", 0.05, 0.3, 1.0, unit="nats",
                   by_scheme={"int4": (0.15, 0.6, 2.0), "fp16": (0.001, 0.01, 0.1), "none": (0.0001, 0.001, 0.01)}),
         ),

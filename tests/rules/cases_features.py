@@ -28,6 +28,8 @@ _NOT_COMPARED = missing("output.sqnr_db", "the reference has no finite value", _
 _NAN = measured("output.nonfinite_candidate", 4, _OUT, n=100, first_sample=2, index=[0])
 _SHAPES = measured("output.shape_mismatch", 3, _OUT, n=3, reference=[1, 10], candidate=[1, 9])
 
+_CLIPPED = measured("activation.clipped_share", 0.4, Place(tensor="act_scale"), clipped_energy=0.3)
+
 CASES = (
     Case("FEA101", "NaN where the reference is finite", (_NAN,), ERROR, "4 values", "output logits"),
     Case("FEA101", "not a count", _one("nonfinite_candidate", "many"), ERROR),
@@ -41,6 +43,10 @@ CASES = (
     Case("FEA103", "did not run", (), SILENT),
     Case("FEA103", "measured", _one("sqnr_db", 30.0), SILENT, declared={"ran": True}),
     *ladder("FEA201", "min_db", lambda v: _one("sqnr_db", v), at_least=True, step=0.01, says="SQNR", at="output logits"),
+    Case("FEA201", "generated inputs beyond the calibration", (*_one("sqnr_db", -1.0), _CLIPPED), ("error", "warning", "note"),
+         "SQNR", effect=Verdict.INCONCLUSIVE, declared={"data": "generated"}),
+    Case("FEA201", "given inputs beyond the calibration", (*_one("sqnr_db", -1.0), _CLIPPED), ERROR, declared={"data": "given"}),
+    Case("FEA201", "generated inputs within the calibration", _one("sqnr_db", -1.0), ERROR, declared={"data": "generated"}),
     Case("FEA201", "identical", _one("sqnr_db", math.inf), SILENT),
     Case("FEA201", "nothing left", _one("sqnr_db", -math.inf), ERROR),
     *ladder("FEA202", "min_cosine", lambda v: _one("cosine", v), at_least=True, step=1e-6, says="cosine"),
