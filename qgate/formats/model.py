@@ -30,6 +30,25 @@ class TensorType:
 
 
 @dataclass(frozen=True)
+class StoredQuantization:
+    """How a tensor's codes stand for numbers, where the file keeps that with the tensor itself.
+
+    PyTorch's checkpoints do; ONNX says it with nodes instead. ``value = (code - zero_point) * scale``.
+
+    Args:
+        scale: One element, or one for each slice along ``axis``.
+        zero_point: Likewise; None is zero.
+        axis: None for one scale for the whole tensor.
+        block: Elements along ``axis`` that share a scale; 0 where each slice has its own.
+    """
+
+    scale: Constant
+    zero_point: Constant | None = None
+    axis: int | None = None
+    block: int = 0
+
+
+@dataclass(frozen=True)
 class Constant:
     """A constant tensor of the file.
 
@@ -41,6 +60,7 @@ class Constant:
         load: Returns the values; sub-byte types come widened to int8 or uint8, float8 and bfloat16 as
             float32.
         file: The side file that holds the bytes, relative to the model; empty if the model does.
+        quantization: What the codes stand for, where the file says so with the tensor.
     """
 
     name: str
@@ -49,6 +69,7 @@ class Constant:
     bits: int
     load: Callable[[], NDArray[Any]] = field(repr=False, compare=False)
     file: str = ""
+    quantization: StoredQuantization | None = None
 
     @property
     def size(self) -> int:
@@ -128,8 +149,8 @@ class StaticModel:
 
     Args:
         path: The file that was read.
-        format: ``onnx`` or the recognised name of another format.
-        graph: The main graph.
+        format: ``onnx``, ``safetensors``, ``torch-checkpoint`` or ``torch-export``.
+        graph: The main graph; of formats that hold tensors alone, its constants and nothing else.
         opsets: Version by domain.
         ir_version: The file's IR version.
         producer: What the file says wrote it.

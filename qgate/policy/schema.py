@@ -132,6 +132,18 @@ class IoSpec(Record):
     )
 
 
+class SignatureSpec(Record):
+    """Who must have signed the candidate (OpenSSF Model Signing, a Sigstore bundle beside the files)."""
+
+    bundle: Locator = Field(description="The signature bundle, for example models/plate_int8.onnx.sig")
+    key: Locator | None = Field(default=None, description="PEM file of the public key that signed")
+    certificate: Locator | None = Field(
+        default=None, description="PEM file of the certificates that the signing certificate must lead to"
+    )
+    identity: Text | None = Field(default=None, description="Sigstore identity that signed; needs `issuer`")
+    issuer: Text | None = Field(default=None, description="OpenID Connect issuer that vouches for `identity`")
+
+
 class Target(Record):
     """A named pair: a candidate that claims to come from a reference."""
 
@@ -149,6 +161,13 @@ class Target(Record):
     profile: str | None = Field(default=None, description="Replaces the policy's profile")
     thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
+    signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")
+    require_signature: StrictBool = Field(
+        default=False, description="A candidate without a valid signature is an error"
+    )
+    trust: Literal["data", "code"] = Field(
+        default="data", description="code: formats that hold code (TorchScript, .pt2) may be run, in the sandbox"
+    )
 
 
 class Waiver(Record):
@@ -198,6 +217,9 @@ class Policy(Record):
     )
     approval: ApprovalSpec = ApprovalSpec()
     limits: Limits = Limits()
+    sandbox: Literal["required", "reduced"] = Field(
+        default="required", description="reduced: models run even where Landlock or seccomp cannot be engaged"
+    )
     allow_ops: tuple[
         Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,128}::[A-Za-z0-9_]{1,128}$")], ...
     ] = Field(default=(), description="Operators beyond the known ones, as domain::OpType")
