@@ -17,9 +17,19 @@ if TYPE_CHECKING:
 @cache
 def catalogue() -> Mapping[str, Rule]:
     """Every rule by its id, in the order of families and numbers."""
-    from qgate.rules import artifact, behaviour, cost, features, quantization, ranges, traceability
+    from qgate.rules import (
+        artifact,
+        behaviour,
+        cost,
+        derivation,
+        features,
+        ranges,
+        scheme,
+        structure,
+        traceability,
+    )
 
-    modules = (artifact, quantization, ranges, features, behaviour, traceability, cost)
+    modules = (artifact, scheme, derivation, structure, ranges, features, behaviour, traceability, cost)
     found = {r.id: r for module in modules for r in module.RULES}
     return MappingProxyType(found)
 

@@ -8,12 +8,28 @@ from qgate.records import Severity, Verdict
 from qgate.rules.base import PROFILES
 from qgate.rules.catalogue import catalogue
 
-from . import cases_artifact, cases_behaviour, cases_features, cases_quantization, cases_ranges
+from . import (
+    cases_artifact,
+    cases_behaviour,
+    cases_derivation,
+    cases_features,
+    cases_ranges,
+    cases_scheme,
+    cases_structure,
+)
 from .cases import Case, found
 
 CASES = tuple(
     case
-    for module in (cases_artifact, cases_quantization, cases_ranges, cases_features, cases_behaviour)
+    for module in (
+        cases_artifact,
+        cases_scheme,
+        cases_derivation,
+        cases_structure,
+        cases_ranges,
+        cases_features,
+        cases_behaviour,
+    )
     for case in module.CASES
 )
 MADE_WHERE_THE_FACT_IS_KNOWN = {

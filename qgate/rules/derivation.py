@@ -1,86 +1,15 @@
-"""QNT: is it really quantized, as declared, from this reference?"""
+"""QNT2: was every constant made from this reference, and by which rounding?"""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT, PARTS
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails, scale_is_defective
 
-_STRUCTURE = "severity_unclear"
-
-
-def _unclear(strict: str, balanced: str, permissive: str) -> Param:
-    return Param(
-        _STRUCTURE,
-        "How much it weighs where the graphs differ in a way that an optimiser may have made.",
-        strict,
-        balanced,
-        permissive,
-        choices=tuple(Severity),
-    )
-
-
-def _share(context: RuleContext) -> Iterator[Finding]:
-    if context.declared.get("scheme") == "none":
-        return
-    for found in context.all("quant.share"):
-        least = context.limit("min_share")
-        if found.value is None:
-            yield context.finding(
-                f"it cannot be told whether the model is quantized: {found.not_measured}",
-                at=Place(file="model"),
-                effect=Verdict.INCONCLUSIVE,
-            )
-        if found.value is None or found.number >= least:
-            continue
-        nothing = found.number == 0
-        what = (
-            "nothing is quantized: every weight is stored in full precision"
-            if nothing
-            else f"only {found.number:.1%} of the parameters are stored in fewer than 32 bits ({least:.0%} asked for)"
-        )
-        yield context.finding(
-            what, at=Place(file="model"), evidence={"share": found.number, "minimum": least, **found.detail}
-        )
-
-
-def _scheme(context: RuleContext) -> Iterator[Finding]:
-    declared = context.declared.get("scheme", "auto")
-    for found in context.all("quant.scheme"):
-        if declared in ("auto", found.value):
-            continue
-        if declared == "none":
-            yield context.finding(
-                f"declared as a float model, but its weights are {found.value}",
-                at=Place(file="model"),
-                evidence=found.detail,
-            )
-        elif found.value != "none":
-            yield context.finding(
-                f"declared {declared}, found {found.value}", at=Place(file="model"), evidence=found.detail
-            )
-
-
-def _bits(context: RuleContext) -> Iterator[Finding]:
-    if context.declared.get("scheme") == "none":
-        return
-    references = context.all("quant.reference_bits")
-    for found in context.all("quant.bits"):
-        if not references:
-            return
-        ratio = found.number / references[0].number
-        if not ratio <= context.limit("max_ratio"):
-            yield context.finding(
-                f"a weight takes {found.number:.1f} bits on average, {ratio:.0%} of the reference's "
-                f"{references[0].number:.1f}",
-                at=Place(file="model"),
-                evidence={"bits": found.number, "reference_bits": references[0].number, "ratio": ratio},
-            )
+_DOUBT = ("error", "warning", "note")
 
 
 def _relevant(context: RuleContext, verdict: str, *roles: str) -> Iterator[Measurement]:
@@ -265,107 +194,7 @@ def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
                 )
 
 
-def _structure(context: RuleContext) -> Iterator[Finding]:
-    moved = any(_is_layout(found) for found in context.all("structure.difference"))
-    for found in context.all("structure.difference"):
-        unclear = _may_be_optimised(found) or (moved and _is_moved_axis(found))
-        yield context.finding(
-            str(found.detail["message"]),
-            at=found.at,
-            evidence={k: v for k, v in found.detail.items() if k != "message"},
-            severity=Severity(context.word(_STRUCTURE)) if unclear else None,
-            effect=Verdict.INCONCLUSIVE if unclear else Verdict.FAIL,
-        )
-
-
-def _is_layout(found: Measurement) -> bool:
-    """Only operations that move data, and change none, were added or taken out."""
-    operators = {*found.detail.get("reference_operators", ()), *found.detail.get("candidate_operators", ())}
-    return found.value in ("added", "removed", "replaced") and operators <= LAYOUT
-
-
-def _is_moved_axis(found: Measurement) -> bool:
-    """Another axis of an operation that only selects: optimisers trade it for a transposition."""
-    operators = set(found.detail.get("candidate_operators", ()))
-    return found.detail.get("attribute") in ("axis", "axes", "perm") and operators <= {
-        *LAYOUT,
-        "Gather",
-        "Concat",
-        "Slice",
-        "Split",
-    }
-
-
-def _may_be_optimised(found: Measurement) -> bool:
-    """Whether an honest optimiser makes such a difference: changes of layout alone, and fusions.
-
-    A fusion stands *for* operators of the other side and for nothing else; what is merely added is none.
-    """
-    ours: Counter[str] = Counter(found.detail.get("reference_operators", ()))
-    theirs: Counter[str] = Counter(found.detail.get("candidate_operators", ()))
-    if found.value == "unmatched":
-        return True
-    if found.value != "replaced" or _is_layout(found):
-        return _is_layout(found)
-    fused = FUSED | LAYOUT
-    more, fewer = set(theirs - ours), set(ours - theirs)
-    return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= ARITHMETIC | fused)
-
-
-def _requantized(context: RuleContext) -> Iterator[Finding]:
-    for found in context.all("structure.defect"):
-        if found.value in ("requantized", "computed"):
-            yield context.finding(
-                str(found.detail["message"]),
-                at=found.at,
-                evidence={k: v for k, v in found.detail.items() if k != "message"},
-            )
-
-
-def _coverage(context: RuleContext) -> Iterator[Finding]:
-    for found in context.all("alignment.coverage"):
-        if found.value is None or found.number >= context.limit("min_share"):
-            continue
-        yield context.finding(
-            f"{found.number:.1%} of the reference's compute layers are aligned with the candidate's",
-            evidence={"coverage": found.number, "layers": found.n},
-            effect=Verdict.INCONCLUSIVE,
-        )
-
-
-_DOUBT = ("error", "warning", "note")
 RULES = (
-    rule(
-        "QNT101",
-        "The model is really quantized",
-        why="Converters fail silently: a file without a single quantized weight comes out with no error, and "
-        "scores perfectly.",
-        how="The share of weight elements that are stored in fewer than 32 bits. Names and metadata count for "
-        "nothing.",
-        remedy="Check that the quantizer ran on this model, or declare `scheme: none` for two float models",
-        params=(Param("min_share", "Least share of the parameters.", 0.5, 0.25, 0.1, unit="ratio"),),
-        check=_share,
-    ),
-    rule(
-        "QNT102",
-        "The scheme is the declared one",
-        why="Thresholds go by scheme: int4 behind an int8 label is judged too kindly, or runs on other hardware.",
-        how="The class of storage types that holds most of the shortened weights.",
-        remedy="Correct `scheme` in the policy, or quantize as declared",
-        check=_scheme,
-    ),
-    rule(
-        "QNT103",
-        "Weights take clearly fewer bits than the reference's",
-        why="Dead full-precision copies and layers left out cost what quantization was to save.",
-        how="Mean storage bits of a weight element, against the reference's.",
-        remedy="Quantize the layers that the report lists as float",
-        params=(
-            Param("max_ratio", "Largest ratio of bits.", 0.7, 0.85, 0.95, unit="ratio",
-                  by_scheme={"fp16": (0.6, 0.9, 0.95)}),
-        ),
-        check=_bits,
-    ),
     rule(
         "QNT201",
         "Every code follows from the reference's weight by the tensor's rounding rule",
@@ -431,33 +260,5 @@ RULES = (
         remedy="Nothing, if it is meant",
         severity=("note", "note", "note"),
         check=_rounding,
-    ),
-    rule(
-        "QNT301",
-        "The candidate computes what the reference computes",
-        why="A trigger, a permuted output, a changed activation or a dropped branch need not show on test data.",
-        how="Both graphs are walked from the outputs with quantization looked through; operators, attributes and "
-        "wiring must agree but for folds that converters make.",
-        remedy="Quantize the reference again without editing its graph",
-        params=(_unclear(*_DOUBT),),
-        check=_structure,
-    ),
-    rule(
-        "QNT302",
-        "Codes are read with the scale that they were made with, and it is a constant",
-        why="Another scale or zero point on the reading side multiplies or shifts a tensor unseen.",
-        how="Scale and zero point of every quantizer against those of the operations that read its codes.",
-        remedy="Quantize again",
-        check=_requantized,
-    ),
-    rule(
-        "QNT303",
-        "Enough of the graph is aligned to judge it",
-        why="A comparison that covers half of a model proves half of it.",
-        how="Share of the reference's compute layers (convolutions, matrix products, recurrent cells) that were matched.",
-        remedy="Give the graph that was quantized as the reference",
-        params=(Param("min_share", "Least share of the compute layers.", 0.95, 0.8, 0.5, unit="ratio"),),
-        severity=_DOUBT,
-        check=_coverage,
     ),
 )  # fmt: skip

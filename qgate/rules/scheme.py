@@ -1,0 +1,101 @@
+"""QNT1: is it really quantized, and as declared?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qgate.records import Finding, Place, Verdict
+from qgate.rules.base import Param, RuleContext, rule
+
+
+def _share(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("scheme") == "none":
+        return
+    for found in context.all("quant.share"):
+        least = context.limit("min_share")
+        if found.value is None:
+            yield context.finding(
+                f"it cannot be told whether the model is quantized: {found.not_measured}",
+                at=Place(file="model"),
+                effect=Verdict.INCONCLUSIVE,
+            )
+        if found.value is None or found.number >= least:
+            continue
+        nothing = found.number == 0
+        what = (
+            "nothing is quantized: every weight is stored in full precision"
+            if nothing
+            else f"only {found.number:.1%} of the parameters are stored in fewer than 32 bits ({least:.0%} asked for)"
+        )
+        yield context.finding(
+            what, at=Place(file="model"), evidence={"share": found.number, "minimum": least, **found.detail}
+        )
+
+
+def _scheme(context: RuleContext) -> Iterator[Finding]:
+    declared = context.declared.get("scheme", "auto")
+    for found in context.all("quant.scheme"):
+        if declared in ("auto", found.value):
+            continue
+        if declared == "none":
+            yield context.finding(
+                f"declared as a float model, but its weights are {found.value}",
+                at=Place(file="model"),
+                evidence=found.detail,
+            )
+        elif found.value != "none":
+            yield context.finding(
+                f"declared {declared}, found {found.value}", at=Place(file="model"), evidence=found.detail
+            )
+
+
+def _bits(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("scheme") == "none":
+        return
+    references = context.all("quant.reference_bits")
+    for found in context.all("quant.bits"):
+        if not references:
+            return
+        ratio = found.number / references[0].number
+        if not ratio <= context.limit("max_ratio"):
+            yield context.finding(
+                f"a weight takes {found.number:.1f} bits on average, {ratio:.0%} of the reference's "
+                f"{references[0].number:.1f}",
+                at=Place(file="model"),
+                evidence={"bits": found.number, "reference_bits": references[0].number, "ratio": ratio},
+            )
+
+
+RULES = (
+    rule(
+        "QNT101",
+        "The model is really quantized",
+        why="Converters fail silently: a file without a single quantized weight comes out with no error, and "
+        "scores perfectly.",
+        how="The share of weight elements that are stored in fewer than 32 bits. Names and metadata count for "
+        "nothing.",
+        remedy="Check that the quantizer ran on this model, or declare `scheme: none` for two float models",
+        params=(Param("min_share", "Least share of the parameters.", 0.5, 0.25, 0.1, unit="ratio"),),
+        check=_share,
+    ),
+    rule(
+        "QNT102",
+        "The scheme is the declared one",
+        why="Thresholds go by scheme: int4 behind an int8 label is judged too kindly, or runs on other hardware.",
+        how="The class of storage types that holds most of the shortened weights.",
+        remedy="Correct `scheme` in the policy, or quantize as declared",
+        check=_scheme,
+    ),
+    rule(
+        "QNT103",
+        "Weights take clearly fewer bits than the reference's",
+        why="Dead full-precision copies and layers left out cost what quantization was to save.",
+        how="Mean storage bits of a weight element, against the reference's.",
+        remedy="Quantize the layers that the report lists as float",
+        params=(
+            Param("max_ratio", "Largest ratio of bits.", 0.7, 0.85, 0.95, unit="ratio",
+                  by_scheme={"fp16": (0.6, 0.9, 0.95)}),
+        ),
+        check=_bits,
+    ),
+)  # fmt: skip

@@ -1,0 +1,124 @@
+"""QNT3: does the candidate compute what the reference computes?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT, PARTS
+from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, rule
+
+_STRUCTURE = "severity_unclear"
+_DOUBT = ("error", "warning", "note")
+
+
+def _unclear(strict: str, balanced: str, permissive: str) -> Param:
+    return Param(
+        _STRUCTURE,
+        "How much it weighs where the graphs differ in a way that an optimiser may have made.",
+        strict,
+        balanced,
+        permissive,
+        choices=tuple(Severity),
+    )
+
+
+def _structure(context: RuleContext) -> Iterator[Finding]:
+    moved = any(_is_layout(found) for found in context.all("structure.difference"))
+    for found in context.all("structure.difference"):
+        unclear = _may_be_optimised(found) or (moved and _is_moved_axis(found))
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={k: v for k, v in found.detail.items() if k != "message"},
+            severity=Severity(context.word(_STRUCTURE)) if unclear else None,
+            effect=Verdict.INCONCLUSIVE if unclear else Verdict.FAIL,
+        )
+
+
+def _is_layout(found: Measurement) -> bool:
+    """Only operations that move data, and change none, were added or taken out."""
+    operators = {*found.detail.get("reference_operators", ()), *found.detail.get("candidate_operators", ())}
+    return found.value in ("added", "removed", "replaced") and operators <= LAYOUT
+
+
+def _is_moved_axis(found: Measurement) -> bool:
+    """Another axis of an operation that only selects: optimisers trade it for a transposition."""
+    operators = set(found.detail.get("candidate_operators", ()))
+    return found.detail.get("attribute") in ("axis", "axes", "perm") and operators <= {
+        *LAYOUT,
+        "Gather",
+        "Concat",
+        "Slice",
+        "Split",
+    }
+
+
+def _may_be_optimised(found: Measurement) -> bool:
+    """Whether an honest optimiser makes such a difference: changes of layout alone, and fusions.
+
+    A fusion stands *for* operators of the other side and for nothing else; what is merely added is none.
+    """
+    ours: Counter[str] = Counter(found.detail.get("reference_operators", ()))
+    theirs: Counter[str] = Counter(found.detail.get("candidate_operators", ()))
+    if found.value == "unmatched":
+        return True
+    if found.value != "replaced" or _is_layout(found):
+        return _is_layout(found)
+    fused = FUSED | LAYOUT
+    more, fewer = set(theirs - ours), set(ours - theirs)
+    return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= ARITHMETIC | fused)
+
+
+def _requantized(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("structure.defect"):
+        if found.value in ("requantized", "computed"):
+            yield context.finding(
+                str(found.detail["message"]),
+                at=found.at,
+                evidence={k: v for k, v in found.detail.items() if k != "message"},
+            )
+
+
+def _coverage(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("alignment.coverage"):
+        if found.value is None or found.number >= context.limit("min_share"):
+            continue
+        yield context.finding(
+            f"{found.number:.1%} of the reference's compute layers are aligned with the candidate's",
+            evidence={"coverage": found.number, "layers": found.n},
+            effect=Verdict.INCONCLUSIVE,
+        )
+
+
+RULES = (
+    rule(
+        "QNT301",
+        "The candidate computes what the reference computes",
+        why="A trigger, a permuted output, a changed activation or a dropped branch need not show on test data.",
+        how="Both graphs are walked from the outputs with quantization looked through; operators, attributes and "
+        "wiring must agree but for folds that converters make.",
+        remedy="Quantize the reference again without editing its graph",
+        params=(_unclear(*_DOUBT),),
+        check=_structure,
+    ),
+    rule(
+        "QNT302",
+        "Codes are read with the scale that they were made with, and it is a constant",
+        why="Another scale or zero point on the reading side multiplies or shifts a tensor unseen.",
+        how="Scale and zero point of every quantizer against those of the operations that read its codes.",
+        remedy="Quantize again",
+        check=_requantized,
+    ),
+    rule(
+        "QNT303",
+        "Enough of the graph is aligned to judge it",
+        why="A comparison that covers half of a model proves half of it.",
+        how="Share of the reference's compute layers (convolutions, matrix products, recurrent cells) that were matched.",
+        remedy="Give the graph that was quantized as the reference",
+        params=(Param("min_share", "Least share of the compute layers.", 0.95, 0.8, 0.5, unit="ratio"),),
+        severity=_DOUBT,
+        check=_coverage,
+    ),
+)  # fmt: skip

@@ -1,0 +1,35 @@
+"""QNT1: really quantized, as declared."""
+
+from qgate.records import Place, Verdict
+
+from .cases import ERROR, SILENT, Case, ladder, measured, missing
+
+_MODEL = Place()
+
+
+def _share(value: float):
+    return (measured("quant.share", value, _MODEL, n=1000, types={}, float_weights=[]),)
+
+
+def _scheme(value: str):
+    return (measured("quant.scheme", value, _MODEL, types={}, float_weights=[]),)
+
+
+def _bits(ratio: float):
+    return (measured("quant.bits", ratio * 32, _MODEL), measured("quant.reference_bits", 32, _MODEL))
+
+
+CASES = (
+    *ladder("QNT101", "min_share", _share, at_least=True, step=1e-6, says="stored in fewer than 32 bits", at="file model"),
+    Case("QNT101", "nothing quantized", _share(0.0), ERROR, "nothing is quantized"),
+    Case("QNT101", "no weights", (missing("quant.share", "the model has no weights", _MODEL),), ERROR, "no weights",
+         effect=Verdict.INCONCLUSIVE),
+    Case("QNT101", "two float models", _share(0.0), SILENT, declared={"scheme": "none"}),
+    Case("QNT102", "int4 behind an int8 label", _scheme("int4"), ERROR, "declared int8, found int4", declared={"scheme": "int8"}),
+    Case("QNT102", "quantized behind a float label", _scheme("int8"), ERROR, "weights are int8", declared={"scheme": "none"}),
+    Case("QNT102", "as declared", _scheme("int8"), SILENT, declared={"scheme": "int8"}),
+    Case("QNT102", "nothing declared", _scheme("int4"), SILENT),
+    *ladder("QNT103", "max_ratio", _bits, at_least=False, step=1e-6, says="bits on average"),
+    Case("QNT103", "two float models", _bits(1.0), SILENT, declared={"scheme": "none"}),
+    Case("QNT103", "reference without weights", (measured("quant.bits", 32, _MODEL),), SILENT),
+)  # fmt: skip
