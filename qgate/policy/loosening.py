@@ -21,6 +21,7 @@ _ORDERS = {
     "rereference": ("forbid", "approve", "allow"),
     "accept": ("approve", "allow"),
     "loosen": ("approve", "allow"),
+    "sandbox": ("required", "reduced"),
 }
 _NAMED = 5
 

@@ -166,7 +166,8 @@ class Target(Record):
         default=False, description="A candidate without a valid signature is an error"
     )
     trust: Literal["data", "code"] = Field(
-        default="data", description="code: formats that hold code (TorchScript, .pt2) may be run, in the sandbox"
+        default="data",
+        description="code: formats that hold code (TorchScript, .pt2) may be run, in the sandbox",
     )
 
 

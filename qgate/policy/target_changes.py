@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
 
 from qgate.errors import UsageError
 from qgate.policy.document import quoted
+from qgate.policy.places import Difference, relocated
 from qgate.policy.schema import DataSpec, Policy, Target
 from qgate.policy.thresholds import profile_chain
+from qgate.policy.trust_changes import trust_differences
 from qgate.rules.base import PROFILES
 from qgate.sources.locator import Locator
 
-Difference = tuple[Literal["loosened", "changed"], str]
 _DERIVATIONS = {"exact": 3, "auto": 2, "folded": 1, "qat": 1, "none": 0}
 
 
@@ -22,9 +22,9 @@ def rereferenced(old: Target, new: Target) -> tuple[str, ...]:
     That is another reference, other inputs, labels, slices or another task. A digest that is added to
     the same place, or removed from it, is none: the bytes are compared by whoever reads them.
     """
-    found = [_relocated("reference", old.reference, new.reference)]
+    found = [relocated("reference", old.reference, new.reference)]
     before, after = old.data, new.data
-    found.append(_relocated("data", _data_place(before), _data_place(after)))
+    found.append(relocated("data", _data_place(before), _data_place(after)))
     for key in ("labels", "slices"):
         found.append(_renamed(key, _data_key(before, key), _data_key(after, key)))
     if old.task != new.task:
@@ -54,6 +54,7 @@ def target_differences(old: Policy, new: Policy, before: Target, after: Target) 
     yield from _inputs(before, after)
     yield from _interface(before, after)
     yield from _requirements(old, new, before, after)
+    yield from trust_differences(before, after)
 
 
 def _claims(before: Target, after: Target) -> Iterator[Difference]:
@@ -69,7 +70,7 @@ def _claims(before: Target, after: Target) -> Iterator[Difference]:
             "changed" if stricter else "loosened",
             f"the declared derivation is {after.derivation}, it was {before.derivation}",
         )
-    if moved := _relocated("candidate", before.candidate, after.candidate):
+    if moved := relocated("candidate", before.candidate, after.candidate):
         yield "changed", moved
 
 
@@ -107,7 +108,7 @@ def _pins(before: Target, after: Target) -> Iterator[Difference]:
 
 
 def _interface(before: Target, after: Target) -> Iterator[Difference]:
-    for key in ("map", "types"):
+    for key in ("map", "types", "shapes"):
         old, new = getattr(before.io, key), getattr(after.io, key)
         for name in dict.fromkeys((*old, *new)):
             if old.get(name) == new.get(name):
@@ -170,25 +171,3 @@ def _renamed(what: str, old: str | None, new: str | None) -> str | None:
         return None
     shown = [quoted(name) if name is not None else "not given" for name in (old, new)]
     return f"the {what} array is {shown[1]}, it was {shown[0]}"
-
-
-def _relocated(what: str, old: Locator | None, new: Locator | None) -> str | None:
-    """A sentence if the two places differ; a digest on one side alone is no difference."""
-    if old is not None and new is not None:
-        one_pin = old.sha256 is None or new.sha256 is None
-        if old == new or (one_pin and _unpinned(old) == _unpinned(new)):
-            return None
-    elif old is new:
-        return None
-    return f"the {what} is {_place(new)}, it was {_place(old)}"
-
-
-def _unpinned(locator: Locator) -> tuple[type, dict[str, object]]:
-    return type(locator), locator.model_dump(exclude={"sha256"})
-
-
-def _place(locator: Locator | None) -> str:
-    if locator is None:
-        return "not given"
-    pin = f" (sha256 {locator.sha256[:12]})" if locator.sha256 is not None else ""
-    return f"{quoted(locator.describe(), 300)}{pin}"

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from qgate.policy.loosening import PolicyChanges, compare, loosened
-from qgate.policy.schema import ApprovalSpec, IoSpec, Limits, Policy, Target
+from qgate.policy.schema import ApprovalSpec, IoSpec, Limits, Policy, SignatureSpec, Target
 from qgate.policy.target_changes import rereferenced
 from qgate.policy.threshold_changes import is_looser
 from qgate.rules.base import Param, Rule, severity_param
@@ -194,6 +194,11 @@ LOOSER = {
         "types: {image: int8}",
         "`io.types` of 'image' is 'int8', it was 'ui",
     ),
+    "a shape": (
+        "types: {image: uint8}",
+        "types: {image: uint8}, shapes: {image: [1, 3]}",
+        "`io.shapes` of 'image' is '(1, 3)', it was 'not there'",
+    ),
 }
 
 
@@ -358,6 +363,7 @@ def test_no_key_of_the_policy_changes_in_silence(
         "approval": ApprovalSpec(label="x"),
         "limits": Limits(),
         "allow_ops": (),
+        "sandbox": "reduced",
     }
     old = base.model_copy(update={"profile": "strict"}) if key == "profiles" else base
     assert compare(old, old.model_copy(update={key: other[key]}), rules=rules) != PolicyChanges()
@@ -381,6 +387,9 @@ def test_no_key_of_a_target_changes_in_silence(
         "profile": None,
         "thresholds": {},
         "require_baseline": None,
+        "signature": SignatureSpec(bundle=face.candidate, key=face.candidate),
+        "require_signature": True,
+        "trust": "code",
     }
     changed = plate.model_copy(update={key: other[key]})
     new = base.model_copy(update={"targets": (changed, face)})

@@ -1,0 +1,53 @@
+"""How far a target's lines trust its bytes: who must have signed them, and whether they may be code."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qgate.policy.document import quoted
+from qgate.policy.places import Difference, relocated
+from qgate.policy.schema import SignatureSpec, Target
+
+
+def trust_differences(before: Target, after: Target) -> Iterator[Difference]:
+    """Every difference in signature and trust of one target."""
+    if before.require_signature != after.require_signature:
+        if after.require_signature:
+            yield "changed", "a valid signature is now required"
+        else:
+            yield "loosened", "a valid signature is no longer required"
+    yield from _signature(before.signature, after.signature)
+    if before.trust != after.trust:
+        told = f"`trust` is {after.trust}, it was {before.trust}"
+        if after.trust == "code":
+            yield "loosened", f"{told}: models that hold code may run"
+        else:
+            yield "changed", told
+
+
+def _signature(old: SignatureSpec | None, new: SignatureSpec | None) -> Iterator[Difference]:
+    if old is None or new is None:
+        if old is not None:
+            yield "loosened", "`signature` is dropped: who signed is no longer verified"
+        elif new is not None:
+            yield "changed", "`signature` is added"
+        return
+    if moved := relocated("signature bundle", old.bundle, new.bundle):
+        yield "changed", moved
+    # Another signer may vouch for less: whoever approves shall see it.
+    for key in ("key", "certificate"):
+        before, after = getattr(old, key), getattr(new, key)
+        if moved := relocated(f"signature's {key}", before, after):
+            yield "loosened", moved
+        elif before is not None and after is not None and before.sha256 != after.sha256:
+            if after.sha256 is None:
+                yield "loosened", f"the digest of the signature's {key} is no longer pinned"
+            else:
+                yield "changed", f"the digest of the signature's {key} is pinned"
+    for key in ("identity", "issuer"):
+        before, after = getattr(old, key), getattr(new, key)
+        if before != after:
+            shown = [quoted(word, 200) if word is not None else "not given" for word in (before, after)]
+            yield "loosened", f"the signature's {key} is {shown[1]}, it was {shown[0]}"
+    if old.bundle.sha256 != new.bundle.sha256 and not relocated("", old.bundle, new.bundle):
+        yield "changed", "the digest of the signature bundle is pinned or no longer pinned"
