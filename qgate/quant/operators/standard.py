@@ -1,0 +1,140 @@
+"""Operators of the standard domain that quantization leaves as they are, brought to one form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.formats.model import Constant, Node
+from qgate.quant.constants import FLOATS, Array, computed, plain
+from qgate.quant.operators.shared import MS, Handler, input_at, is_float_cast, linear
+
+if TYPE_CHECKING:
+    from qgate.quant.build import Builder
+
+
+def _constant(builder: Builder, node: Node) -> bool:
+    held = _attribute_constant(node)
+    if held is None:
+        return False
+    value = plain(held) if isinstance(held, Constant) else computed(node.outputs[0], held)
+    builder.put_constant(node.outputs[0], value)
+    return True
+
+
+def _attribute_constant(node: Node) -> Constant | Array | None:
+    """What a Constant node holds."""
+    for key, value in node.attributes.items():
+        if key == "value" and isinstance(value, Constant):
+            return replace(value, name=node.outputs[0] if node.outputs else value.name)
+        if key in ("value_float", "value_floats"):
+            return np.asarray(value, np.float32)
+        if key in ("value_int", "value_ints"):
+            return np.asarray(value, np.int64)
+        if key in ("value_string", "value_strings"):
+            return np.asarray(value, dtype=object)
+    return None
+
+
+def _alias(builder: Builder, node: Node) -> bool:
+    builder.alias[node.outputs[0]] = input_at(node, 0)
+    if input_at(node, 0) in builder.coded:
+        builder.coded[node.outputs[0]] = builder.coded[input_at(node, 0)]
+    return True
+
+
+def _dropout(builder: Builder, node: Node) -> bool:
+    training = builder.array(input_at(node, 2)) if input_at(node, 2) else np.zeros(1)
+    if training is None or bool(np.any(training)):
+        # Trains, or decides while it runs whether to.
+        return False
+    return _alias(builder, node)
+
+
+def _hard_swish(builder: Builder, node: Node) -> bool:
+    """x * HardSigmoid(x), which is how ONNX defines it and how optimisers write it."""
+    source, inner = builder.ref(input_at(node, 0)), f"{node.outputs[0]}|HardSigmoid"
+    attributes = {"alpha": 1 / 6, "beta": 0.5}
+    gate = replace(node, op="HardSigmoid", outputs=(inner,), attributes=attributes)
+    builder.emit(gate, "HardSigmoid", [source], [inner], attributes)
+    builder.emit(node, "Mul", [source, inner], list(node.outputs), {})
+    return True
+
+
+def _cast(builder: Builder, node: Node) -> bool:
+    source = input_at(node, 0)
+    if builder.constant(source) is not None:
+        return False
+    if is_float_cast(node) and _is_float(builder, source):
+        return _alias(builder, node)
+    return False
+
+
+def _is_float(builder: Builder, name: str) -> bool:
+    named = builder.graph.types.get(name)
+    if named is not None and named.dtype:
+        return named.dtype in FLOATS
+    maker = builder.makers.get(name)
+    integer_makers = ("Shape", "ArgMax", "ArgMin", "Size", "NonZero", "Equal", "Greater", "Less", "Not", "And", "Or",
+                      "ConvInteger", "MatMulInteger", "GreaterOrEqual", "LessOrEqual", "TopK")  # fmt: skip
+    if maker is not None and maker.op == "Cast":
+        return is_float_cast(maker)
+    return maker is not None and maker.op not in integer_makers
+
+
+def _gemm(builder: Builder, node: Node) -> bool:
+    a, b, c = (input_at(node, i) for i in range(3))
+    weight = builder.constant(b)
+    if weight is None or node.attribute("transA", 0) or len(weight.shape) != 2:
+        return False
+    if builder.constant(a) is not None:
+        return False
+    return linear(
+        builder, node, a, weight, c, float(node.attribute("alpha", 1.0)), float(node.attribute("beta", 1.0))
+    )
+
+
+def _fused(op: str) -> Handler:
+    """FusedConv and FusedGemm: the operation, then its activation as a node of its own."""
+
+    def handle(builder: Builder, node: Node) -> bool:
+        activation = str(node.attribute("activation", ""))
+        if op == "Conv" and len(node.inputs) > 3:
+            return False
+        inner = f"{node.outputs[0]}|{op}" if activation else node.outputs[0]
+        attributes = {k: v for k, v in node.attributes.items() if not k.startswith("activation")}
+        plain_node = replace(node, op=op, domain="", outputs=(inner,), attributes=attributes)
+        if not (op == "Gemm" and _gemm(builder, plain_node)):
+            builder.emit(plain_node, op, [builder.ref(n) for n in node.inputs], [inner], attributes)
+        if activation:
+            builder.emit(
+                node, activation, [inner], list(node.outputs), _activation_settings(node, activation)
+            )
+        return True
+
+    return handle
+
+
+def _activation_settings(node: Node, activation: str) -> dict[str, Any]:
+    """FusedConv lists them in order, FusedGemm names them."""
+    names = {"LeakyRelu": ("alpha",), "HardSigmoid": ("alpha", "beta"), "Clip": ("min", "max")}
+    wanted = names.get(activation, ())
+    listed = node.attribute("activation_params") or ()
+    if len(listed) == len(wanted):
+        return dict(zip(wanted, listed, strict=True))
+    named = {key: node.attribute(f"activation_{key}") for key in wanted}
+    return {key: value for key, value in named.items() if value is not None}
+
+
+HANDLERS: dict[tuple[str, str], Handler] = {
+    ("", "Constant"): _constant,
+    ("", "Identity"): _alias,
+    ("", "Dropout"): _dropout,
+    ("", "Cast"): _cast,
+    ("", "HardSwish"): _hard_swish,
+    ("", "Gemm"): _gemm,
+    (MS, "FusedConv"): _fused("Conv"),
+    (MS, "FusedGemm"): _fused("Gemm"),
+}
