@@ -1,0 +1,146 @@
+"""Where two graphs part, the shortest way around that brings them together again, and what it is called."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from qgate.align.side import Side
+from qgate.quant.alignment import Difference
+from qgate.quant.floatgraph import FloatNode, Quantizer
+
+REACH = 8
+Reader = tuple[FloatNode, FloatNode, int] | None
+"""Who reads a pair of tensors: the reference's operation, the candidate's, and at which position."""
+Nodes = tuple[FloatNode, ...]
+
+
+class Detours:
+    """Looks for ways around in both graphs, given the pairs of operations that are known already."""
+
+    def __init__(
+        self, left: Side, right: Side, inputs: Mapping[str, str], paired: Mapping[int, FloatNode]
+    ) -> None:
+        self.left = left
+        self.right = right
+        self.inputs = inputs
+        self.paired = paired
+
+    def implied(self, one: FloatNode, right: str, reader: Reader) -> bool:
+        """Whether the candidate's quantizer clips as the reference's activation does.
+
+        It must stand between the tensor and its reader: one that hangs beside it clips nothing.
+        """
+        if one.op not in ("Relu", "Clip"):
+            return False
+        low = 0.0 if one.op == "Relu" else one.attributes.get("min", float("-inf"))
+        high = float("inf") if one.op == "Relu" else one.attributes.get("max", float("inf"))
+        if not isinstance(low, int | float) or not isinstance(high, int | float):
+            return False
+        read = (
+            {name for name, _ in self.right.graph.outputs} if reader is None else set(reader[1].node.inputs)
+        )
+        for quantizer in self.right.graph.quantizers.get(right, []):
+            if not quantizer.inherent and quantizer.source in read:
+                continue
+            least, greatest = quantizer.bounds()
+            step = float(np.max(quantizer.scale)) if quantizer.scale.size else 0.0
+            if least >= low - 0.51 * step and greatest <= high + 1.01 * step:
+                return True
+        return False
+
+    def find(self, left: str, right: str) -> tuple[str, str, Nodes, Nodes] | None:
+        """The least number of operations to step over until both sides agree again."""
+        ours = list(_upstream(self.left, left))
+        theirs = list(_upstream(self.right, right))
+        best = None
+        for a, left_nodes in ours:
+            for b, right_nodes in theirs:
+                cost = len(left_nodes) + len(right_nodes)
+                if cost == 0 or (best is not None and cost >= best[0]):
+                    continue
+                if self._agree(a, b):
+                    best = (cost, a, b, left_nodes, right_nodes)
+        return best[1:] if best is not None else None
+
+    def _agree(self, left: str, right: str) -> bool:
+        one, two = self.left.made.get(left), self.right.made.get(right)
+        if one is None or two is None:
+            return one is two and self.inputs.get(left, left) == right
+        if one.op != two.op or not self.weights_fit(one, two):
+            return False
+        if id(two) in self.paired:
+            return self.paired[id(two)] is one
+        return self.left.signature(left) == self.right.signature(right)
+
+    def weights_fit(self, one: FloatNode, two: FloatNode) -> bool:
+        """Weight shapes agree where both have constant weights."""
+        for a, b in zip(one.inputs[:2], two.inputs[:2], strict=False):
+            left, right = self.left.graph.constants.get(a), self.right.graph.constants.get(b)
+            if left is not None and right is not None and left.size != right.size:
+                return False
+        return True
+
+    def difference(self, ours: Nodes, theirs: Nodes, tensor: str) -> Difference | None:
+        """What was stepped over, as a difference; None where it changes nothing.
+
+        Args:
+            ours: Operations of the reference.
+            theirs: Operations of the candidate.
+            tensor: The candidate's tensor that the detour began at.
+        """
+        ours = tuple(n for n in ours if not _is_float_cast(n))
+        theirs = tuple(n for n in theirs if not _is_float_cast(n))
+        if not ours and not theirs:
+            return None
+        if not ours:
+            names = ", ".join(n.op for n in theirs)
+            return Difference("added", f"{names} stands in the candidate and not in the reference", theirs)
+        if theirs:
+            return Difference(
+                "replaced",
+                f"{', '.join(n.op for n in theirs)} stands where the reference has {', '.join(n.op for n in ours)}",
+                theirs,
+                ours,
+            )
+        message = f"{', '.join(n.op for n in ours)} of the reference is missing in the candidate"
+        stand_in = self.right.graph.quantizers.get(tensor, [])
+        if stand_in and {n.op for n in ours} <= {"Relu", "Clip"}:
+            return _lost_activation(message, stand_in[0], ours)
+        return Difference("removed", message, (), ours)
+
+
+def _lost_activation(message: str, quantizer: Quantizer, ours: Nodes) -> Difference:
+    """A quantizer that should clip as the activation did, and does not: its range was changed."""
+    low, high = quantizer.bounds()
+    return Difference(
+        "range",
+        f"{message}, and its quantizer's range [{low:.4g}, {high:.4g}] does not stand in for it",
+        (),
+        ours,
+        {"tensor": quantizer.zero_name or quantizer.scale_name, "scale": quantizer.scale_name,
+         "zero_point": quantizer.zero_name, "node": quantizer.node, "low": low, "high": high},
+    )  # fmt: skip
+
+
+def _upstream(side: Side, start: str) -> Iterator[tuple[str, Nodes]]:
+    """Tensors above one, each with the operations that lie between, nearest first."""
+    queue: deque[tuple[str, Nodes]] = deque([(start, ())])
+    seen = {start}
+    while queue:
+        name, passed = queue.popleft()
+        yield name, passed
+        node = side.made.get(name)
+        if node is None or len(passed) >= REACH:
+            continue
+        for above in side.data_inputs(node):
+            if above not in seen:
+                seen.add(above)
+                queue.append((above, (*passed, node)))
+
+
+def _is_float_cast(node: FloatNode) -> bool:
+    """A change of float type; a cast to whole numbers is a change of values."""
+    return node.op == "Cast" and int(node.node.attribute("to", 0)) in (1, 10, 11, 16)
