@@ -11,8 +11,9 @@ from qgate.align.fingerprint import match_by_values
 from qgate.align.walk import align
 from qgate.formats.model import StaticModel
 from qgate.measure.interface import Interface, measure_interface
+from qgate.measure.operators import unknown_operators
 from qgate.measure.request import Tap
-from qgate.measure.structure import measure_structure, unknown_operators
+from qgate.measure.structure import measure_structure
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view

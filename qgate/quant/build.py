@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from heapq import heapify, heappop, heappush
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from qgate.quant.attributes import normalised
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, plain
 from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
 from qgate.quant.folding import fold
-from qgate.quant.operators import HANDLERS
+from qgate.quant.operators.table import HANDLERS
+from qgate.quant.order import in_order
 from qgate.quant.parameters import computed_parameters
 from qgate.quant.simplify import simplify
 
@@ -47,37 +47,6 @@ def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
     graph = builder.finish()
     simplify(graph, fold_norms=fold_norms)
     return graph
-
-
-def in_order(graph: Graph) -> list[Node]:
-    """The nodes in topological order, as runtimes sort them; what is on a cycle comes last, as it stands.
-
-    Converters to fp16 append their casts at the end of the file.
-    """
-    made = {name for node in graph.nodes for name in node.outputs if name}
-    done = {t.name for t in graph.inputs} | set(graph.constants)
-    waiting: dict[str, list[int]] = defaultdict(list)
-    missing: list[int] = []
-    for position, node in enumerate(graph.nodes):
-        needs = {n for n in (*node.inputs, *outer_names(held_graphs(node))) if n in made and n not in done}
-        missing.append(len(needs))
-        for name in needs:
-            waiting[name].append(position)
-    ready = [position for position, count in enumerate(missing) if count == 0]
-    heapify(ready)
-    ordered: list[Node] = []
-    while ready:
-        node = graph.nodes[heappop(ready)]
-        ordered.append(node)
-        for name in dict.fromkeys(node.outputs):
-            for position in waiting.pop(name, ()):
-                missing[position] -= 1
-                if missing[position] == 0:
-                    heappush(ready, position)
-    if len(ordered) < len(graph.nodes):
-        placed = {id(node) for node in ordered}
-        ordered += [node for node in graph.nodes if id(node) not in placed]
-    return ordered
 
 
 class Builder:

@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from qgate.formats.read import read_model
 from qgate.measure.interface import Interface
+from qgate.measure.operators import unknown_operators
 from qgate.measure.static import inspect_pair
-from qgate.measure.structure import unknown_operators
 from tests.quant.net import candidate, coded, floats, inspect, named, quantized_text, reference
 from tests.quant.twin import half_bytes, model, save
 

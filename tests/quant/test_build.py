@@ -7,7 +7,8 @@ from onnx import TensorProto, helper
 
 from qgate.errors import FormatError
 from qgate.formats.read import read_model
-from qgate.quant.build import float_view, in_order
+from qgate.quant.build import float_view
+from qgate.quant.order import in_order
 from tests.quant.twin import half_bytes, model, view_of
 
 ROWS = "g (float[3,8] x) => (float[N,M] y)"

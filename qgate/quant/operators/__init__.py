@@ -1,16 +1,1 @@
-"""What each quantized operator stands for in the float view, one module for each family.
-
-A handler returns True when it has dealt with the node; False leaves the node as it is.
-"""
-
-from __future__ import annotations
-
-from qgate.quant.operators import affine, integer, packed, qlinear, standard
-from qgate.quant.operators.shared import Handler
-
-HANDLERS: dict[tuple[str, str], Handler] = {
-    key: handler
-    for family in (standard, affine, qlinear, integer, packed)
-    for key, handler in family.HANDLERS.items()
-}
-"""By (domain, operator); the domain ``*`` stands for any."""
+"""What each quantized operator stands for in the float view, one module for each family."""
