@@ -16,7 +16,9 @@ from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
 from qgate.sources.acquire import Acquired, acquire, acquire_file
 from qgate.sources.context import SideFiles, SourceContext
-from qgate.verify import Acquire, Pair, Progress, judge_again, verify
+from qgate.verify.again import judge_again
+from qgate.verify.pair import Acquire, Pair, Progress
+from qgate.verify.target import verify
 
 if TYPE_CHECKING:
     from qgate.plan.targets import TargetRun

@@ -17,7 +17,7 @@ from qgate.policy.load import load_policy
 from qgate.policy.thresholds import resolve
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.report.schema import Artifact, DataUsed, TargetReport
-from qgate.verify import judge_again
+from qgate.verify.again import judge_again
 
 OUT = Place(output="logits")
 WEIGHT = Place(tensor="w_q", node="conv")

@@ -17,7 +17,7 @@ from qgate.policy.load import load_policy
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import TargetReport
 from qgate.verifier import AdHoc, verify_ad_hoc
-from qgate.verify import judge_again
+from qgate.verify.again import judge_again
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"
 REFERENCE = DIGITS / "digits_fp32.onnx"

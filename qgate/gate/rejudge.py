@@ -11,7 +11,7 @@ from qgate.records import Finding, Place, Severity, Verdict, worst
 from qgate.report.compose import compose_report
 from qgate.report.schema import Report, TargetReport
 from qgate.settings import Settings
-from qgate.verify import judge_again
+from qgate.verify.again import judge_again
 
 
 def rejudge_report(stored: Report, base_ref: str, settings: Settings) -> Report:

@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qgate.cli import parse_interface
+from qgate.commands.interface import parse_interface
 from qgate.errors import UsageError
 from qgate.measure.interface import Interface
 

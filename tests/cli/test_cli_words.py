@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from qgate.cli import _guarded
+from qgate.commands.guard import guarded
 from qgate.rules.catalogue import catalogue
 
 from .conftest import CANDIDATE, INPUTS, REFERENCE, Shop
@@ -139,7 +139,7 @@ def test_what_no_code_foresaw_is_one_line_and_never_the_exit_code_of_fail(
         raise error
 
     with pytest.raises(SystemExit) as stopped:
-        _guarded(broken)()
+        guarded(broken)()
     assert stopped.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(

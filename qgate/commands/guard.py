@@ -1,0 +1,63 @@
+"""Errors of a command as one line and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import NoReturn, ParamSpec
+
+import click
+
+from qgate.errors import QgateError
+
+P = ParamSpec("P")
+EXIT_CANNOT = 2
+
+
+def _fail(error: QgateError) -> NoReturn:
+    from qgate.report.escape import visible
+
+    click.echo(f"qgate: {visible(str(error))}", err=True)
+    sys.exit(EXIT_CANNOT)
+
+
+def _defect(error: Exception) -> QgateError:
+    """What no code foresaw, with the line that it came from."""
+    from traceback import extract_tb
+
+    last = extract_tb(error.__traceback__)[-1]
+    return QgateError(
+        f"an error that qgate does not know: {type(error).__name__}: {error}"[:500],
+        where=f"{Path(last.filename).name}:{last.lineno}",
+        remedy="This is a defect of qgate; please report it with the command and this line",
+    )
+
+
+def guarded(command: Callable[P, int]) -> Callable[P, None]:
+    """Turns errors into one line and exit 2; a traceback is only ever a defect of qgate."""
+
+    @wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            code = command(*args, **kwargs)
+        except QgateError as error:
+            _fail(error)
+        except KeyboardInterrupt:
+            click.echo("qgate: interrupted; nothing was decided", err=True)
+            code = EXIT_CANNOT
+        except OSError as error:
+            _fail(
+                QgateError(
+                    f"the system refuses: {error.strerror or error}",
+                    where=str(error.filename or ""),
+                    remedy="Check that the disk has room and that this user may read and write there",
+                )
+            )
+        except Exception as error:
+            # Exit 1 would say FAIL; nothing was decided.
+            _fail(_defect(error))
+        sys.exit(code)
+
+    return run

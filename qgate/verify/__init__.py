@@ -1,0 +1,1 @@
+"""One target: acquire, inspect, measure, judge."""

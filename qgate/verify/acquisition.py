@@ -1,0 +1,85 @@
+"""The first step: copies of both models and the data, hashed and read."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.errors import FormatError, QgateError, SourceError
+from qgate.records import DataUsed
+from qgate.report.schema import Artifact
+from qgate.verify.pair import Acquire, Pair
+from qgate.verify.state import State, error_finding, timed
+
+if TYPE_CHECKING:
+    from qgate.formats.model import StaticModel
+    from qgate.sources.acquire import Acquired
+
+
+def acquire_models(pair: Pair, state: State, staging: Path) -> tuple[StaticModel, StaticModel | None] | None:
+    """Acquires and reads both models; None where one cannot be had or read."""
+    candidate = _model(pair.candidate, "candidate", pair.candidate_locator, state, staging)
+    if pair.reference is None:
+        state.findings.append(
+            error_finding(
+                QgateError(
+                    "there is no reference to compare the candidate with",
+                    remedy="Name the full-precision model with --reference, or under `reference` in the policy",
+                ),
+                "ART101",
+            )
+        )
+        return None
+    reference = _model(pair.reference, "reference", pair.reference_locator or "", state, staging)
+    return (candidate, reference) if candidate is not None and reference is not None else None
+
+
+def _model(acquire: Acquire, side: str, locator: str, state: State, staging: Path) -> StaticModel | None:
+    from qgate.formats.read import read_model
+
+    started = time.perf_counter()
+    state.artifacts[side] = Artifact(locator=locator)
+    try:
+        acquired = acquire(staging / side)
+        state.artifacts[side] = _artifact(acquired, locator)
+        model = read_model(acquired.main)
+    except FormatError as error:
+        state.findings.append(error_finding(error, error.rule, side))
+        return None
+    except SourceError as error:
+        state.findings.append(error_finding(error, _source_rule(error), side))
+        return None
+    finally:
+        timed(state, "acquire", started)
+    state.artifacts[side] = state.artifacts[side].model_copy(update={"format": model.format})
+    return model
+
+
+def _source_rule(error: SourceError) -> str:
+    text = error.what.lower()
+    if "lfs" in text:
+        return "ART102"
+    return "ART108" if "sha256" in text or "digest" in text else "ART101"
+
+
+def _artifact(acquired: Acquired, locator: str) -> Artifact:
+    return Artifact(
+        locator=locator,
+        sha256=acquired.sha256,
+        bytes=acquired.bytes,
+        files=dict(sorted(acquired.files.items())),
+    )
+
+
+def acquire_data(pair: Pair, state: State, staging: Path) -> Path | bool | None:
+    """The data's copy, None where there are none, False where they cannot be had."""
+    if pair.data is None:
+        return None
+    try:
+        acquired = pair.data(staging / "data")
+    except (SourceError, FormatError) as error:
+        state.findings.append(error_finding(error, "ART113", "data"))
+        return False
+    state.data = DataUsed(origin="given", locator=pair.data_locator, sha256=acquired.sha256)
+    return acquired.main

@@ -1,0 +1,75 @@
+"""Judging measurements that are there already by other lines of policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from qgate.judge import conclude, judge, order
+from qgate.records import Finding, Limit, Severity, Verdict
+from qgate.report.schema import TargetReport
+from qgate.rules.catalogue import catalogue
+
+if TYPE_CHECKING:
+    from qgate.policy.schema import Policy, Target, Waiver
+
+_FACTS = {"ART101", "ART102", "ART103", "ART104", "ART105", "ART107", "ART108", "ART112", "ART113"}
+"""Rules whose errors come from no measurement: they hold by whatever lines are judged."""
+
+
+def judge_again(
+    report: TargetReport,
+    *,
+    target: Target,
+    policy: Policy,
+    profile: str | None,
+    today: date | None = None,
+) -> TargetReport:
+    """Judges stored measurements by other lines of policy, opening no file.
+
+    Findings that come from no measurement (a file that cannot be read, a crash) stay as they are, but for
+    the waivers that covered them: only those of ``policy`` count.
+
+    Args:
+        report: What was measured.
+        target: The lines to judge by.
+        policy: The policy that they stand in.
+        profile: Replaces the target's and the policy's profile.
+        today: The day that waivers are held against; this one in UTC if it is None.
+    """
+    judged_as = report.scheme if target.scheme == "auto" else target.scheme
+    from qgate.policy.thresholds import resolve
+
+    limits = resolve(policy, target, profile, judged_as, rules=catalogue())
+    kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in _FACTS]
+    declared: Mapping[str, Any] = {
+        "scheme": target.scheme,
+        "derivation": target.derivation,
+        "data": report.data.origin,
+        # Where nothing is told that kept the models from running, outputs must have been measured.
+        "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements),
+    }
+    kept += [f for f in report.findings if f.rule == "ART113" and f.severity is Severity.NOTE]
+    kept = [f.model_copy(update={"waived": None}) for f in kept]
+    found = order((*judge(report.measurements, limits, scheme=report.scheme, declared=declared), *kept))
+    found = waived(found, policy.waivers, report.name, today, limits)
+    verdict, reason = conclude(found, report.measurements)
+    return report.model_copy(
+        update={"findings": found, "verdict": verdict, "reason": reason, "thresholds": limits}
+    )
+
+
+def waived(
+    findings: tuple[Finding, ...],
+    waivers: tuple[Waiver, ...],
+    name: str,
+    today: date | None,
+    limits: Mapping[str, Mapping[str, Limit]],
+) -> tuple[Finding, ...]:
+    """The findings with the waivers that hold on that day; today (UTC) without one."""
+    if not waivers:
+        return findings
+    from qgate.policy.waivers import apply_waivers
+
+    return apply_waivers(findings, waivers, name, today or datetime.now(UTC).date(), limits=limits)

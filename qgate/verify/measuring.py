@@ -1,0 +1,121 @@
+"""The steps that measure: looking at both models, then running them in the sandbox."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.errors import DataError, FormatError, MeasureError
+from qgate.records import Finding, Measurement, Severity
+from qgate.verify.pair import Pair, Progress
+from qgate.verify.state import State, error_finding, timed
+
+if TYPE_CHECKING:
+    from qgate.formats.model import StaticModel
+    from qgate.measure.static import Inspection
+    from qgate.sandbox.launch import Child
+
+
+def inspect(
+    pair: Pair, state: State, candidate: StaticModel, reference: StaticModel | None
+) -> Inspection | None:
+    """Looks at both models without running them; None where one cannot be followed."""
+    from qgate.measure.interface import Interface
+    from qgate.measure.static import inspect_pair
+
+    started = time.perf_counter()
+    try:
+        inspection = inspect_pair(
+            reference, candidate, pair.interface or Interface(), allowed_operators=pair.allowed_operators
+        )
+    except FormatError as error:
+        state.findings.append(error_finding(error, error.rule))
+        return None
+    finally:
+        timed(state, "inspect", started)
+    state.scheme = inspection.scheme.name
+    state.measurements += inspection.measurements
+    return inspection
+
+
+def run(
+    pair: Pair,
+    state: State,
+    inspection: Inspection,
+    models: tuple[StaticModel, StaticModel | None],
+    data: Path | bool | None,
+    progress: Progress | None,
+    child: Child | None,
+) -> None:
+    """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
+    the inspection says that they must not be run."""
+    from qgate.measure.pair import measure_pair
+    from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
+    from qgate.sandbox.limits import Limits
+
+    if not inspection.runnable:
+        return
+    candidate, reference = models
+    interface = pair.interface
+    request = PairRequest(
+        candidate=candidate.path,
+        reference=reference.path if reference is not None else None,
+        inputs=data if isinstance(data, Path) else None,
+        labels=pair.labels,
+        slices=pair.slices,
+        task=pair.task,
+        task_output=pair.task_output,
+        io_map=dict(interface.map) if interface else {},
+        io_optional=interface.optional if interface else (),
+        io_types={**_halved(candidate, reference), **(interface.types if interface else {})},
+        scheme=inspection.scheme.name,
+        dynamic=inspection.dynamic,
+        taps=inspection.taps,
+        seed=pair.seed,
+        samples=pair.samples or DEFAULT_SAMPLES,
+        limits=pair.limits or Limits(),
+        reference_label=pair.reference_locator or "",
+        candidate_label=pair.candidate_locator,
+        inputs_label=pair.data_locator or "",
+    )
+    started = time.perf_counter()
+    try:
+        result = measure_pair(request, progress, child)
+    except MeasureError as error:
+        state.findings.append(error_finding(error, "ART112"))
+        return
+    except DataError as error:
+        state.findings.append(error_finding(error, "ART113"))
+        return
+    finally:
+        timed(state, "run", started)
+    state.ran = True
+    state.measurements += result.measurements
+    state.data = result.data.model_copy(
+        update={"locator": state.data.locator, "sha256": state.data.sha256 or result.data.sha256}
+    )
+    state.timings.update({f"run.{step}": seconds for step, seconds in result.timings.items()})
+    depends = [m for k, m in result.problems if k == "batch" and "the candidate" in m]
+    if (
+        depends
+        and not inspection.dynamic
+        and not any("the reference" in m for k, m in result.problems if k == "batch")
+    ):
+        state.measurements.append(
+            Measurement(name="output.batch_dependence", value=True, detail={"message": depends[0]})
+        )
+    for kind, message in result.problems:
+        state.findings.append(
+            Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
+        )
+
+
+def _halved(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:
+    """Inputs that a converter to fp16 made half; a caller's data are cast, and the interface rule says so."""
+    ours = {t.name: t.dtype for t in reference.graph.inputs} if reference is not None else {}
+    return {
+        t.name: "float16"
+        for t in candidate.graph.inputs
+        if t.dtype == "float16" and ours.get(t.name) == "float"
+    }

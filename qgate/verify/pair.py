@@ -1,0 +1,63 @@
+"""What is verified: one pair, where its bytes come from and what is declared of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qgate.measure.interface import Interface
+    from qgate.policy.schema import Policy, Target, Waiver
+    from qgate.sandbox.limits import Limits
+    from qgate.sources.acquire import Acquired
+
+Acquire = Callable[[Path], "Acquired"]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One pair to verify.
+
+    Args:
+        name: Name of the target.
+        candidate: Copies the candidate into a folder; likewise reference and data.
+        labels: Array of labels in the data; ``slices`` likewise.
+        scheme: Declared scheme; ``auto`` must be quantized, somehow.
+        derivation: Declared derivation.
+        interface: Declared differences of the interface.
+        profile: Replaces the policy's profile.
+        task: Declared task metric, and the output that it scores.
+        policy: Where thresholds come from, None for an ad-hoc pair; ``target`` likewise.
+        allowed_operators: Operators that the policy adds.
+        limits: Resources of the child.
+        needs_reference: Whether a missing reference is an error.
+    """
+
+    name: str
+    candidate: Acquire
+    candidate_locator: str
+    reference: Acquire | None = None
+    reference_locator: str | None = None
+    data: Acquire | None = None
+    data_locator: str | None = None
+    labels: str | None = None
+    slices: str | None = None
+    scheme: str = "auto"
+    derivation: str = "auto"
+    interface: Interface | None = None
+    profile: str | None = None
+    task: str | None = None
+    task_output: str | None = None
+    policy: Policy | None = None
+    target: Target | None = None
+    waivers: tuple[Waiver, ...] = ()
+    allowed_operators: frozenset[str] = frozenset()
+    limits: Limits | None = None
+    seed: int = 0
+    samples: int | None = None
+    proposed: bool = False
+    today: date | None = None

@@ -1,0 +1,42 @@
+"""What has been found so far about one pair."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+from qgate.errors import QgateError
+from qgate.records import DataUsed, Finding, Measurement, Place, Severity, Verdict
+from qgate.report.schema import Artifact
+
+
+@dataclass
+class State:
+    """What has been found so far; a step that fails leaves the rest as it is."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
+    data: DataUsed = field(default_factory=lambda: DataUsed(origin="none"))
+    scheme: str | None = None
+    ran: bool = False
+    timings: dict[str, float] = field(default_factory=dict)
+    artifacts: dict[str, Artifact] = field(default_factory=dict)
+
+
+def error_finding(error: QgateError, rule: str, side: str = "") -> Finding:
+    """An error as a finding that says what happened, where, and what to do."""
+    tensor = getattr(error, "tensor", None)
+    prefix = f"{side}: " if side else ""
+    return Finding(
+        rule=rule,
+        severity=Severity.ERROR,
+        effect=Verdict.ERROR,
+        at=Place(file=error.where or None, tensor=tensor),
+        message=prefix + error.what,
+        remedy=error.remedy,
+    )
+
+
+def timed(state: State, step: str, since: float) -> None:
+    """Adds the seconds since a moment (``time.perf_counter``) to a step."""
+    state.timings[step] = state.timings.get(step, 0.0) + time.perf_counter() - since
