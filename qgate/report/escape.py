@@ -21,7 +21,7 @@ PROSE_LIMIT = 1000
 ELLIPSIS = "…"
 EMPTY = "(empty)"
 
-_NAME_SAFE = re.compile(r"[A-Za-z0-9._/:,=+()\[\]% −∞±×-]")
+_NAME_SAFE = re.compile(r"[A-Za-z0-9._/:,=+()\[\]% '>…−∞±×-]")
 _OPENING = "(\"'“‘"
 _CLOSING = ")\"'”’.,;:!?"
 _WORD = re.compile(r"[A-Za-z0-9+\-−±≥≤≈→×][A-Za-z0-9.,'’+/%=×–—−²³σµ-]*")
@@ -35,8 +35,9 @@ _LINKED = re.compile(
     re.IGNORECASE,
 )
 _STOPS = frozenset([",", ".", ";", ":", "?", ")", ").", "),", ");"])
-_INDEX = r"\[\d[\d, ]{0,80}\]"
-_TOKEN = re.compile(_INDEX + r"|`[^`]*[^`\s][^`]*`|[^\s`]+|`")
+# An index, a shape or an interval: kept whole, for a link or a task needs other characters beside it.
+_LIST = r"\[[\w.+−∞?-]+(?:, [\w.+−∞?-]+){0,32}\]"
+_TOKEN = re.compile(_LIST + r"|`[^`]*[^`\s][^`]*`|[^\s`]+|`")
 _LIST_MARKER = re.compile(r"\d+[.)]+")
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs", "Mn", "Me"})
 _SPACES = re.compile(r"[ \t\r\n\f\v]+")
@@ -49,7 +50,7 @@ def name(text: str, limit: int = NAME_LIMIT) -> str:
     spelled out too, so two different short names never look the same.
 
     Returns:
-        1 to ``limit`` characters, of which none is a backtick, ``|``, ``<``, ``>``, ``@``, ``#``, a
+        1 to ``limit`` characters, of which none is a backtick, ``|``, ``<``, ``&``, ``@``, ``#``, a
         line break or invisible.
     """
     if not text:
@@ -137,10 +138,10 @@ def _tokens(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _passage(token: str) -> str | None:
-    """A passage in backticks, or an index such as [3, 0, 1], as code."""
+    """A passage in backticks, or a list such as [3, 0, 1] or [N, 64], as code."""
     if len(token) > 2 and token[0] == token[-1] == "`":
         return code(token[1:-1].strip())
-    return code(token) if re.fullmatch(_INDEX, token) else None
+    return code(token) if re.fullmatch(_LIST, token) else None
 
 
 def _word(word: str, *, first: bool) -> str:
@@ -158,8 +159,8 @@ def _word(word: str, *, first: bool) -> str:
     if first and _LIST_MARKER.fullmatch(word):
         return code(word)
     if len(word) > NAME_LIMIT or not _WORD.fullmatch(core) or _LINKED.search(core):
-        if opening == "'" and closing.startswith("'"):  # quoted is what the span shows anyway
-            return f"{code(core)}{closing[1:]}"
+        if opening.endswith("'") and closing.startswith("'"):  # quoted is what the span shows anyway
+            return f"{opening[:-1]}{code(core)}{closing[1:]}"
         return f"{opening}{code(core)}{closing}"
     return word
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
-from qgate.records import Place
+from qgate.records import Finding, Place
 from qgate.report import figures
 
 PROOF = ("stored", "expected", "xor")
@@ -54,10 +55,21 @@ def _hexadecimal(bits: int) -> str:
     return f"0x{bits:02x}" if 0 <= bits < 2**64 else figures.plain(bits)
 
 
-def evidence_items(evidence: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Evidence as labels and short values, at most eight; not escaped."""
-    ordered = list(flat(evidence).items())
-    return [(key.replace("_", " "), figures.plain(item)) for key, item in ordered[:_ITEMS]]
+def evidence_items(finding: Finding) -> list[tuple[str, str]]:
+    """A finding's evidence as labels and short values, at most eight; not escaped.
+
+    What the message says in the same words is left out, so that nothing is read twice.
+    """
+    items = [(key.replace("_", " "), figures.plain(item)) for key, item in flat(finding.evidence).items()]
+    told = f" {finding.message} "
+    return [(label, item) for label, item in items if not _is_told(label, item, told)][:_ITEMS]
+
+
+def _is_told(label: str, item: str, message: str) -> bool:
+    """Whether the message has the value with its label, or a name that is no everyday word."""
+    if re.search(rf"\b{re.escape(label)}\W{{1,3}}{re.escape(item)}(?!\w)", message):
+        return True
+    return len(item) > 3 and not item.isalpha() and f"'{item}'" in message
 
 
 def beside_the_proof(evidence: Mapping[str, Any]) -> dict[str, Any]:

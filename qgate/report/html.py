@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from qgate.records import Severity
 from qgate.report import escape, figures, view
+from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report
@@ -39,6 +40,8 @@ def render_html(report: Report) -> str:
         waived=[p for p in found if p[1].waived is not None],
         origin=list(run_origin(report)),
         limit=_ROWS,
+        of_the_whole=is_of_the_whole,
+        elements=lambda measurements: element_tables(measurements, _ROWS),
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
-from qgate.records import Place, Verdict
+from qgate.records import Finding, Place, Verdict
 from qgate.report import escape, figures
 from qgate.report.evidence import beside_the_proof, evidence_items, flat, place_items
 from qgate.report.view import Mark
@@ -95,8 +95,20 @@ def _figure(text: str) -> str:
     return "`".join(_BREAK.sub("&nbsp;", part) if i % 2 == 0 else part for i, part in enumerate(spans))
 
 
-def _evidence(evidence: Mapping[str, Any]) -> str:
-    return " · ".join(f"{escape.prose(k, 60)} {escape.code(v)}" for k, v in evidence_items(evidence))
+def _evidence(finding: Finding) -> str:
+    return " · ".join(f"{escape.prose(k, 60)} {escape.code(v)}" for k, v in evidence_items(finding))
+
+
+def _besides(evidence: Mapping[str, Any]) -> str:
+    items = beside_the_proof(evidence).items()
+    return " · ".join(
+        f"{escape.prose(key.replace('_', ' '), 60)} {escape.code(figures.plain(item))}" for key, item in items
+    )
+
+
+def _block(text: Markdown) -> str:
+    """What another macro of the template wrote; a macro gives Markdown only, because of ``_only_safe``."""
+    return str(text)
 
 
 def _proof(evidence: Mapping[str, Any], key: str) -> str:
@@ -132,7 +144,8 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "place": _place,
     "evidence": _evidence,
     "proof": lambda evidence, key: _proof(flat(evidence), key),
-    "besides": lambda evidence: _evidence(beside_the_proof(evidence)),
+    "besides": _besides,
+    "block": _block,
     "digest": _digest,
     "value": lambda value, unit: escape.prose(figures.value(value, unit), escape.NAME_LIMIT),
     "bytes": lambda size: escape.prose(figures.size(size)),

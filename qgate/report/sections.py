@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.records import Finding, Severity, Verdict
 from qgate.report import view
+from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import PROOF, beside_the_proof, flat
 from qgate.report.ladder import Section, block
 from qgate.report.markdown import templates
@@ -24,7 +25,7 @@ class Depth:
         folded: Further ones behind a click.
         rows: Warnings, notes or measurements in one table.
         elements: Whether measurements of single tensors and nodes are listed.
-        thresholds: Whether the thresholds in force are listed.
+        thresholds: Whether thresholds that spoke, or that a team chose, are listed.
         targets: The most targets in the open table while all of them pass or not.
     """
 
@@ -253,19 +254,19 @@ def _group(group: view.Group, depth: Depth) -> str:
 
 
 def _figures_of(target: TargetReport, depth: Depth) -> str:
-    """What was measured of a target, what the baseline says, and the thresholds in force."""
-    shown = [m for m in target.measurements if depth.elements or _is_of_the_whole(m)][: depth.rows]
-    limits = [(rule, key, limit) for rule, keys in target.thresholds.items() for key, limit in keys.items()]
+    """What was measured of a target, what the baseline says, and the thresholds that matter to it."""
+    whole = [m for m in target.measurements if is_of_the_whole(m)][: depth.rows]
+    tables = element_tables(target.measurements, depth.rows) if depth.elements else ()
+    limits = view.telling_limits(target) if depth.thresholds else ()
+    shown = len(whole) + sum(table.size for table in tables)
     return str(
         templates().figures_of(
             target,
-            shown,
-            len(target.measurements) - len(shown),
+            whole,
+            tables,
+            len(target.measurements) - shown,
             target.baseline.deltas[: depth.rows],
-            limits[: depth.rows] if depth.thresholds else (),
+            limits[: depth.rows],
+            sum(map(len, target.thresholds.values())) - len(limits),
         )
     )
-
-
-def _is_of_the_whole(measurement: Measurement) -> bool:
-    return measurement.at.tensor is None and measurement.at.node is None

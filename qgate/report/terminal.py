@@ -191,7 +191,7 @@ def _place(name: str | None, finding: Finding, write: Callable[..., Text]) -> Te
 
 def _what(finding: Finding, write: Callable[..., Text]) -> Text:
     text = write(escape.visible(finding.message))
-    for position, (label, shown) in enumerate(evidence_items(finding.evidence)):
+    for position, (label, shown) in enumerate(evidence_items(finding)):
         text.append_text(write(f"{' · ' if position else chr(10)}{escape.visible(label, 40)} ", "dim"))
         text.append_text(write(escape.visible(shown, 120), "bold"))
     if finding.remedy:

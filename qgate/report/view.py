@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.records import Finding, Limit, Measurement, Severity, Verdict
 from qgate.report import figures
 from qgate.report.schema import Report, TargetReport
 
@@ -41,6 +41,7 @@ LEGEND: Mapping[str, str] = {
 
 _LOWEST_SQNR: Mapping[str, str] = {"RNG": "weight.sqnr_db", "FEA": "output.sqnr_db"}
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
+_BUILT_IN = "built-in profile"
 
 
 class Mark(StrEnum):
@@ -186,16 +187,40 @@ def _measured(measurements: Iterable[Measurement]) -> dict[str, list[Measurement
     return by_name
 
 
+def telling_limits(target: TargetReport) -> tuple[tuple[str, str, Limit], ...]:
+    """The thresholds that a reader needs: of rules that found something, and those that a team chose."""
+    spoke = {finding.rule for finding in target.findings}
+    return tuple(
+        (rule, key, limit)
+        for rule, keys in target.thresholds.items()
+        for key, limit in keys.items()
+        if rule in spoke or not limit.origin.startswith(_BUILT_IN)
+    )
+
+
 def _cell(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> Cell:
     found = [f for f in target.findings if f.rule.startswith(family)]
     shown = tuple(_figures(target, family, measured))
     errors = blocking(found)
+    if not errors and family in _LOWEST_SQNR:
+        # Another dimension blames the very layer whose figure stands here: no tick beside it.
+        errors = _about(_lowest(measured, _LOWEST_SQNR[family]), blocking(target.findings))
+        if errors:
+            return Cell(MARK_OF_VERDICT[errors[0].effect], 0, shown)
     if errors:
         return Cell(MARK_OF_VERDICT[errors[0].effect], len(errors), shown)
     warnings = informing(found, Severity.WARNING)
     if warnings or (family == "TRC" and any(_lost(target))):
         return Cell(Mark.WARNING, len(warnings), shown)
     return Cell(Mark.PASS if _judged(target, family, measured) else Mark.NONE, 0, shown)
+
+
+def _about(measurement: Measurement | None, found: Iterable[Finding]) -> tuple[Finding, ...]:
+    """The findings at the tensor or the node that a measurement is of."""
+    if measurement is None:
+        return ()
+    tensor, node = measurement.at.tensor, measurement.at.node
+    return tuple(f for f in found if (tensor and f.at.tensor == tensor) or (node and f.at.node == node))
 
 
 def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> bool:

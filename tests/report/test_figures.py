@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from math import inf, nan
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qgate.records import Finding, Severity
 from qgate.report import figures
 from qgate.report.evidence import evidence_items
 from qgate.report.ladder import Rung, Section, block, compose, size
@@ -67,12 +69,17 @@ def test_evidence_of_any_depth_is_one_short_line() -> None:
     assert figures.plain(list(range(100))) == "[0, 1, 2, 3, 4, 5, 6, 7, …]"
 
 
+def found(message: str, evidence: dict[str, Any]) -> Finding:
+    return Finding(rule="QNT201", severity=Severity.NOTE, message=message, evidence=evidence)
+
+
 def test_the_first_listed_element_is_the_proof() -> None:
     outsiders = [
         {"index": [0, 3, 1, 0], "stored": -121, "expected": 7, "xor": 128, "steps": -128.3},
         {"index": [0, 6, 0, 1], "stored": -101, "expected": 27, "xor": 128, "steps": -128.1},
     ]
-    items = evidence_items({"dtype": "int8", "max_steps": 128.3, "family": "", "outsiders": outsiders})
+    evidence = {"dtype": "int8", "max_steps": 128.3, "family": "", "outsiders": outsiders}
+    items = evidence_items(found("2 codes do not follow", evidence))
     assert items == [
         ("stored", "-121"),
         ("expected", "7"),
@@ -85,7 +92,21 @@ def test_the_first_listed_element_is_the_proof() -> None:
 
 @pytest.mark.parametrize("odd", [[1, {"stored": 1}], [{}], "outsiders", [{"stored": {"a": 1}}], {"xor": -1}])
 def test_evidence_of_any_shape_is_shown(odd: object) -> None:
-    assert evidence_items({"outsiders": odd, "xor": 10**400})
+    assert evidence_items(found("", {"outsiders": odd, "xor": 10**400}))
+
+
+def test_evidence_that_the_message_tells_is_not_told_again() -> None:
+    message = "2 codes do not follow from the reference's 'conv_1': stored -121, expected 7, xor 0x80"
+    evidence = {"stored": -121, "expected": 7, "xor": 128, "reference_tensor": "conv_1", "max_steps": 7}
+    assert evidence_items(found(message, evidence)) == [("max steps", "7")]
+
+
+def test_an_everyday_word_in_the_message_hides_no_evidence() -> None:
+    evidence = {"operator": "Conv", "dtype": "int8"}
+    assert evidence_items(found("the Conv holds int8 and 'Conv'", evidence)) == [
+        ("operator", "Conv"),
+        ("dtype", "int8"),
+    ]
 
 
 def note(left_out: Counter[str]) -> str:
