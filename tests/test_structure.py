@@ -22,7 +22,7 @@ import qgate
 ROOT = Path(qgate.__file__).parent
 
 ROAD = (
-    "errors", "files", "records",
+    "errors", "files", "merkle", "records",
     "settings", "events",
     "git", "sources", "formats", "quant", "align",
     "stats", "sandbox", "runtimes", "measure",

@@ -61,6 +61,9 @@ class Constant:
             float32.
         file: The side file that holds the bytes, relative to the model; empty if the model does.
         quantization: What the codes stand for, where the file says so with the tensor.
+        raw: Returns the canonical bytes, flat: little-endian, elements in C order, sub-byte codes packed
+            from the lowest bits up, each string behind its length in 8 bytes. Exact to the bit where
+            ``load`` widens. None where ``load`` alone has the values.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Constant:
     load: Callable[[], NDArray[Any]] = field(repr=False, compare=False)
     file: str = ""
     quantization: StoredQuantization | None = None
+    raw: Callable[[], NDArray[np.uint8]] | None = field(default=None, repr=False, compare=False)
 
     @property
     def size(self) -> int:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from qgate.errors import FormatError
 from qgate.formats.external import ExternalRange, checked_side_file, parse_external
 from qgate.formats.model import Constant, Dim, Graph, Node, StaticModel, TensorType
+from qgate.formats.stored import tensor_proto_bytes
 from qgate.formats.wire import check_model_bytes
 
 MAX_FILE = 2 * 2**30
@@ -335,7 +336,14 @@ def _constant(proto: Any, name: str, reading: _Reading) -> Constant:
             rule="ART105",
             tensor=name,
         )
-    return Constant(name, dtype, shape, bits, lambda: _values(proto, dtype, shape))
+    return Constant(
+        name,
+        dtype,
+        shape,
+        bits,
+        lambda: _values(proto, dtype, shape),
+        raw=lambda: tensor_proto_bytes(proto, dtype, bits, elements),
+    )
 
 
 def _present_elements(proto: Any, dtype: str, bits: int) -> int:
@@ -371,20 +379,16 @@ def _external_constant(
         dtype,
         shape,
         bits,
-        lambda: _external_values(reading.path, external, dtype, shape, needed),
+        lambda: _decode(_external_bytes(reading.path, external, needed), dtype, shape),
         external.location,
+        raw=lambda: _external_bytes(reading.path, external, needed),
     )
 
 
-def _external_values(
-    path: Path, external: ExternalRange, dtype: str, shape: tuple[int, ...], needed: int
-) -> NDArray[Any]:
-    raw = (
-        np.memmap(path.parent / external.location, np.uint8, "r", external.offset, (needed,))
-        if needed
-        else b""
-    )
-    return _decode(raw, dtype, shape)
+def _external_bytes(path: Path, external: ExternalRange, needed: int) -> NDArray[np.uint8]:
+    if not needed:
+        return np.zeros(0, np.uint8)
+    return np.memmap(path.parent / external.location, np.uint8, "r", external.offset, (needed,))
 
 
 def _values(proto: Any, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
