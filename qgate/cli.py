@@ -136,14 +136,19 @@ def verify(
 
 @main.command()
 @click.argument("rule", required=False)
+@click.option("--target", "-t", help="Thresholds in force for this target, and where each came from.")
+@click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
+@click.option("--base", metavar="REV", help="Revision whose policy is read; the work tree's without it.")
 @guarded
-def explain(rule: str | None) -> int:
+def explain(rule: str | None, target: str | None, config: str | None, base: str | None) -> int:
     """Explains a rule: what, why, how it is measured, thresholds, remedy. Lists all without RULE."""
-    from qgate.rules.catalogue import catalogue, find_rule
-    from qgate.rules.document import describe, list_rules
+    from qgate.commands.explanation import explain_rule, explain_target
 
-    click.echo(describe(find_rule(rule)) if rule else list_rules(catalogue().values()))
-    return 0
+    if target is not None:
+        return explain_target(target, rule, config, base)
+    if config or base:
+        raise UsageError("--config and --base say where --target is", remedy="Name the target: --target")
+    return explain_rule(rule)
 
 
 @main.command()

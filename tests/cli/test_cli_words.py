@@ -121,6 +121,59 @@ def test_explain_answers_an_unknown_rule_with_the_nearest(shop: Shop, asked: str
     assert hint in found.err
 
 
+POLICY = """\
+version: 1
+profile: ours
+profiles: {ours: {extends: strict, thresholds: {FEA201: {min_db: 35}}}}
+targets:
+  - {name: plate, candidate: a.onnx, reference: b.onnx, scheme: int8, thresholds: {QNT101: {min_share: 0.5}}}
+waivers: [{target: plate, rule: RNG104, reason: known, until: 2027-01-01}]
+"""
+
+
+@pytest.fixture
+def plate(shop: Shop) -> Shop:
+    """A repository whose committed policy has a target, and whose work tree asks for less."""
+    (shop.root / "qgate.yml").write_text(POLICY)
+    for line in ("init -q", "add qgate.yml", "-c user.name=a -c user.email=a@b.c commit -qm policy"):
+        subprocess.run(["git", *line.split(" ")], cwd=shop.root, check=True, capture_output=True)
+    (shop.root / "qgate.yml").write_text(POLICY.replace("min_db: 35", "min_db: 9"))
+    return shop
+
+
+def test_explain_tells_every_threshold_of_a_target_and_where_it_came_from(plate: Shop) -> None:
+    lines = plate.run("explain", "--target", "plate").out.splitlines()
+    assert lines[0] == "target plate, profile ours, scheme int8"
+    assert [line.split()[0] for line in lines if line[:3].isupper()] == list(catalogue())
+    rows = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
+    assert ["min_share", "50 %  target plate (qgate.yml)"] in rows
+    assert ["min_db", "9 dB  profile ours (qgate.yml)"] in [[a, b.replace("9.0", "9")] for a, b in rows]
+    assert len(rows) == sum(len(rule.params) for rule in catalogue().values())
+    assert lines[-1] == "waived until 2027-01-01: RNG104: known"
+
+
+def test_explain_reads_the_policy_of_a_revision(plate: Shop) -> None:
+    said = plate.run("explain", "FEA201", "-t", "plate", "--base", "HEAD").out
+    assert "35.0 dB  profile ours (qgate.yml at " in said
+    assert "QNT101" not in said
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        (("-t", "plte"), "Did you mean `plate`?"),
+        (("-t", "plate", "--base", "gone"), "there is no revision 'gone'"),
+        (("-t", "plate", "--config", "other.yml"), "there is no policy"),
+        (("-t", "plate", "FEA20"), "there is no rule 'FEA20'"),
+        (("--base", "HEAD"), "Name the target"),
+    ],
+)
+def test_explain_refuses_what_is_not_there(plate: Shop, asked: tuple[str, ...], hint: str) -> None:
+    found = plate.run("explain", *asked)
+    assert found.code == 2
+    assert hint in found.refusal()
+
+
 def test_a_name_cannot_speak_to_the_terminal(shop: Shop) -> None:
     found = shop.run("explain", "\x1b[2J\x07FEA201\n::error::x")
     assert found.code == 2
