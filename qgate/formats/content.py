@@ -1,0 +1,155 @@
+"""Content digests of a model: what it holds, whatever file it is held in.
+
+Every tensor is read once, as its canonical bytes; memory-mapped values are read as they are hashed.
+SHA-256 of a large tensor runs on a second core while this one makes the leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from qgate.errors import FormatError
+from qgate.formats.canonical import CanonicalModel, Slot, canonical_model
+from qgate.formats.model import Constant, StaticModel
+from qgate.formats.stored import stored_bytes
+from qgate.merkle import LEAF_ELEMENTS, TensorId, content_digest, entry_text, leaf_digests, tensor_root
+
+_LARGE = 2**18
+_DEEPEST = 4
+
+
+@dataclass(frozen=True)
+class TensorContent:
+    """One tensor's digests.
+
+    Args:
+        name: Its name, see ``Slot``.
+        identity: Element type, shape, quantization.
+        sha256: SHA-256 of its canonical bytes.
+        leaves: Digests of its leaves, 16 bytes each.
+    """
+
+    name: str
+    identity: TensorId
+    sha256: bytes
+    leaves: bytes = field(repr=False)
+
+    @property
+    def root(self) -> str:
+        """The tensor's Merkle root."""
+        return tensor_root(self.identity, self.sha256, self.leaves)
+
+    @property
+    def entry(self) -> str:
+        """The tensor as ``DTYPE SHAPE ROOT NAME``."""
+        return entry_text(self.identity, self.root, self.name)
+
+
+@dataclass(frozen=True)
+class ModelContent:
+    """A model's digests.
+
+    Args:
+        graph: Digest of the canonical graph.
+        tensors: In the order in which the graph uses them.
+    """
+
+    graph: str
+    tensors: tuple[TensorContent, ...]
+
+    @property
+    def entries(self) -> tuple[str, ...]:
+        """Every tensor as ``DTYPE SHAPE ROOT NAME``."""
+        return tuple(tensor.entry for tensor in self.tensors)
+
+
+def tensor_slots(model: StaticModel) -> tuple[Slot, ...]:
+    """A model's tensors in canonical order, quantization parameters that are stored with one behind it."""
+    return tuple(_with_parameters(canonical_model(model)))
+
+
+def model_content(model: StaticModel) -> ModelContent:
+    """The digests of a model's graph and tensors.
+
+    Raises:
+        FormatError: A tensor does not hold what it declares, or the model holds functions of its own,
+            whose bodies the reader does not hand out.
+    """
+    if model.functions:
+        raise FormatError(
+            f"the content of model-local functions ({model.functions[0]}) is not read",
+            where=model.path.name,
+            remedy="Export the model with its functions inlined",
+            rule="ART103",
+        )
+    canonical = canonical_model(model)
+    slots = tuple(_with_parameters(canonical))
+    with ThreadPoolExecutor(max_workers=1) as second:
+        return ModelContent(canonical.graph, tuple(_tensor(slot, second) for slot in slots))
+
+
+def content_of(model: StaticModel) -> str:
+    """A model's content digest alone."""
+    content = model_content(model)
+    return content_digest(content.graph, content.entries)
+
+
+def _with_parameters(canonical: CanonicalModel) -> Iterator[Slot]:
+    for slot in canonical.slots:
+        yield from _parts(slot, 0)
+
+
+def _parts(slot: Slot, depth: int) -> Iterator[Slot]:
+    yield slot
+    stored = slot.constant.quantization
+    if stored is None or depth >= _DEEPEST:
+        return
+    yield from _parts(Slot(f"{slot.name}.scale", stored.scale), depth + 1)
+    if stored.zero_point is not None:
+        yield from _parts(Slot(f"{slot.name}.zero_point", stored.zero_point), depth + 1)
+
+
+def identity_of(constant: Constant) -> TensorId:
+    """What a tensor's root binds beside its values."""
+    stored = constant.quantization
+    told = ""
+    if stored is not None:
+        zero = "zero" if stored.zero_point is not None else "symmetric"
+        told = f"axis {stored.axis} block {stored.block} {zero}"
+    return TensorId(constant.dtype, constant.shape, told)
+
+
+def _tensor(slot: Slot, second: ThreadPoolExecutor) -> TensorContent:
+    constant = slot.constant
+    values = stored_bytes(constant).data
+    whole: Future[bytes] | None = None
+    if len(values) >= _LARGE:
+        whole = second.submit(lambda: hashlib.sha256(values).digest())
+    leaves = leaf_digests(_pieces(constant, values))
+    sha256 = whole.result() if whole is not None else hashlib.sha256(values).digest()
+    return TensorContent(slot.name, identity_of(constant), sha256, leaves)
+
+
+def _pieces(constant: Constant, values: memoryview) -> Iterator[memoryview]:
+    """The canonical bytes of each leaf."""
+    if constant.dtype == "string":
+        yield from _string_pieces(values)
+        return
+    step = LEAF_ELEMENTS * constant.bits // 8
+    for begin in range(0, len(values), step):
+        yield values[begin : begin + step]
+
+
+def _string_pieces(values: memoryview) -> Iterator[memoryview]:
+    begin = at = count = 0
+    while at < len(values):
+        at += 8 + int.from_bytes(values[at : at + 8], "little")
+        count += 1
+        if count % LEAF_ELEMENTS == 0:
+            yield values[begin:at]
+            begin = at
+    if begin < at:
+        yield values[begin:at]
