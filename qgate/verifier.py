@@ -155,6 +155,8 @@ def _pair(run: TargetRun, settings: Settings, today: date | None) -> Pair:
         ),
         seed=run.seed,
         proposed=run.proposed,
+        trust=target.trust,
+        sandbox=policy.sandbox,
         today=today,
     )
 

@@ -17,6 +17,7 @@ from qgate.plan.targets import gate_files
 from qgate.policy.load import load_policy
 from qgate.policy.loosening import compare
 from qgate.policy.schema import ApprovalSpec, Policy
+from qgate.policy.trust_changes import beyond_defaults
 from qgate.policy.yaml_reader import MAX_BYTES
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import PolicyUsed
@@ -160,7 +161,14 @@ def _bootstrap(
             f"The change introduces {config}: nothing on the trusted side judges yet. Every target is judged "
             "by its own lines and by no less than the built-in profile balanced."
         )
-        return Ruling(Authority(None, judged), consent, used, (), (notice,))
+        looser = beyond_defaults(judged) if judged is not None else ()
+        if not looser:
+            return Ruling(Authority(None, judged), consent, used, (), (notice,))
+        # Nothing trusted says that code may run, so somebody else than the author must.
+        by = consent.given_by()
+        used = used.model_copy(update={"changes": looser})
+        finding = _loosening(looser, by, label)
+        return Ruling(Authority(None, judged, by is not None), consent, used, (finding,), (notice,))
     return Ruling(
         Authority(None, judged),
         consent,

@@ -18,7 +18,17 @@ if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target
 
 FLOOR_PROFILE = "balanced"
-_MEASURING_KEYS = ("candidate", "reference", "data", "task", "io", "scheme", "derivation", "runtimes")
+_MEASURING_KEYS = (
+    "candidate",
+    "reference",
+    "data",
+    "task",
+    "io",
+    "scheme",
+    "derivation",
+    "runtimes",
+    "trust",
+)
 
 
 @dataclass(frozen=True)
@@ -116,12 +126,17 @@ def _changed_run(planned: Planned, authority: Authority, sides: Sides, repo: Pat
     policy = authority.judged
     if policy is None:
         raise ValueError(f"target {planned.name} has no lines on the judged side")
+    lines = planned.lines
     if not authority.loosening_granted:
         trusted = authority.trusted
         hosts = trusted.allow_hosts if trusted else ()
         limits = trusted.limits if trusted else policy.limits
-        policy = policy.model_copy(update={"allow_hosts": hosts, "limits": limits})
-    run = _run(planned, planned.lines, policy, sides, repo)
+        # What may execute, and behind which walls, is the trusted side's word alone.
+        sandbox = trusted.sandbox if trusted else "required"
+        policy = policy.model_copy(update={"allow_hosts": hosts, "limits": limits, "sandbox": sandbox})
+        trust = planned.trusted.trust if planned.trusted else "data"
+        lines = lines.model_copy(update={"trust": trust})
+    run = _run(planned, lines, policy, sides, repo)
     return replace(run, proposed=planned.trusted is None)
 
 
@@ -156,5 +171,14 @@ def _judges_alike(authority: Authority) -> bool:
     """Whether both policies judge a target with the same lines in the same way."""
     if authority.trusted is None or authority.judged is None:
         return False
-    keys = ("profile", "profiles", "waivers", "require_baseline", "allow_ops", "allow_hosts", "limits")
+    keys = (
+        "profile",
+        "profiles",
+        "waivers",
+        "require_baseline",
+        "allow_ops",
+        "allow_hosts",
+        "limits",
+        "sandbox",
+    )
     return all(getattr(authority.trusted, key) == getattr(authority.judged, key) for key in keys)

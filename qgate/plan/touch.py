@@ -13,7 +13,7 @@ from qgate.git.changes import Change, shown
 if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target
 
-_JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits")
+_JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits", "sandbox")
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 

@@ -14,6 +14,7 @@ from qgate.policy.document import quoted
 from qgate.policy.schema import Policy, Target, Waiver
 from qgate.policy.target_changes import loosened_profile, target_differences
 from qgate.policy.threshold_changes import threshold_changes
+from qgate.policy.trust_changes import added_code
 from qgate.rules.base import Rule
 
 Kind = Literal["loosened", "changed"]
@@ -76,7 +77,8 @@ def _targets(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
             yield "loosened", f"target {target.name} is deleted"
     for target in new.targets:
         if old.target(target.name) is None:
-            yield "changed", f"target {target.name} is added"
+            code = added_code(target)
+            yield ("loosened", code) if code else ("changed", f"target {target.name} is added")
 
 
 def _waivers(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from qgate.policy.document import quoted
 from qgate.policy.places import Difference, relocated
-from qgate.policy.schema import SignatureSpec, Target
+from qgate.policy.schema import Policy, SignatureSpec, Target
 
 
 def trust_differences(before: Target, after: Target) -> Iterator[Difference]:
@@ -23,6 +23,17 @@ def trust_differences(before: Target, after: Target) -> Iterator[Difference]:
             yield "loosened", f"{told}: models that hold code may run"
         else:
             yield "changed", told
+
+
+def beyond_defaults(policy: Policy) -> tuple[str, ...]:
+    """What a policy lets execute beyond what one without these keys would, one sentence each."""
+    found = [f"`sandbox` is {policy.sandbox}"] if policy.sandbox != "required" else []
+    return (*found, *(added for target in policy.targets if (added := added_code(target)) is not None))
+
+
+def added_code(target: Target) -> str | None:
+    """A sentence where a new target asks for its bytes to be taken for code."""
+    return f"target {target.name} is added with `trust: code`" if target.trust == "code" else None
 
 
 def _signature(old: SignatureSpec | None, new: SignatureSpec | None) -> Iterator[Difference]:

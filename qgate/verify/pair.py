@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from qgate.measure.interface import Interface
@@ -34,6 +34,8 @@ class Pair:
         policy: Where thresholds come from, None for an ad-hoc pair; ``target`` likewise.
         allowed_operators: Operators that the policy adds.
         limits: Resources of the child.
+        trust: ``data``, or ``code`` where formats that hold code may be read and run.
+        sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         needs_reference: Whether a missing reference is an error.
     """
 
@@ -60,4 +62,6 @@ class Pair:
     seed: int = 0
     samples: int | None = None
     proposed: bool = False
+    trust: Literal["data", "code"] = "data"
+    sandbox: Literal["required", "reduced"] = "required"
     today: date | None = None

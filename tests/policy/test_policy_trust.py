@@ -9,6 +9,7 @@ import pytest
 
 from qgate.policy.loosening import PolicyChanges, compare
 from qgate.policy.schema import Policy
+from qgate.policy.trust_changes import beyond_defaults
 
 SHA, SHB = "a" * 64, "b" * 64
 BASE = dedent(f"""
@@ -83,6 +84,21 @@ def test_what_asks_for_more_is_told_apart(
     found = compare(load(BASE), load(BASE.replace(old, new)))
     assert any(sentence in line for line in found.changed), found
     assert found.loosened == ()
+
+
+def test_a_new_target_that_is_code_is_told_as_loosening(load: Callable[[str], Policy]) -> None:
+    more = "  - {name: script, candidate: t.pt, trust: code}\n"
+    found = compare(load(BASE), load(BASE + more))
+    assert found.loosened == ("target script is added with `trust: code`",)
+    assert compare(load(BASE), load(BASE + more.replace("code", "data"))).loosened == ()
+
+
+def test_what_goes_beyond_the_defaults_is_told(load: Callable[[str], Policy]) -> None:
+    assert beyond_defaults(load(BASE.replace("trust: code", "trust: data"))) == ()
+    assert beyond_defaults(load(BASE.replace("sandbox: required", "sandbox: reduced"))) == (
+        "`sandbox` is reduced",
+        "target seal is added with `trust: code`",
+    )
 
 
 def test_a_signature_that_is_added_loosens_nothing(load: Callable[[str], Policy]) -> None:
