@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
-from tests.corpus.hostile import pickles
+from tests.corpus.hostile import (
+    exported,
+    onnx_bytes,
+    onnx_external,
+    onnx_graphs,
+    others,
+    pickles,
+    tensors,
+    torch_code,
+    torch_legacy,
+    torch_zip,
+)
 from tests.corpus.hostile.case import CASES
 
-SOURCES = (pickles,)
+SOURCES = (
+    pickles, torch_zip, torch_legacy, torch_code, exported, tensors, onnx_bytes, onnx_external, onnx_graphs, others,
+)  # fmt: skip
 
 __all__ = ["CASES", "SOURCES"]

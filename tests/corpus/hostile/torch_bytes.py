@@ -137,7 +137,7 @@ def tar(payload: Any) -> bytes:
     held = {
         "sys_info": stream({"protocol_version": 1000, "little_endian": True}, protocol=2),
         "pickle": stream(payload, protocol=2),
-        "storages": stream(0, protocol=2),
+        "storages": stream(0, protocol=2) + stream([], protocol=2),
         "tensors": stream(0, protocol=2),
     }
     out = io.BytesIO()
