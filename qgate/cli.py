@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import click
 
@@ -51,6 +52,8 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
               help="Seed of generated inputs.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1, 100_000), help="How many inputs are generated.")
+@click.option("--sandbox", type=click.Choice(("required", "reduced")), default="required", show_default=True,
+              help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,
               help="Folder for report.json, summary.md and report.html.")  # fmt: skip
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
@@ -73,6 +76,7 @@ def verify(
     profile: str | None,
     seed: int,
     samples: int | None,
+    sandbox: Literal["required", "reduced"],
     report: Path | None,
     config: str | None,
     target: tuple[str, ...],
@@ -94,6 +98,7 @@ def verify(
         scheme if scheme != "auto" else None,
         derivation if derivation != "auto" else None,
         seed or None,
+        sandbox if sandbox != "required" else None,
         *io_map,
         *io_optional,
         *io_type,
@@ -113,7 +118,7 @@ def verify(
         from qgate.sandbox.limits import Limits
 
         # Both processes import their libraries at the same time.
-        with waiting_child(Limits()) as child:
+        with waiting_child(Limits(reduced=sandbox == "reduced")) as child:
             from qgate.verifier import AdHoc
 
             asked = AdHoc(
@@ -129,6 +134,7 @@ def verify(
                 profile=profile or "balanced",
                 seed=seed,
                 samples=samples,
+                sandbox=sandbox,
             )
             return verify_pair(asked, report, child)
     return verify_repository(config, target, base, profile, report)

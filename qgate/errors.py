@@ -66,6 +66,10 @@ class MeasureError(QgateError):
     """A measurement could not be made (the child crashed, ran out of time or memory)."""
 
 
+class SandboxError(MeasureError):
+    """A model was not run because the process for it could not be confined as the policy asks."""
+
+
 class BaselineError(QgateError):
     """A stored baseline is corrupt or cannot be written."""
 

@@ -159,6 +159,19 @@ class Limit(Record):
     origin: str
 
 
+class Sandbox(Record):
+    """How the process was confined that ran the models."""
+
+    user: int = Field(description="Who it ran as")
+    landlock: int = Field(description="Version of Landlock in force; 0 where it was not")
+    seccomp: bool = Field(description="Whether a filter of system calls was in force")
+    lacking: dict[str, str] = Field(default={}, description="What could not be engaged, and why")
+    memory_mb: int
+    cpu_seconds: int
+    wall_seconds: Number
+    file_mb: int
+
+
 class DataUsed(Record):
     """The inputs that the models were run on."""
 

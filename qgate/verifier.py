@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
@@ -43,6 +43,7 @@ class AdHoc:
         profile: A built-in profile.
         seed: Seed of generated inputs.
         samples: How many inputs are generated, None for the default.
+        sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
     """
 
     candidate: Path
@@ -57,6 +58,7 @@ class AdHoc:
     profile: str = "balanced"
     seed: int = 0
     samples: int | None = None
+    sandbox: Literal["required", "reduced"] = "required"
 
 
 def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
@@ -96,6 +98,8 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         task=asked.task,
         seed=asked.seed,
         samples=asked.samples,
+        limits=Limits(reduced=asked.sandbox == "reduced"),
+        sandbox=asked.sandbox,
     )
     with staging_directory() as staging:
         return verify(pair, staging=staging, progress=progress, child=child)
@@ -152,6 +156,7 @@ def _pair(run: TargetRun, settings: Settings, today: date | None) -> Pair:
             cpu_seconds=policy.limits.cpu_seconds,
             wall_seconds=policy.limits.wall_seconds,
             file_mb=policy.limits.file_mb,
+            reduced=policy.sandbox == "reduced",
         ),
         seed=run.seed,
         proposed=run.proposed,

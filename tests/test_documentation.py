@@ -194,6 +194,7 @@ RECORDS = [
     ("A target", report.TargetReport),
     ("A file", report.Artifact),
     ("`data`", records.DataUsed),
+    ("`sandbox`", records.Sandbox),
     ("A measurement", records.Measurement),
     ("A finding", records.Finding),
     ("A place", records.Place),

@@ -11,14 +11,18 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from qgate.errors import DataError
-from qgate.measure.request import PairRequest
+from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
 
 SCHEMA = "qgate-child/v1"
 
-_LIBRARIES = ("numpy", "numpy.random", "numpy.char", "onnxruntime", "zipfile", "zlib", "qgate.measure.run")
+_LIBRARIES = (
+    *("numpy", "numpy.random", "numpy.char", "numpy.ma", "onnxruntime", "zipfile", "zlib"),
+    *("qgate.measure.run", "qgate.measure.data", "qgate.measure.task", "qgate.measure.generate"),
+)
 _CODECS = ("unicode_escape", "ascii", "latin-1", "cp437", "utf-8")
 _LOGITS = re.compile(r"(logit|softmax|prob)", re.IGNORECASE)
 
@@ -33,11 +37,13 @@ def import_common_libraries() -> None:
         codecs.lookup(name)
 
 
-def import_libraries(request: str) -> None:
-    """Imports what only this request needs as well."""
-    if PairRequest.from_json(request).inputs is None:
+def prepare(request: str) -> list[Path]:
+    """Imports what only this request needs as well; returns the files that its answer reads."""
+    asked = PairRequest.from_json(request)
+    if asked.inputs is None:
         for name in ("onnx", "onnx.numpy_helper"):
             importlib.import_module(name)
+    return list(asked.files())
 
 
 def answer(request: str, progress: Progress) -> bytes:
@@ -180,7 +186,7 @@ def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, An
     leading = pair.sides.get("reference", pair.sides.get("candidate"))
     for ours, theirs in comparison.outputs.items():
         if theirs is None:
-            reason = pair.unfed or "the candidate has no such output"
+            reason = pair.unfed or NO_SUCH_OUTPUT
             states.append({"name": comparison.names[ours], "missing": reason})
             continue
         dtypes = leading.runner.outputs[ours].dtype, pair.sides["candidate"].runner.outputs[theirs].dtype

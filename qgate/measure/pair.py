@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from qgate.errors import DataError, MeasureError
+from qgate.measure.belief import Known, require_belief
 from qgate.measure.describe_outputs import activation_measurements, output_measurements
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement
 from qgate.sandbox.ending import out_of_memory
+from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.launch import Child, run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line
 from qgate.sandbox.staging import unreadable_part
 
-__all__ = ["DEFAULT_SAMPLES", "Limits", "PairRequest", "PairResult", "Progress", "Tap", "measure_pair"]
+__all__ = [
+    "DEFAULT_SAMPLES",
+    "Known",
+    "Limits",
+    "PairRequest",
+    "PairResult",
+    "Progress",
+    "Tap",
+    "measure_pair",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the samples done and the samples in all."""
@@ -34,16 +45,21 @@ class PairResult:
         problems: Kind and one-line message of what the reader must know: ``data``, ``interface``,
             ``batch``, ``taps``, ``nondeterministic``, ``runtime``, ``task``.
         timings: Seconds by step; not deterministic.
+        engaged: How the process was confined that ran them.
     """
 
     measurements: tuple[Measurement, ...]
     data: DataUsed
     problems: tuple[tuple[str, str], ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
+    engaged: Engaged | None = None
 
 
 def measure_pair(
-    request: PairRequest, progress: Progress | None = None, child: Child | None = None
+    request: PairRequest,
+    progress: Progress | None = None,
+    child: Child | None = None,
+    known: Known | None = None,
 ) -> PairResult:
     """Runs the pair in a sandboxed child and turns what it returns into measurements.
 
@@ -51,24 +67,23 @@ def measure_pair(
         request: What to run on which inputs.
         progress: Told how many samples are done.
         child: One that waits for the request; see ``sandbox.launch.waiting_child``.
+        known: What the models' files say about the answer.
 
     Raises:
         DataError: The inputs do not fit the model, or none could be generated.
+        SandboxError: The child could not be confined as the limits ask; nothing was run.
         MeasureError: A model was refused, or the child crashed or ran out of time or memory.
     """
     _check(request)
     where = request.label("candidate")
-    payload = run_child(request.to_json(), request.limits, where=where, progress=progress, child=child)
-    answer = parse_answer(payload, where)
+    outcome = run_child(request.to_json(), request.limits, where=where, progress=progress, child=child)
+    answer = parse_answer(outcome.payload, where)
     if answer.error is not None:
         _raise(request, answer.error)
-    if answer.result is None or (answer.result.taps and len(answer.result.taps) != len(request.taps)):
-        raise MeasureError(
-            "the model run returned malformed data (taps that nobody asked for)",
-            where=where,
-            remedy="Treat the model as hostile: a model cannot do this by accident",
-        )
-    return _assemble(request, answer.result)
+    if answer.result is None:
+        raise AssertionError("an answer is a result or an error")
+    require_belief(request, answer.result, known, where)
+    return replace(_assemble(request, answer.result), engaged=outcome.engaged)
 
 
 def _check(request: PairRequest) -> None:
@@ -83,6 +98,7 @@ def _check(request: PairRequest) -> None:
         ("reference", request.reference),
         ("candidate", request.candidate),
         ("inputs", request.inputs),
+        *(("candidate", side) for side in request.side_files),
     ):
         if path is None:
             continue
@@ -131,7 +147,7 @@ def _assemble(request: PairRequest, state: PairState) -> PairResult:
         labels=request.labels,
     )
     measurements = found if deterministic else list(_marked(found))
-    return PairResult(tuple(measurements), data, problems, dict(state.timings))
+    return PairResult(tuple(measurements), data, problems, {str(k): v for k, v in state.timings.items()})
 
 
 def _marked(measurements: Iterable[Measurement]) -> Iterable[Measurement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,9 @@ from qgate.sandbox.limits import Limits
 
 DEFAULT_SAMPLES = 32
 """How many inputs are generated where none are given."""
+
+NO_SUCH_OUTPUT = "the candidate has no such output"
+"""Why an output of the reference was not compared, where nothing else kept it from being."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +66,7 @@ class PairRequest:
         reference_label: What messages call the reference; its path by default.
         candidate_label: What messages call the candidate; its path by default.
         inputs_label: What messages call the inputs; their path by default.
+        side_files: Further files that the models are made of; the child can read no others.
     """
 
     candidate: Path
@@ -86,6 +90,12 @@ class PairRequest:
     reference_label: str = ""
     candidate_label: str = ""
     inputs_label: str = ""
+    side_files: tuple[Path, ...] = ()
+
+    def files(self) -> Iterator[Path]:
+        """Every file that the run reads, for the child may read no others."""
+        yield from (path for path in (self.candidate, self.reference, self.inputs) if path is not None)
+        yield from self.side_files
 
     def label(self, role: str) -> str:
         """What messages call the ``reference``, the ``candidate`` or the ``inputs``."""
@@ -101,6 +111,7 @@ class PairRequest:
         raw = asdict(self)
         for key in ("reference", "candidate", "inputs"):
             raw[key] = None if raw[key] is None else str(Path(raw[key]).absolute())
+        raw["side_files"] = [str(Path(each).absolute()) for each in self.side_files]
         return json.dumps(raw)
 
     @classmethod
@@ -109,6 +120,7 @@ class PairRequest:
         raw: dict[str, Any] = json.loads(text)
         for key in ("reference", "candidate", "inputs"):
             raw[key] = None if raw[key] is None else Path(raw[key])
+        raw["side_files"] = tuple(map(Path, raw["side_files"]))
         raw["taps"] = tuple(Tap(**tap) for tap in raw["taps"])
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])

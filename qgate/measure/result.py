@@ -16,12 +16,15 @@ from qgate.records import Number, Record
 MAX_OUTPUTS = 1000
 MAX_TAPS = 100_000
 MAX_GROUPS = 10_000
+MAX_PROBLEMS = 64
 
 Count = Annotated[int, Field(ge=0, le=2**62, strict=True)]
 Position = Annotated[int, Field(ge=-1, le=2**62, strict=True)]
 Energy = Annotated[Number, Field(ge=0)]
 Text = Annotated[str, Field(max_length=4096)]
 Shape = Annotated[tuple[Count, ...], Field(max_length=64)]
+Kind = Literal["data", "interface", "batch", "taps", "nondeterministic", "runtime", "task"]
+Step = Literal["load", "run", "run_reference", "run_candidate"]
 
 
 class ErrorState(Record):
@@ -170,8 +173,8 @@ class PairState(Record):
     outputs: Annotated[tuple[OutputState, ...], Field(max_length=MAX_OUTPUTS)]
     taps: Annotated[tuple[TapState, ...], Field(max_length=MAX_TAPS)]
     task: TaskState | None
-    problems: Annotated[tuple[tuple[Text, Text], ...], Field(max_length=MAX_OUTPUTS)]
-    timings: dict[Text, Energy]
+    problems: Annotated[tuple[tuple[Kind, Text], ...], Field(max_length=MAX_PROBLEMS)]
+    timings: dict[Step, Annotated[Number, Field(ge=0, le=1e9)]]
 
     @model_validator(mode="after")
     def _within_samples(self) -> PairState:

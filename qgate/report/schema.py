@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from qgate.errors import QgateError
-from qgate.records import DataUsed, Finding, Limit, Measurement, Number, Record, Severity, Value, Verdict
+from qgate.records import DataUsed, Finding, Limit, Measurement, Number, Record, Sandbox, Severity, Value, Verdict
 
 SCHEMA = "qgate-report/v1"
 MAX_BYTES = 256 * 2**20
@@ -66,6 +66,7 @@ class TargetReport(Record):
     candidate: Artifact
     reference: Artifact | None = None
     data: DataUsed = DataUsed(origin="none")
+    sandbox: Sandbox | None = Field(default=None, description="None where nothing was run")
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     thresholds: dict[str, dict[str, Limit]] = Field(default={}, description="Thresholds in force, by rule")

@@ -40,6 +40,18 @@ def _interface(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _unconfined(context: RuleContext) -> Iterator[Finding]:
+    for step, what in context.declared.get("unconfined", {}).items():
+        # Where the policy asks for all of it, a run with less proves nothing, whoever reports it.
+        granted = context.declared.get("sandbox") == "reduced"
+        yield context.finding(
+            f"the models were run without {what}",
+            evidence={"step": step},
+            severity=None if granted else Severity.ERROR,
+            effect=Verdict.ERROR,
+        )
+
+
 def _nonfinite(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("constant.nonfinite"):
         # A mask of -inf is honest; NaN is not, nor is anything but a number in a weight or a bias.
@@ -153,5 +165,17 @@ RULES = (
         why="Measurements on other inputs than the declared ones say nothing.",
         how="Names, shapes, element types, labels and finiteness of the arrays are checked before the run.",
         remedy="Correct the data set",
+    ),
+    rule(
+        "ART116",
+        "Models run in a sandbox that is whole",
+        why="A file that exploits the runtime runs as whoever runs the runtime: it could read secrets, write to the "
+        "repository and open connections.",
+        how="The child process engages Landlock (it reads the two models and the data, and writes nothing) and seccomp "
+        "(no sockets, no processes, no signals) before it opens a model, tries both and says so. What cannot be "
+        "engaged is an error, unless the base branch's policy says `sandbox: reduced`.",
+        remedy="Run on a Linux kernel from 5.13 on with Landlock enabled",
+        severity=("warning", "warning", "warning"),
+        check=_unconfined,
     ),
 )

@@ -38,6 +38,12 @@ def explain_end(status: int, words: str, greeted: bool, limits: Limits, where: s
             where=where,
             remedy="Use fewer samples, or raise limits.cpu_seconds",
         )
+    if status == -signal.SIGSYS:
+        return MeasureError(
+            "the model run made a system call that running a model never needs, and was killed",
+            where=where,
+            remedy="Treat the model as hostile: it tried to start, watch or reach something outside of its process",
+        )
     if status == -signal.SIGXFSZ:
         return MeasureError(
             f"the model run wrote a file larger than {limits.file_mb} MiB and was stopped",

@@ -12,8 +12,9 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from qgate.errors import MeasureError
+from qgate.errors import MeasureError, SandboxError
 from qgate.sandbox.ending import explain_end
+from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.protocol import Listener
 
@@ -22,6 +23,9 @@ _CHUNK = 1 << 16
 _TICK = 0.2
 _GRACE = 10.0
 
+MEASURING = ("-m", "qgate.sandbox.child")
+"""What the interpreter is started with: the program whose work is measuring."""
+
 
 @dataclass
 class Child:
@@ -29,12 +33,14 @@ class Child:
 
     Attributes:
         limits: What it may use.
+        program: What it runs.
         process: Its process; the request goes to its standard input.
         channel: Where its messages come from.
         status: Its exit status once it has been ended.
     """
 
     limits: Limits
+    program: tuple[str, ...]
     process: subprocess.Popen[bytes]
     channel: int
     listener: Listener = field(default_factory=Listener)
@@ -42,8 +48,21 @@ class Child:
     status: int | None = None
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What a child handed over.
+
+    Args:
+        payload: The bytes of its result, not yet validated.
+        engaged: How it was confined, said before it read a hostile byte.
+    """
+
+    payload: bytes
+    engaged: Engaged
+
+
 @contextlib.contextmanager
-def waiting_child(limits: Limits) -> Iterator[Child | None]:
+def waiting_child(limits: Limits, program: tuple[str, ...] = MEASURING) -> Iterator[Child | None]:
     """A child that imports its libraries and waits for a request, while this process prepares it.
 
     None where it cannot be started: ``run_child`` will try again and say why. Ended afterwards, whether it
@@ -51,7 +70,7 @@ def waiting_child(limits: Limits) -> Iterator[Child | None]:
     """
     child: Child | None = None
     with contextlib.suppress(MeasureError):
-        child = _start(limits, "")
+        child = _start(limits, program, "")
     try:
         yield child
     finally:
@@ -66,8 +85,9 @@ def run_child(
     where: str = "",
     progress: Callable[[int, int], None] | None = None,
     child: Child | None = None,
-) -> bytes:
-    """Runs one request in a fresh child and returns the bytes of its result, not yet validated.
+    program: tuple[str, ...] = MEASURING,
+) -> Outcome:
+    """Runs one request in a fresh child.
 
     The child gets an empty environment, its own session, no inherited descriptors but the channel, and the
     request on standard input.
@@ -78,18 +98,24 @@ def run_child(
         where: What messages name as the place.
         progress: Told the samples done and in all.
         child: One that waits; a new one is started where there is none, or its limits are others.
+        program: What the interpreter is started with; it goes through ``sandbox.body``.
 
     Raises:
+        SandboxError: The child could not be confined as the limits ask; no model was run.
         MeasureError: The child could not start, crashed, was killed, ran out of time or memory, or
             returned anything but a whole result.
     """
     deadline = time.monotonic() + limits.wall_seconds
-    if child is None or child.status is not None or child.limits != limits:
-        child = _start(limits, where)
+    if child is None or child.status is not None or (child.limits, child.program) != (limits, program):
+        child = _start(limits, program, where)
     try:
         in_time = _listen(child, request.encode(), deadline, progress)
+    except SandboxError as error:
+        raise SandboxError(error.what, where=where, remedy=error.remedy) from error
     except MeasureError as error:
         raise MeasureError(error.what, where=where, remedy=error.remedy) from error
+    except OSError as error:
+        raise _unwatched(error, where) from error
     finally:
         status = _end(child)
     if not in_time:
@@ -98,19 +124,25 @@ def run_child(
             where=where,
             remedy="Use fewer samples, or raise limits.wall_seconds",
         )
-    payload = child.listener.payload()
-    if payload is not None and status == 0:
-        return payload
+    payload, engaged = child.listener.payload(), child.listener.engaged
+    if payload is not None and engaged is not None and status == 0:
+        return Outcome(payload, engaged)
     words = b" ".join(bytes(kept) for kept in child.written.values()).decode("utf-8", "replace")
     raise explain_end(status, words, child.listener.greeted, limits, where)
 
 
-def _start(limits: Limits, where: str) -> Child:
-    channel, theirs = os.pipe()
-    numbers = (theirs, os.getpid(), limits.memory_mb, limits.cpu_seconds, limits.file_mb, limits.open_files)
+def _start(limits: Limits, program: tuple[str, ...], where: str) -> Child:
+    try:
+        channel, theirs = os.pipe()
+    except OSError as error:
+        raise _unwatched(error, where) from error
+    numbers = (
+        *(theirs, os.getpid(), limits.memory_mb, limits.cpu_seconds, limits.file_mb, limits.open_files),
+        int(limits.reduced),
+    )
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-B", "-m", "qgate.sandbox.child", *map(str, numbers)],
+            [sys.executable, "-I", "-B", *program, *map(str, numbers)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -129,7 +161,15 @@ def _start(limits: Limits, where: str) -> Child:
         ) from error
     finally:
         os.close(theirs)
-    return Child(limits, process, channel)
+    return Child(limits, program, process, channel)
+
+
+def _unwatched(error: OSError, where: str) -> MeasureError:
+    return MeasureError(
+        f"the process that runs models cannot be talked to ({error.strerror})",
+        where=where,
+        remedy="Raise the limit of open files (ulimit -n), or run fewer things at once",
+    )
 
 
 def _listen(
@@ -208,6 +248,9 @@ def _take(child: Child, descriptor: int, progress: Callable[[int, int], None] | 
         return True
     before = child.listener.progress
     child.listener.feed(data)
+    engaged = child.listener.engaged
+    if engaged is not None and not engaged.suffices(child.limits.reduced):
+        raise engaged.refusal("")
     now = child.listener.progress
     if progress is not None and now is not None and now != before:
         progress(*now)
@@ -224,6 +267,8 @@ def _end(child: Child) -> int:
     if child.status is None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(child.process.pid, signal.SIGKILL)
         child.status = child.process.wait(_GRACE)
         os.close(child.channel)
         for stream in (child.process.stdin, child.process.stdout, child.process.stderr):

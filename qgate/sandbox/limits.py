@@ -9,7 +9,7 @@ from qgate.errors import UsageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Resources of one sandboxed child; each is enforced by the kernel or by the parent's clock.
+    """What one sandboxed child is held to; each resource is enforced by the kernel or by the parent's clock.
 
     Args:
         memory_mb: Address space in MiB (``RLIMIT_AS``), shared libraries and thread stacks included.
@@ -17,6 +17,7 @@ class Limits:
         wall_seconds: Time by the clock, after which the parent kills the child's process group.
         file_mb: Size in MiB of any file that the child writes (``RLIMIT_FSIZE``).
         open_files: Open descriptors (``RLIMIT_NOFILE``).
+        reduced: A run goes on where the kernel has no Landlock or no seccomp, and says so.
 
     Raises:
         UsageError: A limit is not positive; the kernel would take a negative one for no limit.
@@ -27,8 +28,9 @@ class Limits:
     wall_seconds: float = 1800.0
     file_mb: int = 64
     open_files: int = 256
+    reduced: bool = False
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if not getattr(self, each.name) > 0:
+            if each.name != "reduced" and not getattr(self, each.name) > 0:
                 raise UsageError(f"limits.{each.name} is not positive", remedy="Give a positive number")

@@ -42,11 +42,15 @@ def judge_again(
     from qgate.policy.thresholds import resolve
 
     limits = resolve(policy, target, profile, judged_as, rules=catalogue())
-    kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in _FACTS]
+    # A run that was confined by less is judged by its rule below; one that was refused stays refused.
+    facts = _FACTS | ({"ART116"} if report.sandbox is None else set())
+    kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in facts]
     declared: Mapping[str, Any] = {
         "scheme": target.scheme,
         "derivation": target.derivation,
         "data": report.data.origin,
+        "sandbox": policy.sandbox,
+        "unconfined": {} if report.sandbox is None else report.sandbox.lacking,
         # Where nothing is told that kept the models from running, outputs must have been measured.
         "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements),
     }

@@ -6,15 +6,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qgate.errors import DataError, FormatError, MeasureError
-from qgate.records import Finding, Measurement, Severity
+from qgate.errors import DataError, FormatError, MeasureError, SandboxError
+from qgate.records import Finding, Measurement, Sandbox, Severity
 from qgate.verify.pair import Pair, Progress
 from qgate.verify.state import State, error_finding, timed
 
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.static import Inspection
+    from qgate.sandbox.engaged import Engaged
     from qgate.sandbox.launch import Child
+    from qgate.sandbox.limits import Limits
 
 
 def inspect(
@@ -50,7 +52,7 @@ def run(
 ) -> None:
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
-    from qgate.measure.pair import measure_pair
+    from qgate.measure.pair import Known, measure_pair
     from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
     from qgate.sandbox.limits import Limits
 
@@ -78,10 +80,22 @@ def run(
         reference_label=pair.reference_locator or "",
         candidate_label=pair.candidate_locator,
         inputs_label=pair.data_locator or "",
+        side_files=tuple(
+            model.path.parent / name for model in models if model is not None for name in model.side_files
+        ),
+    )
+    leading = reference or candidate
+    known = Known(
+        inputs=tuple(each.name for each in leading.graph.inputs),
+        outputs=tuple(each.name for each in leading.graph.outputs),
+        candidate_outputs=tuple(each.name for each in candidate.graph.outputs),
     )
     started = time.perf_counter()
     try:
-        result = measure_pair(request, progress, child)
+        result = measure_pair(request, progress, child, known)
+    except SandboxError as error:
+        state.findings.append(error_finding(error, "ART116"))
+        return
     except MeasureError as error:
         state.findings.append(error_finding(error, "ART112"))
         return
@@ -91,6 +105,7 @@ def run(
     finally:
         timed(state, "run", started)
     state.ran = True
+    state.sandbox = _sandbox(result.engaged, request.limits)
     state.measurements += result.measurements
     state.data = result.data.model_copy(
         update={"locator": state.data.locator, "sha256": state.data.sha256 or result.data.sha256}
@@ -109,6 +124,22 @@ def run(
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
         )
+
+
+def _sandbox(engaged: Engaged | None, limits: Limits) -> Sandbox | None:
+    """What was engaged, as the report tells it."""
+    if engaged is None:
+        return None
+    return Sandbox(
+        user=engaged.user,
+        landlock=engaged.landlock,
+        seccomp=engaged.seccomp,
+        lacking=engaged.reasons(),
+        memory_mb=limits.memory_mb,
+        cpu_seconds=limits.cpu_seconds,
+        wall_seconds=limits.wall_seconds,
+        file_mb=limits.file_mb,
+    )
 
 
 def _halved(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:

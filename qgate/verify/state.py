@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from qgate.errors import QgateError
-from qgate.records import DataUsed, Finding, Measurement, Place, Severity, Verdict
+from qgate.records import DataUsed, Finding, Measurement, Place, Sandbox, Severity, Verdict
 from qgate.report.schema import Artifact
 
 
@@ -17,6 +17,7 @@ class State:
     measurements: list[Measurement] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     data: DataUsed = field(default_factory=lambda: DataUsed(origin="none"))
+    sandbox: Sandbox | None = None
     scheme: str | None = None
     ran: bool = False
     timings: dict[str, float] = field(default_factory=dict)

@@ -47,6 +47,8 @@ def _report(pair: Pair, state: State) -> TargetReport:
         "derivation": pair.derivation,
         "data": state.data.origin,
         "ran": state.ran,
+        "sandbox": pair.sandbox,
+        "unconfined": {} if state.sandbox is None else state.sandbox.lacking,
     }
     limits = _limits(pair, state.scheme)
     found = judge(state.measurements, limits, scheme=state.scheme, declared=declared)
@@ -64,6 +66,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         candidate=state.artifacts.get("candidate", unknown),
         reference=state.artifacts.get("reference"),
         data=state.data,
+        sandbox=state.sandbox,
         measurements=tuple(state.measurements),
         findings=findings,
         thresholds=limits,

@@ -311,6 +311,9 @@ def test_side_files_are_found_with_and_without_taps(model, stage, data, measure)
     onnx.save_model(onnx.load(whole), split, save_as_external_data=True, location=side.name, size_threshold=0)
     side.chmod(0o444)
     pair = {"reference": split, "candidate": whole, "inputs": data(x=np.ones((3, 4), np.float32))}
+    with pytest.raises(MeasureError, match="Permission denied"):
+        measure(**pair)  # a file that the request does not name stays closed
+    pair["side_files"] = (side,)
     for taps in ((), (Tap("h", 0.0, 1.0, "s"),)):
         result, found = measure(**pair, taps=taps)
         assert found[("output.sqnr_db", "y")].value == math.inf
@@ -318,7 +321,7 @@ def test_side_files_are_found_with_and_without_taps(model, stage, data, measure)
     assert found[("activation.clipped_share", "s")].value == 1.0
     if os.geteuid() == 0:
         side.chmod(0o600)
-        with pytest.raises(MeasureError, match="Permission denied"):
+        with pytest.raises(MeasureError, match="cannot read it"):
             measure(**pair)
 
 
