@@ -150,6 +150,18 @@ class ConstantValue:
             stored = view.apply(stored)
         return stored
 
+    def as_stored(self, values: Array, stored_shape: tuple[int, ...]) -> Array:
+        """Brings an array in this constant's layout to the file's: the opposite of ``lay_out``."""
+        shapes = [stored_shape]
+        for view in self.views:
+            before = shapes[-1]
+            shapes.append(tuple(before[i] for i in view.perm) if view.perm is not None else view.shape or ())
+        for view, shape in zip(reversed(self.views), reversed(shapes[:-1]), strict=True):
+            values = (
+                values.transpose(np.argsort(view.perm)) if view.perm is not None else values.reshape(shape)
+            )
+        return values
+
     def codes(self) -> Array:
         """The stored values in this constant's layout."""
         return self.lay_out(self.stored())

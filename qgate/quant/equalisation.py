@@ -15,8 +15,8 @@ import numpy as np
 
 from qgate.quant.alignment import Alignment, ConstantPair
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
-from qgate.quant.derivation import Residual, residual
 from qgate.quant.floatgraph import FloatGraph, FloatNode
+from qgate.quant.residual import Residual, residual
 
 HOMOGENEOUS = {"Relu", "LeakyRelu", "PRelu", "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool",
                "Identity", "Dropout", "Pad", "ReduceMean", "ReduceMax", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}  # fmt: skip

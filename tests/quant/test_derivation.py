@@ -8,7 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgate.quant.constants import INTEGER_RANGES
-from qgate.quant.derivation import Derivation, derive, family_of, residual, sqnr_db
+from qgate.quant.derivation import Derivation, derive, sqnr_db
+from qgate.quant.families import family_of
+from qgate.quant.residual import residual
 from tests.quant.codes import BITS, coded, flipped, quantized, transposed_view, with_codes
 
 TYPES = ["int8", "uint8", "int4", "uint4", "int2", "uint2", "int16", "uint16"]

@@ -1,0 +1,281 @@
+"""Codes against the exact quotient of their reference, piece by piece, with what a verdict needs of them.
+
+For a code q of weight w with scale s and zero point z the quotient is x = w/s + z in float64. Most codes
+are told to be the nearest in float32 already: with A the largest ``|q - z|`` possible plus one, rounding
+the scale, the division and the difference to float32 moves ``q - x`` by less than A * 2^-22 wherever it is
+within a step, so what lies closer than 1/2 + 1e-4 - A * 2^-22 needs no second look. Every other element is
+computed again in float64, so that verdicts, counts and outsiders do not depend on the short cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qgate.quant.blocks import Piece, in_parallel, scratch, start_of
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.side_by_side import MARGIN, Layout
+
+NEAR_TIE = 0.6
+"""Distance up to which a code that is not the nearest is one of two nearly equal choices."""
+LISTED = 64
+
+
+@dataclass(frozen=True)
+class Element:
+    """One code that is not the nearest.
+
+    Args:
+        position: Flat position in the file's layout.
+        code: What is stored.
+        quotient: w/s + z.
+        distance: Code minus quotient, saturation allowed for, in steps.
+        slack: Uncertainty of the quotient, in steps.
+    """
+
+    position: int
+    code: int
+    quotient: float
+    distance: float
+    slack: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Up to a million elements, evenly spread, for statistics that need single values.
+
+    Args:
+        error: Code minus quotient, in steps, float32, not saturated.
+        quotient: w/s, in steps.
+        saturated: The code is the least or the greatest of its type.
+    """
+
+    error: Array
+    quotient: Array
+    saturated: Array
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is known of a tensor's codes against its reference.
+
+    Args:
+        size: Elements.
+        shape: The file's layout.
+        least: Least code in use; ``greatest`` likewise.
+        off: Codes that are not the nearest; ``near`` of them lie within 0.6 steps, ``beyond`` beyond floor
+            and ceiling, ``far`` beyond four steps.
+        max_steps: Largest distance, saturation allowed for.
+        square: Mean square of code minus quotient, unsaturated.
+        bias: Mean of code minus quotient over codes that do not saturate.
+        signal: Sum of the squared reference; ``noise`` that of the error.
+        worst: The worst codes that are not the nearest, worst first.
+        sample: Single values.
+    """
+
+    size: int
+    shape: tuple[int, ...]
+    least: float
+    greatest: float
+    off: int
+    near: int
+    beyond: int
+    far: int
+    max_steps: float
+    square: float
+    bias: float
+    signal: float
+    noise: float
+    worst: tuple[Element, ...]
+    sample: Sample
+
+
+def compare(reference: Array, candidate: ConstantValue, *, short: bool = True) -> Comparison | None:
+    """Compares a quantized constant with its reference.
+
+    Args:
+        reference: Float values in the candidate's layout, of the candidate's size.
+        candidate: The quantized constant.
+        short: Let float32 tell the codes that are the nearest beyond doubt.
+
+    Returns:
+        None where the scale is zero, not finite, or does not fit the codes.
+    """
+    quantized = candidate.quantized
+    if quantized is None or candidate.dtype not in INTEGER_RANGES:
+        return None
+    try:
+        job = Layout(reference, candidate, short=short)
+    except ValueError:
+        return None
+    with np.errstate(all="ignore"):
+        parts = in_parallel(lambda piece: _part(job, piece), job.codes.shape)
+    if not all(part.finite for part in parts):
+        return None
+    size = max(job.codes.size, 1)
+    inside = sum(part.inside for part in parts)
+    worst = sorted((e for part in parts for e in part.worst), key=lambda e: (-abs(e.distance), e.position))
+    return Comparison(
+        size=job.codes.size,
+        shape=job.codes.shape,
+        least=job.least,
+        greatest=job.greatest,
+        off=sum(part.off for part in parts),
+        near=sum(part.near for part in parts),
+        beyond=sum(part.beyond for part in parts),
+        far=sum(part.far for part in parts),
+        max_steps=max((part.max_steps for part in parts), default=0.0),
+        square=sum(part.square for part in parts) / size,
+        bias=sum(part.bias for part in parts) / max(inside, 1),
+        signal=sum(part.signal for part in parts),
+        noise=sum(part.noise for part in parts),
+        worst=tuple(worst[:LISTED]),
+        sample=_sample(parts),
+    )
+
+
+@dataclass
+class _Part:
+    """The sums of one piece."""
+
+    error: Array
+    quotient: Array
+    saturated: Array
+    finite: bool = True
+    off: int = 0
+    near: int = 0
+    beyond: int = 0
+    far: int = 0
+    max_steps: float = 0.0
+    square: float = 0.0
+    bias: float = 0.0
+    inside: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+    worst: tuple[Element, ...] = ()
+
+
+def _sample(parts: Sequence[_Part]) -> Sample:
+    if not parts:
+        return Sample(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
+    return Sample(
+        np.concatenate([p.error for p in parts]),
+        np.concatenate([p.quotient for p in parts]),
+        np.concatenate([p.saturated for p in parts]),
+    )
+
+
+def _part(job: Layout, piece: Piece) -> _Part:
+    """Compares one piece."""
+    with np.errstate(all="ignore"):
+        return _compared(job, piece)
+
+
+def _compared(job: Layout, piece: Piece) -> _Part:
+    codes, weights = job.codes[piece], job.reference[piece]
+    scale = job.scale.cut(piece)
+    if job.factor is not None:
+        scale = scale * job.factor.cut(piece)
+    zero = None if job.zero is None else job.zero.cut(piece)
+    scale32 = scale.astype(np.float32)
+    quotient, error = scratch("quotient", codes.shape), scratch("error", codes.shape)
+    np.divide(weights, scale32, out=quotient, casting="same_kind")
+    error[...] = codes
+    if zero is not None:
+        error -= zero.astype(np.float32)
+    error -= quotient
+    flat = error.reshape(-1)
+    largest = max(float(flat.max()), -float(flat.min()))
+    first = start_of(piece, job.codes.shape)
+    chosen = slice(-first % job.stride, None, job.stride)
+    some = codes.reshape(-1)[chosen]
+    part = _Part(
+        flat[chosen].copy(),
+        quotient.reshape(-1)[chosen].copy(),
+        (some <= job.least) | (some >= job.greatest),
+    )
+    part.signal = _squares(weights)
+    if largest <= job.limit:
+        part.max_steps = largest
+    else:
+        unsure = ~(np.abs(error) <= job.limit)
+        part.max_steps = float(np.max(np.abs(error), where=~unsure, initial=0.0))
+        _exact(job, part, unsure, (codes, weights, scale, zero), first)
+        error[unsure] = 0
+        part.inside -= int(np.count_nonzero(unsure))
+    part.bias += _sum(flat)
+    part.inside += flat.size
+    part.square += _squares(error)
+    error *= scale32
+    part.noise += _squares(error)
+    return part
+
+
+def _exact(
+    job: Layout, part: _Part, unsure: Array, held: tuple[Array, Array, Array, Array | None], first: int
+) -> None:
+    """Looks again at some elements in float64."""
+    codes, weights, scale, zero = held
+    code = codes[unsure].astype(np.float64)
+    target = weights[unsure].astype(np.float64)
+    step = np.broadcast_to(scale, codes.shape)[unsure]
+    offset: Any = 0.0 if zero is None else np.broadcast_to(zero, codes.shape)[unsure]
+    # A scale of zero stands for zeros whatever the codes are; of anything else it is no rounding.
+    plain = np.where((step == 0) & (target == 0), code - offset, target / step)
+    quotient = plain + offset
+    if not np.isfinite(quotient).all():
+        part.finite = False
+        return
+    slack = np.maximum(MARGIN, job.relative * np.abs(quotient - offset))
+    error = code - quotient
+    clipped = np.clip(quotient, job.least, job.greatest)
+    distance = code - clipped
+    # A code at an end of the range is right for everything further out.
+    held_back = ((error < 0) & (code >= job.greatest)) | ((error > 0) & (code <= job.least))
+    wide = np.where(held_back, 0.0, np.abs(error) - slack)
+    off = wide > 0.5
+    part.off = int(np.count_nonzero(off))
+    part.near = int(np.count_nonzero(off & (wide <= NEAR_TIE)))
+    part.beyond = int(np.count_nonzero(wide > 1.0 - 1e-9))
+    part.far = int(np.count_nonzero(wide > 4.0 - 1e-9))
+    part.max_steps = max(part.max_steps, float(np.max(np.abs(distance), initial=0.0)))
+    inside = clipped == quotient
+    part.bias, part.inside = float(np.sum(error[inside])), int(np.count_nonzero(inside))
+    part.square = float(np.sum(np.square(error)))
+    part.noise = float(np.sum(np.square(error * step)))
+    if part.off:
+        places = np.flatnonzero(off)
+        worst = places[np.argsort(-np.abs(distance[places]), kind="stable")][:LISTED]
+        positions = first + np.flatnonzero(unsure.reshape(-1))[worst]
+        part.worst = tuple(
+            Element(int(p), int(code[i]), float(quotient[i]), float(distance[i]), float(slack[i]))
+            for p, i in zip(positions, worst, strict=True)
+        )
+
+
+_RUN = 1024
+_ONES = np.ones(_RUN, np.float32)
+
+
+def _sum(flat: Array) -> float:
+    """Sum of float32 values, in float32 over short runs alone."""
+    runs = flat[: flat.size // _RUN * _RUN].reshape(-1, _RUN)
+    total = float(np.sum(np.vecdot(runs, _ONES), dtype=np.float64))
+    return total + float(np.sum(flat[runs.size :], dtype=np.float64))
+
+
+def _squares(values: Array) -> float:
+    """Sum of squares; in float32 over short runs where nothing overflows, else in float64."""
+    flat = values.reshape(-1)
+    if flat.dtype == np.float32:
+        runs = flat[: flat.size // _RUN * _RUN].reshape(-1, _RUN)
+        total = float(np.sum(np.vecdot(runs, runs), dtype=np.float64))
+        rest = flat[runs.size :].astype(np.float64)
+        total += float(rest @ rest)
+        if 1e-25 * flat.size < total < 1e30:
+            return total
+    wide = flat.astype(np.float64)
+    return float(np.sum(np.square(wide)))

@@ -1,0 +1,87 @@
+"""Codes, scales and reference of one tensor side by side in the file's own layout.
+
+Codes lie in order there and scales keep their structure, so that any piece is cut without the rest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qgate.quant.blocks import Piece, Spread, laid
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+
+ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
+"""Half an ulp of a scale's storage type, relative: quantizers round with the scale as it was before."""
+MARGIN = 1e-4
+FLOAT32 = 4 * 2.0**-23
+FOLDED = 16 * 2.0**-23
+SAMPLED = 1 << 20
+"""Elements of which single values are kept."""
+_SHORT_ERROR = 2.0**-22
+_LARGEST_SHORT = 2.0**17
+_ORDINARY = (2.0**-100, 2.0**100)
+
+
+class Layout:
+    """One quantized tensor beside its reference.
+
+    Args:
+        reference: Float values in the candidate's layout, of the candidate's size.
+        candidate: The quantized constant.
+        short: Let float32 tell the codes that are the nearest beyond doubt.
+
+    Raises:
+        ValueError: It is not quantized, or its scale does not fit its codes.
+    """
+
+    def __init__(self, reference: Array, candidate: ConstantValue, *, short: bool) -> None:
+        quantized = candidate.quantized
+        if quantized is None:
+            raise ValueError(f"{candidate.name} is not quantized")
+        self.codes = candidate.stored()
+        shape = self.codes.shape
+        self.reference = candidate.as_stored(reference, shape)
+        scale = quantized.scale.astype(np.float64)
+        self.factor: Spread | None = None
+        if isinstance(candidate.factor, np.ndarray) and candidate.factor.size > 1:
+            wide = np.broadcast_to(candidate.factor.astype(np.float64), candidate.shape)
+            self.factor = Spread(candidate.as_stored(wide, shape))
+        elif candidate.factor is not None:
+            scale = scale * float(np.asarray(candidate.factor).reshape(-1)[0])
+        self.scale = laid(candidate, scale, shape)
+        zero = quantized.zero_point
+        self.zero = None if zero is None else laid(candidate, zero.astype(np.float64), shape)
+        if self.zero is not None and not self.zero.values.any():
+            self.zero = None
+        bounds = INTEGER_RANGES[candidate.dtype]
+        self.greatest = float(bounds[1])
+        self.least = self._least_used(*bounds)
+        folded = FOLDED if candidate.factor is not None else 0.0
+        self.relative = max(FLOAT32, ULP.get(quantized.scale_dtype, 0.0), folded)
+        self.stride = max(1, self.codes.size // SAMPLED) | 1
+        self.limit = self._limit(bounds) if short else -1.0
+
+    def _least_used(self, least: int, greatest: int) -> float:
+        """The lower end of the code range in use: symmetric quantizers leave the least code out."""
+        middle = (least + greatest + 1) // 2
+        symmetric = bool(np.all(self.zero.values == middle)) if self.zero is not None else middle == 0
+        return (
+            float(least + 1) if symmetric and self.codes.size and self.codes.min() > least else float(least)
+        )
+
+    def _limit(self, bounds: tuple[int, int]) -> float:
+        """Up to this float32 distance a code is the nearest; below zero where float32 cannot tell."""
+        zero = 0.0 if self.zero is None else float(np.max(np.abs(self.zero.values)))
+        largest = max(abs(bounds[0]), abs(bounds[1])) + zero + 1
+        scale = np.abs(self.scale.values)
+        ordinary = bool(np.all((scale > _ORDINARY[0]) & (scale < _ORDINARY[1])))
+        if self.factor is not None or not ordinary or not largest <= _LARGEST_SHORT:
+            return -1.0
+        return 0.5 + MARGIN - largest * _SHORT_ERROR
+
+    def quotients(self, piece: Piece, weights: Array) -> Array:
+        """w/s + z in float64."""
+        scale = (
+            self.scale.cut(piece) if self.factor is None else self.scale.cut(piece) * self.factor.cut(piece)
+        )
+        return np.asarray(weights / scale + (0.0 if self.zero is None else self.zero.cut(piece)))
