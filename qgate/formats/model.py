@@ -57,8 +57,8 @@ class Constant:
         dtype: ONNX element type in lower case: ``float``, ``float16``, ``int8``, ``uint4``, ...
         shape: Its dimensions.
         bits: Storage bits of one element.
-        load: Returns the values; sub-byte types come widened to int8 or uint8, float8 and bfloat16 as
-            float32.
+        load: Returns the values; sub-byte integers come widened to int8 or uint8, float4 to float16, float8
+            and bfloat16 to float32.
         file: The side file that holds the bytes, relative to the model; empty if the model does.
         quantization: What the codes stand for, where the file says so with the tensor.
         raw: Returns the canonical bytes, flat: little-endian, elements in C order, sub-byte codes packed
@@ -159,9 +159,10 @@ class StaticModel:
         ir_version: The file's IR version.
         producer: What the file says wrote it.
         metadata: The file's key-value pairs.
-        functions: Names (domain::name) of model-local functions.
+        functions: Names (domain::name) of model-local functions, whose bodies stand in the graph.
         side_files: Every other file it needs, relative to the model, with a tensor that lies in it.
         file_bytes: Size of the model with its side files.
+        inlined: Tensors of those bodies: a runtime does not know them by the names that they have here.
     """
 
     path: Path
@@ -174,3 +175,4 @@ class StaticModel:
     functions: tuple[str, ...]
     side_files: Mapping[str, str]
     file_bytes: int
+    inlined: frozenset[str] = frozenset()

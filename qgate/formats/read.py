@@ -19,7 +19,7 @@ def read_model(path: Path) -> StaticModel:
     kind = detect_format(path)
     if kind != "onnx":
         raise refuse_other_format(kind, path)
-    from qgate.formats.onnx_reader import read_onnx
+    from qgate.formats.onnx.reader import read_onnx
 
     try:
         return read_onnx(path)
@@ -42,6 +42,6 @@ def named_side_files(path: Path) -> Mapping[str, str]:
     """
     if detect_format(path) != "onnx":
         return {}
-    from qgate.formats.onnx_reader import read_onnx
+    from qgate.formats.onnx.reader import read_onnx
 
     return read_onnx(path, check_side_files=False).side_files

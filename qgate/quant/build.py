@@ -277,7 +277,7 @@ class Builder:
         named = self.graph.types.get(codes)
         code = node.attribute("output_dtype", 0)
         if code:
-            from qgate.formats.onnx_reader import DTYPES
+            from qgate.formats.onnx.dtypes import DTYPES
 
             return DTYPES.get(code, ("uint8", 8))[0]
         return named.dtype if named and named.dtype else "uint8"

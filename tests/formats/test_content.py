@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 from qgate.errors import FormatError
 from qgate.formats.content import ModelContent, content_of, model_content
 from qgate.formats.model import Constant, Graph, StaticModel, StoredQuantization
-from qgate.formats.onnx_reader import read_onnx
+from qgate.formats.onnx.reader import read_onnx
 from qgate.formats.stored import bytes_of_values, packed, stored_bytes
 from qgate.merkle import LEAF_BYTES, LEAF_ELEMENTS, content_digest
 

@@ -1,5 +1,6 @@
 """External data: names that stay in the folder, ranges that fit their file, plain files alone."""
 
+import hashlib
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, external_data_helper, helper, numpy_helper
 
 from qgate.errors import FormatError
-from qgate.formats.external import ExternalRange, checked_side_file, is_safe_relative, parse_external
+from qgate.formats.external import ExternalRange, SideFiles, is_safe_relative, parse_external
 from qgate.formats.read import named_side_files, read_model
 
 WEIGHT = np.arange(24, dtype=np.float32).reshape(4, 6)
@@ -47,8 +48,10 @@ def refused(path):
 
 
 def test_the_values_are_those_of_the_range(tmp_path):
-    path = saved(tmp_path, [("location", "w.bin"), ("offset", "8"), ("length", "96"), ("checksum", "0")],
-                 b"\xff" * 8 + WEIGHT.tobytes() + b"tail")  # fmt: skip
+    held = b"\xff" * 8 + WEIGHT.tobytes() + b"tail"
+    sha1 = hashlib.sha1(held).hexdigest()
+    entries = [("location", "w.bin"), ("offset", "8"), ("length", "96"), ("checksum", sha1.upper())]
+    path = saved(tmp_path, entries, held)
     model = read_model(path)
     constant = model.graph.constants["w"]
     assert np.array_equal(constant.load(), WEIGHT)
@@ -178,8 +181,98 @@ def test_any_entries_give_a_range_or_are_refused(entries):
     assert found.length is None or found.length >= 0
 
 
-def test_a_file_that_shrank_since_is_noticed(tmp_path):
+def noted(folder, *ranges):
+    found = SideFiles(folder / "m.onnx")
+    (folder / "m.onnx").write_bytes(b"model")
+    for number, (location, offset, needed, dtype) in enumerate(ranges):
+        found.add(ExternalRange(location, offset, None), needed, dtype, f"w{number}")
+    found.finish()
+    return found
+
+
+def test_a_file_that_shrank_or_was_replaced_since_is_noticed(tmp_path):
     (tmp_path / "w.bin").write_bytes(b"\0" * 10)
     with pytest.raises(FormatError, match="ends at byte 12, its file at 10"):
-        checked_side_file(tmp_path, ExternalRange("w.bin", 4, None), 8, "w", "m.onnx")
-    assert checked_side_file(tmp_path, ExternalRange("w.bin", 2, 8), 8, "w", "m.onnx") == tmp_path / "w.bin"
+        noted(tmp_path, ("w.bin", 4, 8, "int8"))
+    found = noted(tmp_path, ("w.bin", 2, 8, "int8"))
+    assert found.bytes == 10
+    assert bytes(found.open("w.bin", 10, "w0")[2:]) == b"\0" * 8
+    (tmp_path / "w.bin").write_bytes(b"\0" * 9)
+    with pytest.raises(FormatError, match="its file at 9"):
+        found.open("w.bin", 10, "w0")
+    (tmp_path / "w.bin").unlink()
+    (tmp_path / "w.bin").symlink_to("m.onnx")
+    with pytest.raises(FormatError, match="symbolic link"):
+        found.open("w.bin", 10, "w0")
+
+
+@pytest.mark.parametrize(
+    ("ranges", "fits"),
+    [
+        ([(0, 8, "int8"), (8, 8, "int8")], True),
+        ([(8, 8, "int8"), (0, 8, "float")], True),
+        ([(0, 8, "int8"), (0, 8, "int8"), (0, 8, "int8")], True),  # tied weights
+        ([(0, 8, "int8"), (0, 8, "uint8")], False),
+        ([(0, 8, "int8"), (7, 8, "int8")], False),
+        ([(0, 16, "int8"), (4, 4, "int8")], False),
+        ([(4, 4, "int8"), (0, 16, "int8"), (12, 4, "int8")], False),
+        ([(0, 8, "int8"), (4, 0, "int8"), (0, 8, "int8")], True),
+    ],
+)
+def test_ranges_are_shared_whole_or_not_at_all(ranges, fits, tmp_path):
+    (tmp_path / "w.bin").write_bytes(b"\0" * 16)
+    placed = [("w.bin", *r) for r in ranges]
+    if fits:
+        assert noted(tmp_path, *placed).names == {"w.bin": "w0"}
+        return
+    with pytest.raises(FormatError, match="overlap in 'w") as caught:
+        noted(tmp_path, *placed)
+    assert caught.value.rule == "ART107"
+
+
+@pytest.mark.parametrize(
+    "other", ["W.bin", "stra\u00dfe/w", "e\u0301.bin", "M.ONNX"], ids=["case", "sharp-s", "composed", "model"]
+)
+def test_names_that_are_one_file_on_some_systems_are_refused(other, tmp_path):
+    first = {"W.bin": "w.bin", "M.ONNX": "n.bin"}.get(
+        other, other.replace("\u00df", "ss").replace("e\u0301", "\u00e9")
+    )
+    (tmp_path / "strasse").mkdir()
+    (tmp_path / "stra\u00dfe").mkdir()
+    for name in (first, other):
+        (tmp_path / name).write_bytes(b"\0" * 8)
+    with pytest.raises(FormatError, match="are one file on some systems"):
+        noted(tmp_path, (first, 0, 8, "int8"), (other, 0, 8, "int8"))
+
+
+def test_spellings_of_one_name_are_one_file(tmp_path):
+    one, two = (parse_external({"location": name}, "w", "m") for name in ("./a//w.bin", "a/./w.bin"))
+    assert one == two == ExternalRange("a/w.bin", 0, None)
+
+
+def test_the_model_is_not_its_own_side_file(tmp_path):
+    assert "the model file itself" in refused(saved(tmp_path, location="m.onnx"))
+    assert "the model file itself" in refused(saved(tmp_path, location="./m.onnx"))
+
+
+@pytest.mark.parametrize(
+    ("checksum", "words"),
+    [
+        ("0" * 40, "its checksum says 0000"),
+        ("0", "no SHA1"),
+        ("g" * 40, "no SHA1"),
+        ("\u0660" * 40, "no SHA1"),
+    ],
+)
+def test_a_checksum_is_verified(checksum, words, tmp_path):
+    assert words in refused(saved(tmp_path, [("location", "w.bin"), ("checksum", checksum)]))
+
+
+def test_two_checksums_of_one_file_are_refused(tmp_path):
+    (tmp_path / "w.bin").write_bytes(b"\0" * 8)
+    digest = hashlib.sha1(b"\0" * 8).hexdigest()
+    found = SideFiles(tmp_path / "m.onnx")
+    (tmp_path / "m.onnx").write_bytes(b"model")
+    found.add(ExternalRange("w.bin", 0, None, digest), 4, "int8", "w")
+    with pytest.raises(FormatError, match="another checksum"):
+        found.add(ExternalRange("w.bin", 4, None), 4, "int8", "v")

@@ -207,7 +207,7 @@ def of_type(kind):
         (proto_of(held=held(raw_data=b"\0" * 8, float_data=[1, 2])), "ART105", "holds its data twice"),
         (proto_of(held=held(TensorProto.STRING, (10**9,), raw_data=b"")), "ART105", "strings holds raw bytes"),
         (proto_of(held=held(float_data=[1, 2]) + held(float_data=[1, 2])), "ART105", "two initializers are named 'k'"),
-        (proto_of(sparse_initializer=[onnx.SparseTensorProto(values=held(float_data=[1])[0])]), "ART103", "sparse"),
+        (proto_of(sparse_initializer=[onnx.SparseTensorProto(values=held(float_data=[1, 2])[0])]), "ART103", "sparse"),
         (proto_of(of_type(AttributeProto.SPARSE_TENSOR)), "ART103", "an attribute 'a' of a kind"),
         (proto_of(of_type(AttributeProto.TYPE_PROTO)), "ART103", "an attribute 'a' of a kind"),
         (proto_of(twice_the_attribute()), "ART105", "has an attribute twice"),

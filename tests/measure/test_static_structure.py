@@ -159,18 +159,23 @@ def test_an_unknown_operator_in_a_body_is_told(tmp_path):
     assert "Wizardry" in str(found)
 
 
-def test_functions_of_the_files_own_are_told_where_they_are_used(tmp_path):
+def test_bodies_of_the_files_own_functions_are_looked_at_where_they_are_used(tmp_path):
     proto = model("g (float[3] x) => (float[N] y) {y = Relu (x)}")
     proto.opset_import.append(helper.make_opsetid("mine", 1))
-    body = [helper.make_node("Relu", ["a"], ["b"])]
-    proto.functions.append(
-        helper.make_function("mine", "Relu", ["a"], ["b"], body, [helper.make_opsetid("", 21)])
-    )
+    imports = [helper.make_opsetid("", 21), helper.make_opsetid("odd", 1)]
+    for name, body in (
+        ("Known", helper.make_node("Relu", ["a"], ["b"])),
+        ("Odd", helper.make_node("Wizardry", ["a"], ["b"], "inner", domain="odd")),
+    ):
+        proto.functions.append(helper.make_function("mine", name, ["a"], ["b"], [body], imports))
     assert inspect_pair(None, read_model(save(proto, tmp_path)), Interface()).runnable
-    proto.graph.node[0].domain = "mine"
+    proto.graph.node[0].domain, proto.graph.node[0].op_type = "mine", "Known"
+    assert inspect_pair(None, read_model(save(proto, tmp_path)), Interface()).runnable
+    proto.graph.node[0].op_type = "Odd"
     found = inspect_pair(None, read_model(save(proto, tmp_path)), Interface())
     assert not found.runnable
-    assert "the file itself defines" in named(found, "artifact.operator")[0].detail["message"]
+    (told,) = named(found, "artifact.operator")
+    assert (told.value, told.at.node) == ("odd::Wizardry", "Odd->y/inner")
 
 
 # -- the whole -------------------------------------------------------------------------------------

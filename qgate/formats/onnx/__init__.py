@@ -1,0 +1,1 @@
+"""ONNX files, read as data: wire format by table, tensors in place, functions inlined."""
