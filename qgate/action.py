@@ -60,13 +60,14 @@ def _run(settings: Settings) -> int:
 
 def _judge(settings: Settings, activity: Activity) -> Report:
     from qgate.gate.run import run_gate
-    from qgate.verifier import rejudge_target, target_verifier
+    from qgate.verifier import content_locator, rejudge_target, target_verifier
 
     return run_gate(
         settings,
         activity,
-        verify=target_verifier(settings),
+        verify=target_verifier(settings, leaves=settings.report_dir),
         judge_again=rejudge_target,
+        locate=content_locator(settings),
         approvals=_approvals(settings, activity),
         progress=lambda line: _say(f"qgate: {visible(line)}"),
     )

@@ -59,6 +59,8 @@ def main() -> None:
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @click.option("--target", "-t", multiple=True, help="Only this target of the policy; repeatable.")
 @click.option("--base", metavar="REV", help="Revision whose policy and baseline judge.")
+@click.option("--leaves", type=click.Path(path_type=Path, file_okay=False), default=None,
+              help="Folder of an earlier report, to say where accepted models changed.")  # fmt: skip
 @guarded
 def verify(
     reference: Path | None,
@@ -81,6 +83,7 @@ def verify(
     config: str | None,
     target: tuple[str, ...],
     base: str | None,
+    leaves: Path | None,
 ) -> int:
     """Verifies one pair (--reference, --candidate) or the targets of a repository's policy."""
     from qgate.commands.verification import verify_pair, verify_repository
@@ -105,9 +108,9 @@ def verify(
         *io_shape,
     )
     if any(value is not None for value in pair):
-        if config or target or base:
+        if config or target or base or leaves:
             raise UsageError(
-                "--config, --target and --base are for a repository's policy, the others for one pair",
+                "--config, --target, --base and --leaves are for a repository's policy, the others for one pair",
                 remedy="Give both models, or the policy's options, not both",
             )
         if candidate is None or reference is None:
@@ -135,9 +138,10 @@ def verify(
                 seed=seed,
                 samples=samples,
                 sandbox=sandbox,
+                leaves=report,
             )
             return verify_pair(asked, report, child)
-    return verify_repository(config, target, base, profile, report)
+    return verify_repository(config, target, base, profile, report, leaves)
 
 
 @main.command()

@@ -164,3 +164,38 @@ def shape_text(shape: Sequence[int]) -> str:
 def token(part: bytes) -> bytes:
     """A part with its length before it, so that no two lists of parts give the same bytes."""
     return len(part).to_bytes(8, "little") + part
+
+
+def leaf_runs(old: bytes, new: bytes) -> tuple[tuple[int, int], ...]:
+    """Where two lists of leaves of one length differ: runs as (first leaf, last leaf).
+
+    Raises:
+        ValueError: They differ in length.
+    """
+    if len(old) != len(new):
+        raise ValueError(f"{len(old)} and {len(new)} bytes of leaves")
+    runs: list[tuple[int, int]] = []
+    for leaf, at in enumerate(range(0, len(new), LEAF_BYTES)):
+        if old[at : at + LEAF_BYTES] == new[at : at + LEAF_BYTES]:
+            continue
+        if runs and runs[-1][1] == leaf - 1:
+            runs[-1] = (runs[-1][0], leaf)
+        else:
+            runs.append((leaf, leaf))
+    return tuple(runs)
+
+
+def elements_of(run: tuple[int, int], shape: Sequence[int]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The first and the last element of a run of leaves, as indices into the tensor."""
+    size = TensorId("", tuple(shape)).size
+    first, last = run[0] * LEAF_ELEMENTS, min((run[1] + 1) * LEAF_ELEMENTS, size) - 1
+    return index_of(first, shape), index_of(last, shape)
+
+
+def index_of(flat: int, shape: Sequence[int]) -> tuple[int, ...]:
+    """The index of an element given by its place in C order."""
+    index: list[int] = []
+    for size in reversed(shape):
+        flat, rest = divmod(flat, size)
+        index.append(rest)
+    return tuple(reversed(index))

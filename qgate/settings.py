@@ -33,6 +33,7 @@ class Settings:
         comment: When the pull request gets a comment.
         targets: Only these targets; empty for all that the change touches.
         report_dir: Where report.json and summary.md go.
+        leaves_dir: Report folder of the accepted models' run, to locate changes by; None for none.
         name: Name of this step where a job has several; part of comment marker and status context.
         mode: ``auto`` measures, judges and publishes; ``verify`` does not publish; ``publish`` only does.
         base: Revision to judge against, for local runs.
@@ -54,6 +55,7 @@ class Settings:
     comment: Comment = "always"
     targets: tuple[str, ...] = ()
     report_dir: Path = Path("qgate-report")
+    leaves_dir: Path | None = None
     name: str = ""
     mode: Mode = "auto"
     base: str | None = None
@@ -104,6 +106,9 @@ def read_settings(environ: Mapping[str, str] | None = None) -> Settings:
         comment=cast(Comment, _choice(env, "INPUT_COMMENT", get_args(Comment), "always")),
         targets=_targets(env, "INPUT_TARGETS"),
         report_dir=_report_dir(env, "INPUT_REPORT-DIR", workspace),
+        leaves_dir=_report_dir(env, "INPUT_LEAVES-DIR", workspace)
+        if _text(env, "INPUT_LEAVES-DIR")
+        else None,
         name=_matching(env, "INPUT_NAME", _NAME, "up to 60 letters, digits, spaces and ._/-") or "",
         mode=cast(Mode, _choice(env, "INPUT_MODE", get_args(Mode), "auto")),
         workspace=workspace,

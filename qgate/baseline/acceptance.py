@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qgate.baseline.compare import compare, direction_of
+from qgate.baseline.content import compare_contents
 from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Acceptance,
@@ -128,6 +129,9 @@ def disagreements(
         or carried.candidate.files != report.candidate.files
     ):
         return (_mismatch("it was written for other candidate files than the change has", {}, limits),)
+    told = _other_content(carried, report)
+    if told:
+        return (_mismatch(told, {}, limits),)
     bound = unbound(carried, report, isa=None)
     if bound:
         return (_mismatch("; ".join(bound), {}, limits),)
@@ -137,6 +141,17 @@ def disagreements(
         return ()
     evidence = {"count": len(found), "first": found[:_LISTED], "written_on": carried.isa, "measured_on": isa}
     return (_mismatch(f"{len(found)} measurements differ: {found[0]}", evidence, limits),)
+
+
+def _other_content(carried: Baseline, report: TargetReport) -> str:
+    """What the file says of the content that this run does not find; empty if both say the same."""
+    if (carried.content is None) != (report.content is None):
+        return f"the content is digested {'here' if carried.content is None else 'in the file'} only"
+    if (carried.candidate.content, carried.content) == (report.candidate.content, report.content):
+        return ""
+    delta = compare_contents((carried.candidate, carried.content), (report.candidate, report.content))
+    named = ", ".join(tensor.name for tensor in delta.tensors[:3])
+    return f"its digests of the content are not those of the candidate{f' ({named})' if named else ''}"
 
 
 def _mismatch(what: str, evidence: dict[str, object], limits: Mapping[str, Mapping[str, Limit]]) -> Finding:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qgate.baseline.content import Side
 from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Baseline,
@@ -26,12 +27,17 @@ from qgate.plan.orders import baseline_run
 from qgate.plan.targets import Planned, TargetRun
 from qgate.plan.touch import baseline_path
 from qgate.records import Finding, Limit, Severity, Verdict
-from qgate.report.schema import BaselineUsed, Provenance, TargetReport
+from qgate.report.schema import BaselineUsed, ContentDelta, Provenance, TargetReport
 from qgate.rules.traceability import trace_finding
 
 if TYPE_CHECKING:
     from qgate.git.repository import Repository
     from qgate.plan.sides import Sides
+
+
+Locate = Callable[[TargetRun, TargetRun | None, ContentDelta, Side], ContentDelta]
+"""From the judged run, the run of the accepted candidate where the trusted side has it, what differs, and the
+accepted model: the difference with its places, or with the reason why they are not known. Never raises."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +53,7 @@ class Circumstances:
         verify: Measures the trusted candidate where the stored baseline does not serve.
         report_dir: Where refreshed baseline files go; None to write none.
         today: The day of this run in UTC, for waivers.
+        locate: Says where in its tensors a candidate differs from the accepted one; see ``Locate``.
     """
 
     repo: Repository
@@ -57,6 +64,7 @@ class Circumstances:
     verify: Callable[[TargetRun], TargetReport]
     report_dir: Path | None
     today: date
+    locate: Locate | None = None
 
 
 @dataclass(frozen=True)
@@ -92,12 +100,14 @@ class Against:
         entries: The baseline's measurements; empty where there is no baseline.
         findings: About the baseline itself.
         carried: The baseline file that the change brings, if it can be read.
+        model: The accepted model's artifact and content; None where there is no baseline.
     """
 
     used: BaselineUsed
     entries: tuple[Entry, ...] = ()
     findings: tuple[Finding, ...] = ()
     carried: Baseline | None = None
+    model: Side | None = None
 
 
 def choose_baseline(case: Case) -> Against:
@@ -119,7 +129,7 @@ def choose_baseline(case: Case) -> Against:
             used = BaselineUsed(state="none", reason=stored.reason, path=case.path)
             return Against(used, findings=tuple(notes))
     found = _against(case, stored)
-    return Against(found.used, found.entries, (*notes, *found.findings), carried)
+    return replace(found, findings=(*notes, *found.findings), carried=carried)
 
 
 def _against(case: Case, stored: Stored) -> Against:
@@ -131,7 +141,8 @@ def _against(case: Case, stored: Stored) -> Against:
         stored = check_bound(stored, case.report, isa=isa, describes=_describes_trusted(case, stored))
     if stored.state == "stored" and stored.baseline is not None:
         used = BaselineUsed(state="stored", path=case.path, sha256=stored.sha256)
-        return Against(used, stored.baseline.measurements)
+        model = stored.baseline.candidate, stored.baseline.content
+        return Against(used, stored.baseline.measurements, model=model)
     if planned.rereferenced:
         return _none(case, "reference or data changed, and no stored baseline is there to show")
     return _measured_again(case, stored)
@@ -166,7 +177,8 @@ def _measured_again(case: Case, stored: Stored) -> Against:
         evidence={"refreshed": written} if written else {},
         remedy=f"Commit {written} of the report's folder as {case.path}" if written else None,
     )
-    return Against(BaselineUsed(state="remeasured", reason=reason, path=written), entries, (note,))
+    used = BaselineUsed(state="remeasured", reason=reason, path=written)
+    return Against(used, entries, (note,), model=(older.candidate, older.content))
 
 
 def _write_refreshed(older: TargetReport, around: Circumstances) -> str | None:
@@ -230,6 +242,15 @@ def _describes_trusted(case: Case, stored: Stored) -> bool:
         for revision in dict.fromkeys(revisions)
         if revision is not None or sides.own_policy
     )
+
+
+def accepted_run(case: Case) -> TargetRun | None:
+    """The run of the trusted side's own candidate; None where the trusted side has none."""
+    around, lines, previous = case.around, case.planned.trusted, case.around.sides.previous
+    if lines is None or previous is None:
+        return None
+    there = _exists(around.repo, previous, lines.candidate.repository_path)
+    return baseline_run(case.run, lines, around.sides) if there else None
 
 
 def _exists(repo: Repository, revision: str, path: str | None) -> bool:

@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from qgate.errors import BaselineError
 from qgate.files import replacing
 from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
-from qgate.report.schema import Artifact, Provenance, TargetReport, canonical_json
+from qgate.report.schema import Artifact, Content, Provenance, TargetReport, canonical_json
 
 SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
 MAX_BASELINE_BYTES = 16 * 2**20
@@ -64,6 +64,7 @@ class Baseline(Record):
     profile: str = ""
     versions: dict[str, str] = Field(default={})
     acceptance: Acceptance | None = None
+    content: Content | None = Field(default=None, description="Roots of the candidate's tensors")
     measurements: tuple[Entry, ...] = ()
 
     def to_json(self) -> str:
@@ -111,6 +112,8 @@ def read_baseline(content: bytes | None, target: str) -> Stored:
             raise ValueError(f"it is the baseline of {baseline.target[:80]!r}, not of {target!r}")
         if len({entry.key for entry in baseline.measurements}) != len(baseline.measurements):
             raise ValueError("it holds a measurement twice")
+        if baseline.content is not None and not baseline.content.agrees_with(baseline.candidate):
+            raise ValueError("its tensors' roots do not give the candidate's content digest")
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
@@ -182,6 +185,7 @@ def make_baseline(
         profile=report.profile,
         versions=provenance.versions,
         acceptance=acceptance,
+        content=report.content,
         measurements=entries,
     )
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from qgate.baseline.acceptance import disagreements
-from qgate.baseline.choice import Case, Circumstances, choose_baseline
+from qgate.baseline.choice import Against, Case, Circumstances, accepted_run, choose_baseline
 from qgate.baseline.compare import compare
+from qgate.baseline.content import compare_contents
+from qgate.baseline.content_finding import content_finding
 from qgate.baseline.delta_findings import delta_findings
 from qgate.baseline.record import Baseline
 from qgate.plan.targets import Planned, TargetRun
 from qgate.policy.waivers import apply_waivers
 from qgate.records import Finding, Severity, Verdict, worst
-from qgate.report.schema import BaselineUsed, TargetReport
+from qgate.report.schema import BaselineUsed, ContentDelta, TargetReport
 from qgate.rules.traceability import default_limits
 
 
@@ -48,10 +50,13 @@ def judge_against_baseline(
             found = tuple(_awaiting(finding, around.consent.label) for finding in found)
         else:
             found = delta_findings(deltas, against.entries, limits, accepted=accepted)
-    fresh = (*against.findings, *refused, *found)
+    content = _content(case, against)
+    told = content_finding(content) if content is not None else None
+    fresh = (*against.findings, *refused, *found, *((told,) if told is not None else ()))
     # Waivers that have run out were reported when the target itself was judged.
     own = apply_waivers(fresh, run.policy.waivers, report.name, around.today)[: len(fresh)]
-    return extended(report, own, baseline=against.used.model_copy(update={"deltas": deltas}))
+    used = against.used.model_copy(update={"deltas": deltas, "content": content})
+    return extended(report, own, baseline=used)
 
 
 def extended(
@@ -66,6 +71,18 @@ def extended(
     if verdict is not report.verdict:
         update["reason"] = next(finding.message for finding in weighing if finding.effect is verdict)
     return report.model_copy(update=update)
+
+
+def _content(case: Case, against: Against) -> ContentDelta | None:
+    """What the candidate holds against what the accepted model holds, with places where they can be had."""
+    model, report = against.model, case.report
+    if model is None or (model[1] is None and report.content is None):
+        return None
+    delta = compare_contents(model, (report.candidate, report.content))
+    locate = case.around.locate
+    if locate is None or delta.state != "changed" or not {"changed", "renamed"} & set(delta.counts):
+        return delta
+    return locate(case.run, accepted_run(case), delta, model)
 
 
 def _confirmed(case: Case, carried: Baseline | None) -> tuple[Baseline | None, tuple[Finding, ...]]:

@@ -32,7 +32,12 @@ def verify_pair(asked: AdHoc, folder: Path | None, child: Child | None) -> int:
 
 
 def verify_repository(
-    config: str | None, targets: tuple[str, ...], base: str | None, profile: str | None, folder: Path | None
+    config: str | None,
+    targets: tuple[str, ...],
+    base: str | None,
+    profile: str | None,
+    folder: Path | None,
+    leaves: Path | None = None,
 ) -> int:
     """Verifies the targets of the policy in the working folder; the exit code."""
     from dataclasses import replace
@@ -41,7 +46,7 @@ def verify_repository(
     from qgate.gate.run import run_gate
     from qgate.report.write import prepare_folder
     from qgate.settings import read_settings, repository_path
-    from qgate.verifier import rejudge_target, target_verifier
+    from qgate.verifier import content_locator, rejudge_target, target_verifier
 
     settings = read_settings()
     settings = replace(
@@ -50,6 +55,7 @@ def verify_repository(
         targets=targets or settings.targets,
         base=base,
         report_dir=folder or settings.report_dir,
+        leaves_dir=leaves or settings.leaves_dir,
     )
     if profile is not None:
         raise UsageError(
@@ -59,8 +65,9 @@ def verify_repository(
     report = run_gate(
         settings,
         Activity(Kind.LOCAL, repository=settings.repository),
-        verify=target_verifier(settings),
+        verify=target_verifier(settings, leaves=settings.report_dir),
         judge_again=rejudge_target,
+        locate=content_locator(settings),
         progress=lambda line: click.echo(line, err=True),
     )
     return _finish(report, settings.report_dir)

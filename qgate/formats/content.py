@@ -75,12 +75,15 @@ def model_content(model: StaticModel) -> ModelContent:
     """The digests of a model's graph and tensors.
 
     Raises:
-        FormatError: A tensor does not hold what it declares, or the model holds functions of its own,
-            whose bodies the reader does not hand out.
+        FormatError: A tensor does not hold what it declares, or a node calls a function of the model's own
+            whose body the reader did not put in its place.
     """
-    if model.functions:
+    called = sorted(
+        {f"{n.domain or 'ai.onnx'}::{n.op}" for n in model.graph.all_nodes()} & set(model.functions)
+    )
+    if called:
         raise FormatError(
-            f"the content of model-local functions ({model.functions[0]}) is not read",
+            f"the content of the model-local function {called[0]} is not read",
             where=model.path.name,
             remedy="Export the model with its functions inlined",
             rule="ART103",

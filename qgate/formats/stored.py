@@ -58,7 +58,7 @@ def bytes_of_values(values: NDArray[Any], dtype: str) -> Bytes:
     if dtype in ("int4", "uint4", "int2", "uint2"):
         return packed(values.reshape(-1).view(np.uint8), int(dtype[-1]))
     narrow = _narrow_type(dtype)
-    if narrow is not None and values.dtype == np.float32:
+    if narrow is not None:
         values = values.astype(narrow)
         if dtype == "float4e2m1":
             return packed(values.reshape(-1).view(np.uint8), 4)
@@ -98,45 +98,15 @@ def strings_as_bytes(strings: list[bytes]) -> Bytes:
     return np.frombuffer(b"".join(len(s).to_bytes(8, "little") + s for s in strings), np.uint8)
 
 
+def strings_of(stored: Bytes) -> list[bytes]:
+    """The strings that ``strings_as_bytes`` joined."""
+    held, at, found = stored.tobytes(), 0, []
+    while at < len(held):
+        end = at + 8 + int.from_bytes(held[at : at + 8], "little")
+        found.append(held[at + 8 : end])
+        at = end
+    return found
+
+
 def _encoded(text: Any) -> bytes:
     return text if isinstance(text, bytes) else str(text).encode("utf-8", "surrogateescape")
-
-
-def tensor_proto_bytes(proto: Any, dtype: str, bits: int, size: int) -> Bytes:
-    """Canonical bytes of an ONNX TensorProto that holds its data itself, raw or in a typed field.
-
-    Args:
-        proto: The message, checked to hold as many elements as it declares.
-        dtype: Its element type.
-        bits: Storage bits of one element.
-        size: Number of elements.
-    """
-    if dtype == "string":
-        return strings_as_bytes(list(proto.string_data))
-    if proto.HasField("raw_data"):
-        return np.frombuffer(proto.raw_data, np.uint8)
-    for field in ("float_data", "double_data"):
-        if len(getattr(proto, field)):
-            return _packed_floats(proto, field, size * bits // 8)
-    for field, wide in (("int64_data", np.int64), ("uint64_data", np.uint64)):
-        if len(getattr(proto, field)):
-            return _narrowed(np.array(getattr(proto, field), wide), bits)
-    held = np.array(proto.int32_data, np.int32)
-    if dtype == "bool":
-        return np.asarray(held != 0).astype(np.uint8)
-    return _narrowed(held, bits)[: (size * bits + 7) // 8]
-
-
-def _narrowed(numbers: NDArray[Any], bits: int) -> Bytes:
-    """The lowest bits of whole numbers; of packed codes, which come one byte in each, that byte."""
-    narrow: NDArray[Any] = numbers.astype(f"<u{max(bits // 8, 1)}")
-    return narrow.view(np.uint8)
-
-
-def _packed_floats(proto: Any, field: str, length: int) -> Bytes:
-    """The bytes of a repeated float field as protobuf packs them; Python's floats would lose NaN payloads."""
-    import onnx
-
-    alone = onnx.TensorProto()
-    getattr(alone, field).MergeFrom(getattr(proto, field))
-    return np.frombuffer(alone.SerializeToString(), np.uint8)[-length:]

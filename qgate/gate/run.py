@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from qgate.baseline.choice import Circumstances
+from qgate.baseline.choice import Circumstances, Locate
 from qgate.errors import QgateError
 from qgate.events import Activity
 from qgate.gate.target import Verifier, judge_target, printable
@@ -49,6 +49,7 @@ def run_gate(
     *,
     verify: Verify,
     judge_again: JudgeAgain | None = None,
+    locate: Locate | None = None,
     approvals: Callable[[str], Grants] = no_approvals,
     progress: Callable[[str], None] | None = None,
     now: datetime | None = None,
@@ -60,6 +61,7 @@ def run_gate(
         activity: What happened.
         verify: Measures and judges one target.
         judge_again: Judges existing measurements by other lines; without it they are measured again.
+        locate: Says where in its tensors a candidate differs from the accepted one.
         approvals: Asks who set a label on the pull request; called at most once, only if needed.
         progress: Takes one line for each step.
         now: The time of this run.
@@ -72,7 +74,7 @@ def run_gate(
     say = progress or _silent
     try:
         scene = _set_scene(settings, activity, approvals, at)
-        return _play(scene, settings, activity, Verifier(verify, judge_again, say), at)
+        return _play(scene, settings, activity, Verifier(verify, judge_again, say, locate), at)
     except QgateError as error:
         return failed_report(error, settings, activity, now=at)
 
@@ -138,6 +140,7 @@ def _play(scene: _Scene, settings: Settings, activity: Activity, verifier: Verif
         verify=verifier.verify,
         report_dir=settings.report_dir,
         today=at.astimezone(UTC).date(),
+        locate=verifier.locate,
     )
     judged, skipped = [], [Skipped(name=name, reason=_UNTOUCHED) for name in plan.untouched]
     for position, planned in enumerate(plan.run, start=1):

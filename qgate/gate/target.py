@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from qgate.baseline.choice import Circumstances
+from qgate.baseline.choice import Circumstances, Locate
 from qgate.baseline.regression import extended, judge_against_baseline
 from qgate.errors import FormatError, QgateError
 from qgate.git.changes import shown
@@ -27,11 +27,13 @@ class Verifier:
         verify: Measures and judges.
         judge_again: Judges measurements that are there by other lines; None where that cannot be done.
         say: Takes one line of progress.
+        locate: Says where in its tensors a candidate differs from the accepted one; None where it cannot be said.
     """
 
     verify: Callable[[TargetRun], TargetReport]
     judge_again: Callable[[TargetReport, TargetRun], TargetReport] | None
     say: Callable[[str], None]
+    locate: Locate | None = None
 
 
 def judge_target(

@@ -11,13 +11,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, field_validator
 
 from qgate.errors import QgateError
+from qgate.merkle import content_digest, parse_entry
 from qgate.records import DataUsed, Finding, Limit, Measurement, Number, Record, Sandbox, Severity, Value, Verdict
 
 SCHEMA = "qgate-report/v1"
 MAX_BYTES = 256 * 2**20
+MAX_TENSORS = 50_000
+"""The most tensors whose roots are listed."""
 
 
 class Artifact(Record):
@@ -26,9 +29,69 @@ class Artifact(Record):
     locator: str
     format: str | None = None
     sha256: str | None = None
-    content: str | None = Field(default=None, description="Digest of the decoded tensors, not of the file")
+    content: str | None = Field(
+        default=None,
+        description="Digest of the decoded tensors and the graph, the same for every way of storing them",
+    )
     bytes: int | None = None
     files: dict[str, str] = Field(default={}, description="sha256 of every file it consists of")
+
+
+class Content(Record):
+    """What a model holds, whatever file it is held in: digests of its graph and of each tensor."""
+
+    graph: str = Field(description="sha256 of the graph in canonical order, tensors left out")
+    count: int = Field(ge=0, description="How many tensors there are")
+    tensors: tuple[str, ...] = Field(
+        default=(),
+        description="DTYPE SHAPE ROOT NAME of each, in the order in which the graph uses them; none if too many",
+    )
+
+    @field_validator("tensors")
+    @classmethod
+    def _told_apart(cls, tensors: tuple[str, ...]) -> tuple[str, ...]:
+        names = {parse_entry(text).name for text in tensors}
+        if len(names) != len(tensors):
+            raise ValueError("a tensor is listed twice")
+        return tensors
+
+    def agrees_with(self, artifact: Artifact) -> bool:
+        """Whether the artifact's content digest is the one of these tensors; True where they are too many."""
+        if self.count != len(self.tensors):
+            return not self.tensors and self.count > MAX_TENSORS
+        return artifact.content == content_digest(self.graph, self.tensors)
+
+
+class TensorDelta(Record):
+    """One tensor that is not what it was in the accepted model, and where."""
+
+    name: str
+    kind: Literal["changed", "added", "removed", "renamed", "retyped"]
+    dtype: str
+    shape: tuple[int, ...]
+    before: str | None = Field(default=None, description="Its old name, or its old type and shape")
+    same_as: str | None = Field(default=None, description="The tensor whose accepted values it now holds")
+    elements: int | None = Field(default=None, description="How many elements differ, where that is known")
+    at: tuple[tuple[int, ...], ...] = Field(default=(), description="The first of them")
+    was: str | None = Field(default=None, description="Bits of the first of them in the accepted model")
+    now: str | None = Field(default=None, description="Its bits now")
+    ranges: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = Field(
+        default=(), description="First and last element of each run of leaves that differ, in order of memory"
+    )
+
+
+class ContentDelta(Record):
+    """The content of the candidate against that of the accepted model."""
+
+    state: Literal["same", "changed", "unknown"]
+    reason: str = Field(default="", description="Why it is unknown, or why places are not known better")
+    files: bool = Field(default=False, description="Whether the files' bytes differ")
+    graph: bool = Field(default=False, description="Whether the graph differs")
+    wiring: bool = Field(default=False, description="Whether the same graph uses other tensors at its places")
+    total: int = Field(default=0, description="How many tensors the candidate has")
+    counts: dict[str, int] = Field(default={}, description="Tensors that differ, by kind")
+    located: Literal["elements", "leaves", "tensors"] = "tensors"
+    tensors: tuple[TensorDelta, ...] = Field(default=(), description="The first of them")
 
 
 class Delta(Record):
@@ -52,6 +115,7 @@ class BaselineUsed(Record):
     path: str | None = None
     sha256: str | None = None
     deltas: tuple[Delta, ...] = ()
+    content: ContentDelta | None = None
 
 
 class TargetReport(Record):
@@ -65,6 +129,7 @@ class TargetReport(Record):
     proposed: bool = Field(default=False, description="The change itself added this target")
     candidate: Artifact
     reference: Artifact | None = None
+    content: Content | None = Field(default=None, description="Of the candidate")
     data: DataUsed = DataUsed(origin="none")
     sandbox: Sandbox | None = Field(default=None, description="None where nothing was run")
     measurements: tuple[Measurement, ...] = ()

@@ -177,6 +177,17 @@ RULES = (
         remedy="Raise the model to `balanced`, or add the target first and loosen it in an approved change",
         severity=("note", "note", "note"),
     ),
+    rule(
+        "TRC114",
+        "What changed in the model since the accepted one is named",
+        why="A file's digest says that something changed. Whether it is one weight, every scale or only the "
+        "way of storing it decides what a reviewer looks at.",
+        how="Every tensor has a Merkle root over leaves of 1,024 elements of its canonical bytes, the graph "
+        "a digest of its own. They are compared with the baseline's. Which elements differ is read from the "
+        "accepted model where the repository holds it, else from the leaves in its report.",
+        remedy="Check that this is what the change means to change",
+        severity=("note", "note", "note"),
+    ),
 )
 
 _BY_ID = {found.id: found for found in RULES}

@@ -38,6 +38,7 @@ class Pair:
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         needs_reference: Whether a missing reference is an error.
     """
+        leaves: Where the leaves of the candidate's content digests go; None for nowhere.
 
     name: str
     candidate: Acquire
@@ -65,3 +66,4 @@ class Pair:
     trust: Literal["data", "code"] = "data"
     sandbox: Literal["required", "reduced"] = "required"
     today: date | None = None
+    leaves: Path | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qgate.errors import QgateError
 from qgate.records import DataUsed, Finding, Measurement, Place, Sandbox, Severity, Verdict
-from qgate.report.schema import Artifact
+from qgate.report.schema import Artifact, Content
 
 
 @dataclass
@@ -22,6 +22,7 @@ class State:
     ran: bool = False
     timings: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
+    content: Content | None = None
 
 
 def error_finding(error: QgateError, rule: str, side: str = "") -> Finding:

@@ -11,6 +11,7 @@ from qgate.report.schema import Artifact, TargetReport
 from qgate.rules.catalogue import catalogue
 from qgate.verify.acquisition import acquire_data, acquire_models
 from qgate.verify.again import waived
+from qgate.verify.contents import digest_models
 from qgate.verify.measuring import inspect, run
 from qgate.verify.pair import Pair, Progress
 from qgate.verify.state import State
@@ -35,8 +36,8 @@ def verify(
     models = acquire_models(pair, state, staging)
     if models is not None:
         data = acquire_data(pair, state, staging)
+        digest_models(state, *models, pair.leaves)
         inspection = inspect(pair, state, *models)
-        if inspection is not None and data is not False:
             run(pair, state, inspection, models, data or None, progress, child)
     return _report(pair, state)
 
@@ -68,6 +69,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         data=state.data,
         sandbox=state.sandbox,
         measurements=tuple(state.measurements),
+        content=state.content,
         findings=findings,
         thresholds=limits,
         timings=state.timings,

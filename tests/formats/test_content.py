@@ -17,8 +17,8 @@ from onnx import TensorProto, helper
 
 from qgate.errors import FormatError
 from qgate.formats.content import ModelContent, content_of, model_content
-from qgate.formats.model import Constant, Graph, StaticModel, StoredQuantization
-from qgate.formats.onnx.reader import read_onnx
+from qgate.formats.model import Constant, Graph, Node, StaticModel, StoredQuantization
+from qgate.formats.read import read_model
 from qgate.formats.stored import bytes_of_values, packed, stored_bytes
 from qgate.merkle import LEAF_BYTES, LEAF_ELEMENTS, content_digest
 
@@ -41,7 +41,7 @@ def file_of(path: Path, *tensors: TensorProto, nodes: Sequence[Any] = (), extern
 
 
 def content(path: Path, *tensors: TensorProto, **more: Any) -> ModelContent:
-    return model_content(read_onnx(file_of(path, *tensors, **more)))
+    return model_content(read_model(file_of(path, *tensors, **more)))
 
 
 def of(model: ModelContent) -> str:
@@ -200,7 +200,7 @@ def network(
     opset = helper.make_opsetid("", more.get("opset", 21))
     model = helper.make_model(graph, opset_imports=[opset], producer_name=names)
     onnx.save(model, folder / "m.onnx")
-    return content_of(read_onnx(folder / "m.onnx"))
+    return content_of(read_model(folder / "m.onnx"))
 
 
 def test_the_order_of_initializers_and_inner_names_do_not_count(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def parallel(folder: Path, turned: bool) -> str:
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph([right, left, last] if turned else [left, right, last], "g", info[:1], info[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), folder / "m.onnx")
-    return content_of(read_onnx(folder / "m.onnx"))
+    return content_of(read_model(folder / "m.onnx"))
 
 
 def test_the_order_of_nodes_does_not_count(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_a_constant_node_is_an_initializer(folder: Callable[[], Path]) -> None:
         graph = helper.make_graph(nodes, "g", info[:1], info[1:], [] if node else [value])
         path = folder()
         onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), path)
-        return content_of(read_onnx(path))
+        return content_of(read_model(path))
 
     assert file(node=True) == file(node=False)
 
@@ -284,7 +284,7 @@ def branches(folder: Path, captured: str, value: float) -> ModelContent:
     info = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y")]
     graph = helper.make_graph(nodes, "g", info[:1], info[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)]), folder / "m.onnx")
-    return model_content(read_onnx(folder / "m.onnx"))
+    return model_content(read_model(folder / "m.onnx"))
 
 
 def test_subgraphs_count_with_what_they_use(tmp_path: Path) -> None:
@@ -350,7 +350,7 @@ def test_values_alone_give_the_bytes_that_a_reader_would(tmp_path: Path, dtype: 
     bits = 16 if dtype == "bfloat16" else 8 if "8" in dtype else int(dtype[-1]) if "int" in dtype else 4
     stored = bytes(range(0, 120, 2))[: 24 * bits // 8]
     path = file_of(tmp_path / "m.onnx", raw_tensor("w", kind, [24], stored))
-    constant = read_onnx(path).graph.constants["w"]
+    constant = read_model(path).graph.constants["w"]
     assert bytes_of_values(constant.load(), dtype).tobytes() == stored == stored_bytes(constant).tobytes()
 
 
@@ -360,7 +360,13 @@ def test_bytes_that_do_not_fit_are_refused() -> None:
         stored_bytes(lying)
 
 
-def test_functions_whose_bodies_are_not_read_have_no_digest() -> None:
-    model = StaticModel(Path("m.onnx"), "onnx", Graph((), (), (), {}), {}, 0, "", {}, ("d::f",), {}, 0)
+def test_a_function_whose_body_is_not_read_has_no_digest() -> None:
+    call = Node("n", "f", "d", ("x",), ("y",), {}, 0)
+    graphs = {"called": Graph((), (), (call,), {}), "inlined": Graph((), (), (), {})}
+    models = {
+        name: StaticModel(Path("m.onnx"), "onnx", graph, {}, 0, "", {}, ("d::f",), {}, 0)
+        for name, graph in graphs.items()
+    }
+    assert model_content(models["inlined"]).tensors == ()
     with pytest.raises(FormatError, match="d::f"):
-        model_content(model)
+        model_content(models["called"])

@@ -1,0 +1,79 @@
+"""A difference of content in words, the same in every text."""
+
+from __future__ import annotations
+
+from qgate.merkle import shape_text
+from qgate.report.schema import ContentDelta, TensorDelta
+
+_INDICES = 3
+
+
+def headline(delta: ContentDelta) -> str:
+    """What differs from the accepted model, in one clause."""
+    if delta.state == "unknown":
+        return f"how the content differs from the accepted model's is not known: {delta.reason}"
+    if delta.state == "same":
+        tail = (
+            "; only the way of storing it differs (names of nodes, metadata, layout)" if delta.files else ""
+        )
+        return f"the content is the accepted model's to the bit{tail}"
+    number = sum(delta.counts.values())
+    parts = [f"{delta.counts[kind]:,} {kind}" for kind in _KINDS if delta.counts.get(kind)]
+    what = f"{number:,} of {delta.total:,} tensors differ from the accepted model's"
+    if set(delta.counts) == {"changed"}:
+        what = f"{number:,} of {delta.total:,} tensors changed since the accepted model"
+    elif parts:
+        what += f" ({', '.join(parts)})"
+    elif not number:
+        what = "no listed tensor differs from the accepted model's"
+    return f"{what}, {_graph(delta)}"
+
+
+_KINDS = ("changed", "retyped", "renamed", "added", "removed")
+
+
+def _graph(delta: ContentDelta) -> str:
+    if delta.graph:
+        return "and the graph differs"
+    return (
+        "and the same graph uses other tensors in their places" if delta.wiring else "the graph is the same"
+    )
+
+
+def described(tensor: TensorDelta) -> str:
+    """One tensor and where it differs."""
+    name = f"`{tensor.name}`"
+    if tensor.kind == "added":
+        return f"{name} added ({tensor.dtype} {shape_text(tensor.shape)})"
+    if tensor.kind == "removed":
+        return f"{name} removed"
+    if tensor.kind == "retyped":
+        return f"{name} is {tensor.dtype} {shape_text(tensor.shape)}, was {tensor.before}"
+    where = places(tensor)
+    if tensor.kind == "renamed":
+        return f"{name} was `{tensor.before}`" + (f" and has {where}" if tensor.elements != 0 else "")
+    return f"{name} {where}"
+
+
+def places(tensor: TensorDelta) -> str:
+    """Where a tensor differs: elements, else ranges of them, else that it does."""
+    if tensor.same_as is not None:
+        return f"holds what `{tensor.same_as}` held"
+    if tensor.elements == 0:
+        return "other quantization, the same elements"
+    if not tensor.shape and tensor.elements is not None:
+        return "another value"
+    if tensor.elements is not None:
+        shown = ", ".join(_index(index) for index in tensor.at[:_INDICES])
+        more = ", …" if tensor.elements > min(len(tensor.at), _INDICES) else ""
+        noun = "element" if tensor.elements == 1 else "elements"
+        return f"{tensor.elements:,} {noun} at {shown}{more}"
+    if tensor.ranges:
+        shown = ", ".join(f"{_index(first)} to {_index(last)}" for first, last in tensor.ranges[:_INDICES])
+        more = ", …" if len(tensor.ranges) > _INDICES else ""
+        return f"elements within {shown}{more}"
+    return "other values"
+
+
+def _index(index: tuple[int, ...]) -> str:
+    return "[" + ",".join(map(str, index)) + "]"
