@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,11 +18,15 @@ from qgate.sources.acquire import Acquired, acquire, acquire_file
 from qgate.sources.context import SideFiles, SourceContext
 from qgate.verify.again import judge_again
 from qgate.verify.pair import Acquire, Pair, Progress
+from qgate.sources.locator import GitLocator
 from qgate.verify.target import verify
+from qgate.verify.contents import Sources, leaves_file, locate
 
 if TYPE_CHECKING:
     from qgate.plan.targets import TargetRun
-    from qgate.report.schema import TargetReport
+    from qgate.report.schema import ContentDelta, TargetReport
+    from qgate.baseline.choice import Locate
+    from qgate.baseline.content import Side
     from qgate.settings import Settings
     from qgate.sources.locator import Locator
 
@@ -46,6 +50,7 @@ class AdHoc:
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
     """
 
+        leaves: The report's folder, for the leaves of the content digests.
     candidate: Path
     reference: Path | None
     inputs: Path | None = None
@@ -61,6 +66,7 @@ class AdHoc:
     sandbox: Literal["required", "reduced"] = "required"
 
 
+    leaves: Path | None = None
 def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
     """Verifies a pair without policy and baseline.
 
@@ -102,6 +108,9 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         sandbox=asked.sandbox,
     )
     with staging_directory() as staging:
+        leaves=leaves_file(asked.leaves, asked.candidate.stem or "pair")
+        if asked.leaves is not None
+        else None,
         return verify(pair, staging=staging, progress=progress, child=child)
 
 
@@ -110,19 +119,46 @@ def target_verifier(
     progress: Callable[[TargetRun], Progress | None] | None = None,
     today: date | None = None,
 ) -> Callable[[TargetRun], TargetReport]:
-    """The function that the gate calls for each planned target."""
+    """The function that the gate calls for each planned target; ``leaves`` is the report's folder."""
+    *,
+    leaves: Path | None = None,
 
     def run_target(run: TargetRun) -> TargetReport:
         shown = progress(run) if progress is not None else None
         pair = _pair(run, settings, today)
         with staging_directory() as staging, waiting_child(pair.limits or Limits()) as child:
             return verify(pair, staging=staging, progress=shown, child=child)
+        if leaves is not None and run.purpose == "judge":
+            pair = replace(pair, leaves=leaves_file(leaves, run.name))
 
     return run_target
 
 
 def rejudge_target(report: TargetReport, run: TargetRun) -> TargetReport:
     """Judges the measurements of one run by the lines of another."""
+def content_locator(settings: Settings) -> Locate:
+    """The function that says where in its tensors a candidate differs from the accepted model."""
+
+    def locate_in(
+        run: TargetRun, older: TargetRun | None, delta: ContentDelta, accepted: Side
+    ) -> ContentDelta:
+        here = older is not None and (
+            older.candidate.repository_path is not None or isinstance(older.candidate, GitLocator)
+        )
+        sources = Sources(
+            new=_source(run.candidate, run.candidate_revision, run, settings, model=True),
+            old=_source(older.candidate, older.candidate_revision, older, settings, model=True)
+            if older is not None and here
+            else None,
+            new_leaves=leaves_file(settings.report_dir, run.name),
+            old_leaves=leaves_file(settings.leaves_dir, run.name) if settings.leaves_dir else None,
+        )
+        with staging_directory() as staging:
+            return locate(delta, accepted, sources, staging)
+
+    return locate_in
+
+
     return judge_again(report, target=run.target, policy=run.policy, profile=run.profile)
 
 
