@@ -39,6 +39,10 @@ class SourceError(QgateError):
     """A model, data set or baseline cannot be obtained."""
 
 
+class MissingError(SourceError):
+    """There is nothing at the place that was named."""
+
+
 class FormatError(QgateError):
     """A file is not what it claims to be, or is not safe to read.
 

@@ -14,19 +14,21 @@ from qgate.measure.interface import Interface
 from qgate.sandbox.launch import Child, waiting_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
+from qgate.signing.bundle import MAX_BUNDLE
+from qgate.signing.order import SignatureOrder
 from qgate.sources.acquire import Acquired, acquire, acquire_file
 from qgate.sources.context import SideFiles, SourceContext
-from qgate.verify.again import judge_again
-from qgate.verify.pair import Acquire, Pair, Progress
 from qgate.sources.locator import GitLocator
-from qgate.verify.target import verify
+from qgate.verify.again import judge_again
 from qgate.verify.contents import Sources, leaves_file, locate
+from qgate.verify.pair import Acquire, Pair, Progress
+from qgate.verify.target import verify
 
 if TYPE_CHECKING:
-    from qgate.plan.targets import TargetRun
-    from qgate.report.schema import ContentDelta, TargetReport
     from qgate.baseline.choice import Locate
     from qgate.baseline.content import Side
+    from qgate.plan.targets import TargetRun
+    from qgate.report.schema import ContentDelta, TargetReport
     from qgate.settings import Settings
     from qgate.sources.locator import Locator
 
@@ -48,9 +50,9 @@ class AdHoc:
         seed: Seed of generated inputs.
         samples: How many inputs are generated, None for the default.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
+        leaves: The report's folder, for the leaves of the content digests.
     """
 
-        leaves: The report's folder, for the leaves of the content digests.
     candidate: Path
     reference: Path | None
     inputs: Path | None = None
@@ -64,9 +66,9 @@ class AdHoc:
     seed: int = 0
     samples: int | None = None
     sandbox: Literal["required", "reduced"] = "required"
-
-
     leaves: Path | None = None
+
+
 def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
     """Verifies a pair without policy and baseline.
 
@@ -106,11 +108,11 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         samples=asked.samples,
         limits=Limits(reduced=asked.sandbox == "reduced"),
         sandbox=asked.sandbox,
-    )
-    with staging_directory() as staging:
         leaves=leaves_file(asked.leaves, asked.candidate.stem or "pair")
         if asked.leaves is not None
         else None,
+    )
+    with staging_directory() as staging:
         return verify(pair, staging=staging, progress=progress, child=child)
 
 
@@ -118,24 +120,22 @@ def target_verifier(
     settings: Settings,
     progress: Callable[[TargetRun], Progress | None] | None = None,
     today: date | None = None,
-) -> Callable[[TargetRun], TargetReport]:
-    """The function that the gate calls for each planned target; ``leaves`` is the report's folder."""
     *,
     leaves: Path | None = None,
+) -> Callable[[TargetRun], TargetReport]:
+    """The function that the gate calls for each planned target; ``leaves`` is the report's folder."""
 
     def run_target(run: TargetRun) -> TargetReport:
         shown = progress(run) if progress is not None else None
         pair = _pair(run, settings, today)
-        with staging_directory() as staging, waiting_child(pair.limits or Limits()) as child:
-            return verify(pair, staging=staging, progress=shown, child=child)
         if leaves is not None and run.purpose == "judge":
             pair = replace(pair, leaves=leaves_file(leaves, run.name))
+        with staging_directory() as staging, waiting_child(pair.limits or Limits()) as child:
+            return verify(pair, staging=staging, progress=shown, child=child)
 
     return run_target
 
 
-def rejudge_target(report: TargetReport, run: TargetRun) -> TargetReport:
-    """Judges the measurements of one run by the lines of another."""
 def content_locator(settings: Settings) -> Locate:
     """The function that says where in its tensors a candidate differs from the accepted model."""
 
@@ -159,6 +159,8 @@ def content_locator(settings: Settings) -> Locate:
     return locate_in
 
 
+def rejudge_target(report: TargetReport, run: TargetRun) -> TargetReport:
+    """Judges the measurements of one run by the lines of another."""
     return judge_again(report, target=run.target, policy=run.policy, profile=run.profile)
 
 
@@ -197,8 +199,33 @@ def _pair(run: TargetRun, settings: Settings, today: date | None) -> Pair:
         seed=run.seed,
         proposed=run.proposed,
         trust=target.trust,
+        signature=_signature(run, settings),
         sandbox=policy.sandbox,
         today=today,
+    )
+
+
+def _signature(run: TargetRun, settings: Settings) -> SignatureOrder | None:
+    spec = run.signature
+    if spec is None:
+        return None
+
+    def copied(locator: Locator | None) -> Acquire | None:
+        if locator is None:
+            return None
+        return _source(locator, run.signer_revision, run, settings, model=False, room=MAX_BUNDLE)
+
+    signer = spec.key or spec.certificate
+    return SignatureOrder(
+        bundle=_source(spec.bundle, run.candidate_revision, run, settings, model=False, room=MAX_BUNDLE),
+        bundle_locator=spec.bundle.describe(),
+        key=copied(spec.key),
+        certificate=copied(spec.certificate),
+        identity=spec.identity,
+        issuer=spec.issuer,
+        trusted_root=copied(spec.trusted_root),
+        signer_locator=signer.describe() if signer is not None else "",
+        required=run.target.require_signature,
     )
 
 
@@ -213,7 +240,13 @@ def interface_of(
 
 
 def _source(
-    locator: Locator, revision: str | None, run: TargetRun, settings: Settings, *, model: bool
+    locator: Locator,
+    revision: str | None,
+    run: TargetRun,
+    settings: Settings,
+    *,
+    model: bool,
+    room: int | None = None,
 ) -> Acquire:
     context = SourceContext(
         repo=run.repo,
@@ -225,7 +258,7 @@ def _source(
         api_url=settings.api_url,
         allow_hosts=run.policy.allow_hosts,
         cache=settings.cache,
-        max_bytes=run.policy.limits.download_mb * MIB,
+        max_bytes=room or run.policy.limits.download_mb * MIB,
     )
     if not model:
         return lambda folder: acquire(locator, folder, context)

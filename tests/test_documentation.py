@@ -428,6 +428,7 @@ def test_the_rooms_are_those_of_the_code_in_the_order_of_the_road() -> None:
         "qgate/cli.py",
         "qgate/action.py",
         "qgate/sandbox/child.py",
+        "qgate/signing/child.py",
     }
 
 

@@ -25,7 +25,7 @@ ROAD = (
     "errors", "files", "merkle", "records",
     "settings", "events",
     "git", "sources", "formats", "quant", "align",
-    "stats", "sandbox", "runtimes", "measure",
+    "stats", "sandbox", "signing", "runtimes", "measure",
     "rules", "policy", "judge",
     "report", "plan", "baseline",
     "verify", "verifier", "gate",
@@ -35,7 +35,7 @@ ROAD = (
 )  # fmt: skip
 """Rooms, lowest first: each imports only what stands before it."""
 
-PROGRAMS = {"qgate.cli", "qgate.action", "qgate.sandbox.child"}
+PROGRAMS = {"qgate.cli", "qgate.action", "qgate.sandbox.child", "qgate.signing.child"}
 """Where processes start: they put the rooms together, so nothing imports them and the road ends there."""
 
 RUNNING = ("measure", "runtimes", "sandbox", "numpy", "onnx", "onnxruntime", "torch", "scipy")
@@ -49,6 +49,7 @@ FORBIDDEN: dict[str, tuple[str, ...]] = {
     "stats": ("onnx", "onnxruntime", "torch", "measure"),
     "runtimes": ("measure", "requests"),
     "measure": ("rules", "policy", "judge", "report", "sources", "github", "requests"),
+    "signing": ("onnx", "onnxruntime", "torch", "scipy", "measure", "formats", "policy", "report", "rules", "requests"),
     "sources": (*RUNNING, "policy", "report", "PyGithub"),
     "report": (*RUNNING, "policy", "rules", "sources", "requests"),
     "git": (*RUNNING, "policy", "report", "sources", "requests"),
@@ -66,6 +67,9 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "huggingface_hub": ("sources",),
     "jinja2": ("report",),
     "ruamel": ("policy",),
+    "model_signing": ("signing",),
+    "OpenSSL": ("signing",),
+    "cryptography": ("signing",),
     "click": ("commands", "programs"),
 }
 """By library: the rooms that may import it."""

@@ -14,6 +14,7 @@ from qgate.plan.approval import Consent, Grants
 from qgate.plan.bootstrap import Existing, other_policies, policies_at
 from qgate.plan.sides import Sides
 from qgate.plan.targets import gate_files
+from qgate.plan.touch import signer_changes
 from qgate.policy.load import load_policy
 from qgate.policy.loosening import compare
 from qgate.policy.schema import ApprovalSpec, Policy
@@ -102,23 +103,25 @@ def decide_authority(
     if trusted is None:
         ruling = _bootstrap(judged, other_policies(repo, activity, sides), used, sides.head, fetch)
     else:
-        ruling = _with_policy(
-            trusted, judged, used, Consent(fetch, label=trusted.approval.label, head_sha=sides.head)
-        )
+        signers = signer_changes(trusted, {change.path: change for change in changes or ()})
+        consent = Consent(fetch, label=trusted.approval.label, head_sha=sides.head)
+        ruling = _with_policy(trusted, judged, used, consent, signers)
     return Ruling(
         ruling.authority, ruling.consent, ruling.used, ruling.findings, (*ruling.notices, *workflow)
     )
 
 
-def _with_policy(trusted: Policy, judged: Policy | None, used: PolicyUsed, consent: Consent) -> Ruling:
-    if judged == trusted:
+def _with_policy(
+    trusted: Policy, judged: Policy | None, used: PolicyUsed, consent: Consent, signers: tuple[str, ...]
+) -> Ruling:
+    if judged == trusted and not signers:
         return Ruling(Authority(trusted, trusted), consent, used)
     if judged is None:
         looser: tuple[str, ...] = ("the policy file is deleted",)
         other: tuple[str, ...] = ()
     else:
         difference = compare(trusted, judged)
-        looser, other = difference.loosened, difference.changed
+        looser, other = (*difference.loosened, *signers), difference.changed
     notices = ["The change alters the policy: " + ("; ".join((*looser, *other)) or "only its form") + "."]
     used = used.model_copy(update={"changes": looser})
     if not looser:

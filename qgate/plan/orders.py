@@ -69,7 +69,13 @@ def same_measurements(one: TargetRun, other: TargetRun) -> bool:
 def baseline_run(run: TargetRun, lines: Target, sides: Sides) -> TargetRun:
     """Measures the trusted side's candidate as a run measures the judged one's."""
     return replace(
-        run, candidate=lines.candidate, candidate_revision=sides.previous, purpose="baseline", proposed=False
+        run,
+        candidate=lines.candidate,
+        candidate_revision=sides.previous,
+        signature=None,
+        signer_revision=None,
+        purpose="baseline",
+        proposed=False,
     )
 
 
@@ -87,6 +93,8 @@ def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Ord
         target=new.model_copy(update=plain),
         data=old.data,
         data_revision=sides.trusted,
+        signature=None,
+        signer_revision=None,
         purpose="comparison",
     )
     orders = []
@@ -137,7 +145,9 @@ def _changed_run(planned: Planned, authority: Authority, sides: Sides, repo: Pat
         trust = planned.trusted.trust if planned.trusted else "data"
         lines = lines.model_copy(update={"trust": trust})
     run = _run(planned, lines, policy, sides, repo)
-    return replace(run, proposed=planned.trusted is None)
+    # By the change's own lines, the signer is the one that would be named after a merge.
+    signer = sides.judged if planned.resigned else run.signer_revision
+    return replace(run, proposed=planned.trusted is None, signer_revision=signer)
 
 
 def _judged_set(planned: Planned) -> dict[str, object]:
@@ -146,7 +156,17 @@ def _judged_set(planned: Planned) -> dict[str, object]:
     return {
         "candidate": lines.candidate,
         **{key: getattr(lines, key) for key in ("reference", "data", "task") if key in planned.rereferenced},
+        **_moved_bundle(planned),
     }
+
+
+def _moved_bundle(planned: Planned) -> dict[str, object]:
+    """The trusted side says who must sign; the signature itself lies where the change puts it."""
+    ours = planned.trusted.signature if planned.trusted else None
+    theirs = planned.lines.signature
+    if ours is None or theirs is None:
+        return {}
+    return {"signature": ours.model_copy(update={"bundle": theirs.bundle})}
 
 
 def _run(planned: Planned, lines: Target, policy: Policy | None, sides: Sides, repo: Path) -> TargetRun:
@@ -164,6 +184,8 @@ def _run(planned: Planned, lines: Target, policy: Policy | None, sides: Sides, r
         reference_revision=sides.judged if theirs or "reference" in planned.rereferenced else sides.trusted,
         data=lines.data,
         data_revision=sides.judged if theirs or "data" in planned.rereferenced else sides.trusted,
+        signature=lines.signature,
+        signer_revision=sides.judged if theirs else sides.trusted,
     )
 
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import UsageError
 from qgate.git.changes import shown
-from qgate.plan.touch import file_reasons, gone, policy_reasons, rereferenced
+from qgate.plan.touch import file_reasons, gone, policy_reasons, rereferenced, signer_paths
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from qgate.git.changes import Change
-    from qgate.policy.schema import DataSpec, Policy, Target
+    from qgate.policy.schema import DataSpec, Policy, SignatureSpec, Target
     from qgate.sources.locator import Locator
 
 _GATE_FILE = re.compile(r"\.github/(workflows/[^/]+|actions/.+/action)\.ya?ml|action\.ya?ml")
@@ -37,6 +37,9 @@ class TargetRun:
         candidate: Where the candidate is, and the commit its path is read at.
         reference: Where the reference is, and its commit; None where the target declares none.
         data: Inputs, labels and slices, and their commit; None for seeded inputs.
+        signature: Who must have signed the candidate, its bundle at the candidate's commit; None where nobody
+            is asked for.
+        signer_revision: The commit that the key, certificate or trusted root is read at.
         profile: Replaces the target's and the policy's profile where it is not None.
         seed: Seed of everything random.
         proposed: The change itself added this target.
@@ -55,6 +58,8 @@ class TargetRun:
     reference_revision: str | None = None
     data: DataSpec | None = None
     data_revision: str | None = None
+    signature: SignatureSpec | None = None
+    signer_revision: str | None = None
     profile: str | None = None
     seed: int = 0
     proposed: bool = False
@@ -72,6 +77,7 @@ class Planned:
         judged: Its lines on the judged side; None where the change removes it.
         reasons: Why it is run, for the reader.
         rereferenced: Which of reference, data, labels, slices and task the change changes.
+        resigned: Whether the change alters a file that says who must sign.
         gone: The candidate's path that the change deletes, and where its bytes went if that is known.
     """
 
@@ -80,6 +86,7 @@ class Planned:
     judged: Target | None
     reasons: tuple[str, ...]
     rereferenced: tuple[str, ...] = ()
+    resigned: bool = False
     gone: tuple[str, str | None] | None = None
 
     @property
@@ -173,6 +180,7 @@ def _plan_target(
         new,
         tuple(dict.fromkeys(reasons)),
         rereferenced=rereferenced(old, new, changed),
+        resigned=any(path in changed for path in signer_paths(old, new)),
         gone=gone(new or old, changed),
     )
 

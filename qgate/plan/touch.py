@@ -12,6 +12,7 @@ from qgate.git.changes import Change, shown
 
 if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target
+    from qgate.sources.locator import Locator
 
 _JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits", "sandbox")
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
@@ -42,7 +43,7 @@ def policy_reasons(
 def file_reasons(
     name: str, old: Target | None, new: Target | None, changed: Mapping[str, Change]
 ) -> Iterator[str]:
-    """Why files touch a target: its candidate, reference, data and baseline, on either side."""
+    """Why files touch a target: its candidate, reference, data, signature and baseline, on either side."""
     for lines in (old, new):
         if lines is None:
             continue
@@ -50,6 +51,7 @@ def file_reasons(
             ("candidate", lines.candidate),
             ("reference", lines.reference),
             ("data", lines.data.inputs if lines.data else None),
+            *_signature_files(lines),
         ):
             path = locator.repository_path if locator is not None else None
             for pointer in (path, f"{path}.dvc") if path is not None else ():
@@ -60,6 +62,46 @@ def file_reasons(
                 yield f"{what} is at {revision}, which may have moved"
     if (path := baseline_path(name)) in changed:
         yield f"baseline {path} is {changed[path].status}"
+
+
+def signer_paths(*sides: Target | None) -> tuple[str, ...]:
+    """Paths of the files that say who must sign a target, on any of its sides."""
+    found = [
+        locator.repository_path
+        for lines in sides
+        if lines is not None
+        for what, locator in _signature_files(lines)
+        if what != "signature" and locator is not None
+    ]
+    return tuple(dict.fromkeys(path for path in found if path is not None))
+
+
+def signer_changes(trusted: Policy, changed: Mapping[str, Change]) -> tuple[str, ...]:
+    """What a change does to the files that say who must sign, one sentence for each file.
+
+    The policy may stay as it is: whoever replaces the file under it decides who signs from then on.
+    """
+    found: dict[str, list[str]] = {}
+    for target in trusted.targets:
+        for path in signer_paths(target):
+            if path in changed:
+                found.setdefault(path, []).append(target.name)
+    return tuple(
+        f"{shown(path)}, which says who must sign {', '.join(names[:5])}, is {changed[path].status}"
+        for path, names in found.items()
+    )
+
+
+def _signature_files(lines: Target) -> tuple[tuple[str, Locator | None], ...]:
+    spec = lines.signature
+    if spec is None:
+        return ()
+    return (
+        ("signature", spec.bundle),
+        ("the signature's key", spec.key),
+        ("the signature's certificate", spec.certificate),
+        ("the signature's trusted root", spec.trusted_root),
+    )
 
 
 def rereferenced(old: Target | None, new: Target | None, changed: Mapping[str, Change]) -> tuple[str, ...]:

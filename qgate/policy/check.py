@@ -89,6 +89,7 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
             "candidate and reference are the same file, which proves nothing",
             "Point `reference` at the full-precision model",
         )
+    yield from _signature(target, path)
     labels = target.data.labels if target.data is not None else None
     if target.task is not None and target.task.metric != "none" and labels is None:
         yield Problem(
@@ -96,6 +97,41 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
             f"the metric {target.task.metric} needs labels, and the target has none",
             "Name the array of labels in `data: {inputs: ..., labels: ...}`",
         )
+
+
+def _signature(target: Target, path: Path) -> Iterator[Problem]:
+    spec = target.signature
+    if spec is None:
+        if target.require_signature:
+            yield Problem(
+                (*path, "require_signature"),
+                "a signature is required, and nobody is named who could have signed",
+                "Add `signature: {bundle: ..., key: ...}`",
+            )
+        return
+    place = (*path, "signature")
+    given = [name for name in ("key", "certificate", "identity") if getattr(spec, name) is not None]
+    if len(given) != 1:
+        told = " and ".join(f"`{name}`" for name in given) or "none of them"
+        yield Problem(
+            place,
+            f"a signer is one of `key`, `certificate`, or `identity` with `issuer`, not {told}",
+            "Name whoever must have signed in one way",
+        )
+    if (spec.identity is None) != (spec.issuer is None):
+        yield Problem(
+            place,
+            "`identity` and `issuer` belong together: anybody can have a name at some issuer",
+            "Give both, or neither",
+        )
+    if spec.trusted_root is not None and spec.identity is None:
+        yield Problem(
+            (*place, "trusted_root"),
+            "a trusted root is for Sigstore identities alone",
+            "Remove `trusted_root`",
+        )
+    if spec.bundle == target.candidate:
+        yield Problem((*place, "bundle"), "the bundle is the candidate itself", "Point it at the .sig file")
 
 
 def _waivers(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]:

@@ -142,6 +142,9 @@ class SignatureSpec(Record):
     )
     identity: Text | None = Field(default=None, description="Sigstore identity that signed; needs `issuer`")
     issuer: Text | None = Field(default=None, description="OpenID Connect issuer that vouches for `identity`")
+    trusted_root: Locator | None = Field(
+        default=None, description="Sigstore trusted root (JSON); the public instance's without it"
+    )
 
 
 class Target(Record):

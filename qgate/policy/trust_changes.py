@@ -46,15 +46,16 @@ def _signature(old: SignatureSpec | None, new: SignatureSpec | None) -> Iterator
     if moved := relocated("signature bundle", old.bundle, new.bundle):
         yield "changed", moved
     # Another signer may vouch for less: whoever approves shall see it.
-    for key in ("key", "certificate"):
+    for key in ("key", "certificate", "trusted_root"):
         before, after = getattr(old, key), getattr(new, key)
-        if moved := relocated(f"signature's {key}", before, after):
+        name = key.replace("_", " ")
+        if moved := relocated(f"signature's {name}", before, after):
             yield "loosened", moved
         elif before is not None and after is not None and before.sha256 != after.sha256:
             if after.sha256 is None:
-                yield "loosened", f"the digest of the signature's {key} is no longer pinned"
+                yield "loosened", f"the digest of the signature's {name} is no longer pinned"
             else:
-                yield "changed", f"the digest of the signature's {key} is pinned"
+                yield "changed", f"the digest of the signature's {name} is pinned"
     for key in ("identity", "issuer"):
         before, after = getattr(old, key), getattr(new, key)
         if before != after:

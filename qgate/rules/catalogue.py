@@ -25,11 +25,12 @@ def catalogue() -> Mapping[str, Rule]:
         features,
         ranges,
         scheme,
+        signature,
         structure,
         traceability,
     )
 
-    modules = (artifact, scheme, derivation, structure, ranges, features, behaviour, traceability, cost)
+    modules = (artifact, signature, scheme, derivation, structure, ranges, features, behaviour, traceability, cost)
     found = {r.id: r for module in modules for r in module.RULES}
     return MappingProxyType(found)
 

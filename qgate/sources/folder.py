@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from qgate.errors import SourceError
+from qgate.errors import MissingError, SourceError
 
 CHUNK = 2**20
 _NAMES_MAX = 10_000
@@ -108,7 +108,7 @@ def _open_part(folder: int, name: str, flags: int, path: str, where: str) -> int
         names = (f"{prefix}/{entry}" if prefix else entry for entry in _names(folder))
         what = "no such file" if path == where else f"no such file: {path} is missing"
         hint = nearest(path, names) or "Check the path in the policy; it is relative to the repository's root"
-        raise SourceError(what, where=where, remedy=hint) from error
+        raise MissingError(what, where=where, remedy=hint) from error
     except OSError as error:
         if _is_link(folder, name):
             raise SourceError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qgate.errors import SourceError
+from qgate.errors import MissingError, SourceError
 from qgate.git.repository import Entry, Repository
 from qgate.sources.context import SourceContext
 from qgate.sources.folder import nearest
@@ -105,7 +105,7 @@ def find_file(repository: Repository, commit: str, path: str, *, where: str) -> 
             raise _not_a_file(folder, "/".join(parts[:depth]), where)
     entry = repository.entry(commit, path)
     if entry is None:
-        raise SourceError(
+        raise MissingError(
             f"no such file at commit {commit[:12]}",
             where=where,
             remedy=nearest(path, _siblings(repository, commit, parts[:-1]))

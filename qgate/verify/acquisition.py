@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import FormatError, QgateError, SourceError
 from qgate.records import DataUsed
 from qgate.report.schema import Artifact
-from qgate.verify.pair import Acquire, Pair
+from qgate.verify.pair import Pair
+from qgate.verify.signature import verify_signature
 from qgate.verify.state import State, error_finding, timed
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 def acquire_models(pair: Pair, state: State, staging: Path) -> tuple[StaticModel, StaticModel | None] | None:
     """Acquires and reads both models; None where one cannot be had or read."""
-    candidate = _model(pair.candidate, "candidate", pair.candidate_locator, state, staging)
+    candidate = _model(pair, "candidate", state, staging)
     if pair.reference is None:
         state.findings.append(
             error_finding(
@@ -31,18 +32,27 @@ def acquire_models(pair: Pair, state: State, staging: Path) -> tuple[StaticModel
             )
         )
         return None
-    reference = _model(pair.reference, "reference", pair.reference_locator or "", state, staging)
+    reference = _model(pair, "reference", state, staging)
     return (candidate, reference) if candidate is not None and reference is not None else None
 
 
-def _model(acquire: Acquire, side: str, locator: str, state: State, staging: Path) -> StaticModel | None:
+def _model(
+    pair: Pair, side: Literal["candidate", "reference"], state: State, staging: Path
+) -> StaticModel | None:
     from qgate.formats.read import read_model
 
+    own = side == "candidate"
+    acquire = pair.candidate if own else pair.reference
+    locator = pair.candidate_locator if own else pair.reference_locator or ""
+    if acquire is None:
+        return None
     started = time.perf_counter()
     state.artifacts[side] = Artifact(locator=locator)
     try:
         acquired = acquire(staging / side)
         state.artifacts[side] = _artifact(acquired, locator)
+        if own:
+            verify_signature(pair, state, acquired, staging)
         model = read_model(acquired.main)
     except FormatError as error:
         state.findings.append(error_finding(error, error.rule, side))

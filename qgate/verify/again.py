@@ -10,6 +10,7 @@ from qgate.judge import conclude, judge, order
 from qgate.records import Finding, Limit, Severity, Verdict
 from qgate.report.schema import TargetReport
 from qgate.rules.catalogue import catalogue
+from qgate.verify.signature import MEASUREMENT
 
 if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target, Waiver
@@ -45,6 +46,9 @@ def judge_again(
     # A run that was confined by less is judged by its rule below; one that was refused stays refused.
     facts = _FACTS | ({"ART116"} if report.sandbox is None else set())
     kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in facts]
+    # As when it was measured: what is not signed well enough was not run.
+    states = [m.value for m in report.measurements if m.name == MEASUREMENT]
+    signed = set(states) <= ({"valid"} if target.require_signature else {"valid", "missing"})
     declared: Mapping[str, Any] = {
         "scheme": target.scheme,
         "derivation": target.derivation,
@@ -52,7 +56,8 @@ def judge_again(
         "sandbox": policy.sandbox,
         "unconfined": {} if report.sandbox is None else report.sandbox.lacking,
         # Where nothing is told that kept the models from running, outputs must have been measured.
-        "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements),
+        "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements) and signed,
+        "require_signature": target.require_signature and report.candidate.sha256 is not None,
     }
     kept += [f for f in report.findings if f.rule == "ART113" and f.severity is Severity.NOTE]
     kept = [f.model_copy(update={"waived": None}) for f in kept]

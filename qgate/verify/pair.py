@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from qgate.measure.interface import Interface
     from qgate.policy.schema import Policy, Target, Waiver
     from qgate.sandbox.limits import Limits
+    from qgate.signing.order import SignatureOrder
     from qgate.sources.acquire import Acquired
 
 Acquire = Callable[[Path], "Acquired"]
@@ -35,10 +36,11 @@ class Pair:
         allowed_operators: Operators that the policy adds.
         limits: Resources of the child.
         trust: ``data``, or ``code`` where formats that hold code may be read and run.
+        signature: Who must have signed the candidate; None where nobody is asked for.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
+        leaves: Where the leaves of the candidate's content digests go; None for nowhere.
         needs_reference: Whether a missing reference is an error.
     """
-        leaves: Where the leaves of the candidate's content digests go; None for nowhere.
 
     name: str
     candidate: Acquire
@@ -64,6 +66,7 @@ class Pair:
     samples: int | None = None
     proposed: bool = False
     trust: Literal["data", "code"] = "data"
+    signature: SignatureOrder | None = None
     sandbox: Literal["required", "reduced"] = "required"
     today: date | None = None
     leaves: Path | None = None

@@ -14,6 +14,7 @@ from qgate.verify.again import waived
 from qgate.verify.contents import digest_models
 from qgate.verify.measuring import inspect, run
 from qgate.verify.pair import Pair, Progress
+from qgate.verify.signature import signed_enough_to_run
 from qgate.verify.state import State
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ def verify(
     state = State()
     models = acquire_models(pair, state, staging)
     if models is not None:
-        data = acquire_data(pair, state, staging)
         digest_models(state, *models, pair.leaves)
+        data = acquire_data(pair, state, staging)
         inspection = inspect(pair, state, *models)
+        if inspection is not None and data is not False and signed_enough_to_run(pair, state):
             run(pair, state, inspection, models, data or None, progress, child)
     return _report(pair, state)
 
@@ -50,6 +52,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         "ran": state.ran,
         "sandbox": pair.sandbox,
         "unconfined": {} if state.sandbox is None else state.sandbox.lacking,
+        "require_signature": pair.signature is not None and pair.signature.required,
     }
     limits = _limits(pair, state.scheme)
     found = judge(state.measurements, limits, scheme=state.scheme, declared=declared)
@@ -66,10 +69,10 @@ def _report(pair: Pair, state: State) -> TargetReport:
         proposed=pair.proposed,
         candidate=state.artifacts.get("candidate", unknown),
         reference=state.artifacts.get("reference"),
+        content=state.content,
         data=state.data,
         sandbox=state.sandbox,
         measurements=tuple(state.measurements),
-        content=state.content,
         findings=findings,
         thresholds=limits,
         timings=state.timings,

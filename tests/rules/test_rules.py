@@ -15,6 +15,7 @@ from . import (
     cases_features,
     cases_ranges,
     cases_scheme,
+    cases_signature,
     cases_structure,
 )
 from .cases import Case, found
@@ -23,6 +24,7 @@ CASES = tuple(
     case
     for module in (
         cases_artifact,
+        cases_signature,
         cases_scheme,
         cases_derivation,
         cases_structure,

@@ -1,0 +1,48 @@
+"""Who signed the candidate, as a measurement that the rules judge."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.records import Measurement, Place
+from qgate.verify.pair import Pair
+from qgate.verify.state import State, timed
+
+if TYPE_CHECKING:
+    from qgate.sources.acquire import Acquired
+
+MEASUREMENT = "artifact.signature"
+
+
+def verify_signature(pair: Pair, state: State, candidate: Acquired, staging: Path) -> None:
+    """Verifies the candidate's signature where one is asked for, over the very copies that will be run."""
+    if pair.signature is None:
+        return
+    from qgate.signing.check import check_signature
+
+    started = time.perf_counter()
+    found = check_signature(pair.signature, candidate, staging, reduced=pair.sandbox == "reduced")
+    timed(state, "signature", started)
+    told = " (the change itself names the signer)" if pair.proposed else ""
+    state.measurements.append(
+        Measurement(
+            name=MEASUREMENT,
+            at=Place(file=pair.signature.bundle_locator),
+            value=found.state.value,
+            detail={
+                "message": found.message + told,
+                "signer": dict(found.signer),
+                "files": list(found.files[:50]),
+            },
+        )
+    )
+
+
+def signed_enough_to_run(pair: Pair, state: State) -> bool:
+    """Whether the candidate may be run: not where its signature is wrong, nor without one that is required."""
+    if pair.signature is None:
+        return True
+    states = [m.value for m in state.measurements if m.name == MEASUREMENT]
+    return states == ["valid"] or (states == ["missing"] and not pair.signature.required)
