@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -14,6 +15,9 @@ from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits, trace_finding
 
 _LISTED = 10
+_SCHEME = "quant.scheme"
+_ANY_SCHEME = ("output.", "task.", "interface.")
+_SIZES = re.compile(r"artifact\.(bytes|size_ratio)|quant\.(bits|share)")
 _REMEDY = "Fix the quantization, or run `qgate accept {} --reason ...` and have the change approved"
 
 
@@ -44,8 +48,14 @@ def delta_findings(
         tail=tail,
         remedy="" if tail else _REMEDY.format(target),
     )
+    found = tuple(deltas)
+    cause = _other_scheme(found)
+    explained = tuple(delta for delta in found if cause is not None and _of_the_scheme(delta, words))
+    told = {(delta.name, delta.at) for delta in explained}
     worse, gone, kept = defaultdict(list), defaultdict(list), set()
-    for delta in deltas:
+    for delta in found:
+        if (delta.name, delta.at) in told:
+            continue
         if delta.gone:
             gone[delta.name].append(delta)
         else:
@@ -53,6 +63,7 @@ def delta_findings(
         if delta.worse:
             worse[delta.name].append(delta)
     return (
+        *((_scheme_finding(cause, explained, words),) if cause is not None and explained else ()),
         *(_worse_finding(worse[name], words) for name in sorted(worse, key=_telling)),
         *(
             finding
@@ -91,6 +102,50 @@ def _telling(name: str) -> tuple[bool, int, str]:
     kinds = [direction.names.fullmatch(name) is not None for direction in DIRECTIONS]
     order = kinds.index(True) if True in kinds else len(kinds)
     return not name.startswith(("output.", "task.")), order, name
+
+
+def _other_scheme(deltas: tuple[Delta, ...]) -> Delta | None:
+    """The difference of the scheme itself, where there is one."""
+    return next((d for d in deltas if d.name == _SCHEME and d.baseline != d.current and not d.new), None)
+
+
+def _of_the_scheme(delta: Delta, words: _Words) -> bool:
+    """Whether another scheme alone explains it: what only one of both has, and what their sizes come to.
+
+    Measurements of outputs and of the task are made whatever the scheme is, so it explains none of them.
+    """
+    if delta.name.startswith(_ANY_SCHEME) or (delta.gone and _declared(words.place(delta)) and delta.at):
+        return False
+    return delta.gone or (delta.worse and _SIZES.fullmatch(delta.name) is not None)
+
+
+def _scheme_finding(cause: Delta, explained: tuple[Delta, ...], words: _Words) -> Finding:
+    """One cause for everything that goes with another scheme, the rest folded into its evidence."""
+    gone = [delta for delta in explained if delta.gone]
+    larger = [delta for delta in explained if delta.worse]
+    kinds = sorted({delta.name for delta in gone})
+    parts = []
+    if gone:
+        noun = "measurement" if len(gone) == 1 else "measurements"
+        parts.append(f"{len(gone)} {noun} of {len(kinds)} kinds that only the old one has are not made")
+    parts += [
+        f"{delta.name} was {_shown(delta.baseline)}{_unit(delta)} and is {_shown(delta.current)}{_unit(delta)}"
+        for delta in larger
+    ]
+    now = f"is {cause.current}" if cause.current is not None else "is not known"
+    return trace_finding(
+        "TRC103" if gone else "TRC102",
+        f"The scheme was {cause.baseline} in the baseline and {now}: {'; '.join(parts)}{words.tail}",
+        limits=words.limits,
+        severity=words.severity,
+        evidence={
+            "scheme": cause.current,
+            "baseline": cause.baseline,
+            "count": len(explained),
+            "measurements": [d.name for d in larger] + kinds,
+        },
+        remedy=words.remedy and f"Restore the scheme, or {words.remedy.partition(', or ')[2]}",
+    )
 
 
 def _worse_finding(found: list[Delta], words: _Words) -> Finding:

@@ -44,15 +44,45 @@ def described(tensor: TensorDelta) -> str:
     """One tensor and where it differs."""
     name = f"`{tensor.name}`"
     if tensor.kind == "added":
-        return f"{name} added ({tensor.dtype} {shape_text(tensor.shape)})"
+        return f"{name} added ({typed(tensor)})"
     if tensor.kind == "removed":
         return f"{name} removed"
     if tensor.kind == "retyped":
-        return f"{name} is {tensor.dtype} {shape_text(tensor.shape)}, was {tensor.before}"
+        return f"{name} is {typed(tensor)}, was {tensor.before}"
     where = places(tensor)
     if tensor.kind == "renamed":
         return f"{name} was `{tensor.before}`" + (f" and has {where}" if tensor.elements != 0 else "")
     return f"{name} {where}"
+
+
+def typed(tensor: TensorDelta) -> str:
+    """Element type and shape."""
+    return f"{tensor.dtype} {shape_text(tensor.shape)}"
+
+
+def whereabouts(tensor: TensorDelta) -> str:
+    """Where a tensor differs, and what it was before; empty where its kind says it all."""
+    parts = []
+    if tensor.before is not None:
+        parts.append(f"was `{tensor.before}`")
+    if tensor.kind in ("changed", "retyped") or (tensor.kind == "renamed" and tensor.elements != 0):
+        parts.append(places(tensor))
+    if tensor.was is not None and tensor.now is not None:
+        parts.append(f"the first from {tensor.was} to {tensor.now}")
+    return "; ".join(parts)
+
+
+def short(delta: ContentDelta) -> str:
+    """What differs as a key figure; empty where it is not known."""
+    if delta.state == "unknown":
+        return ""
+    if delta.state == "same":
+        return "same content"
+    number = sum(delta.counts.values())
+    graph = "other graph" if delta.graph else "other wiring" if delta.wiring else ""
+    if not number:
+        return graph or "other content"
+    return f"{number:,} of {delta.total:,} tensors differ" + (f", {graph}" if graph else "")
 
 
 def places(tensor: TensorDelta) -> str:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template, Undefi
 from markupsafe import Markup
 
 from qgate.records import Severity
-from qgate.report import escape, figures, view
+from qgate.report import content, escape, figures, view
 from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.origin import run_origin
@@ -62,6 +62,9 @@ def _template() -> Template:
         whole=figures.whole,
         places=place_items,
         evidence=evidence_items,
+        typed=content.typed,
+        whereabouts=content.whereabouts,
+        headline=content.headline,
         sentence=_sentence,
     )
     return environment.get_template("report.html.j2")

@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Undefined
 
 from qgate.records import Finding, Place, Verdict
-from qgate.report import escape, figures
+from qgate.report import content, escape, figures
 from qgate.report.evidence import beside_the_proof, evidence_items, flat, place_items
 from qgate.report.view import Mark
 
@@ -146,6 +146,8 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "proof": lambda evidence, key: _proof(flat(evidence), key),
     "besides": _besides,
     "block": _block,
+    "typed": lambda tensor: escape.code(content.typed(tensor)),
+    "whereabouts": lambda tensor: escape.prose(content.whereabouts(tensor), 400) or "–",
     "digest": _digest,
     "value": lambda value, unit: escape.prose(figures.value(value, unit), escape.NAME_LIMIT),
     "bytes": lambda size: escape.prose(figures.size(size)),

@@ -15,7 +15,18 @@ from pydantic import Field, ValidationError, field_validator
 
 from qgate.errors import QgateError
 from qgate.merkle import content_digest, parse_entry
-from qgate.records import DataUsed, Finding, Limit, Measurement, Number, Record, Sandbox, Severity, Value, Verdict
+from qgate.records import (
+    DataUsed,
+    Finding,
+    Limit,
+    Measurement,
+    Number,
+    Record,
+    Sandbox,
+    Severity,
+    Value,
+    Verdict,
+)
 
 SCHEMA = "qgate-report/v1"
 MAX_BYTES = 256 * 2**20

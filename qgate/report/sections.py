@@ -266,6 +266,7 @@ def _figures_of(target: TargetReport, depth: Depth) -> str:
             tables,
             len(target.measurements) - shown,
             target.baseline.deltas[: depth.rows],
+            target.baseline.content.tensors[: depth.rows] if target.baseline.content is not None else (),
             limits[: depth.rows],
             sum(map(len, target.thresholds.values())) - len(limits),
         )

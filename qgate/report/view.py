@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qgate.records import Finding, Limit, Measurement, Severity, Verdict
-from qgate.report import figures
+from qgate.report import content, figures
 from qgate.report.schema import Report, TargetReport
 
 FAMILIES: Mapping[str, str] = {
@@ -302,6 +302,8 @@ def _against_baseline(target: TargetReport) -> Iterator[str]:
     lost = [f"{count} {what}" for count, what in zip(_lost(target), ("worse", "gone"), strict=True) if count]
     if lost:
         yield ", ".join(lost)
+    if baseline.content is not None and (told := content.short(baseline.content)):
+        yield told
 
 
 def _lost(target: TargetReport) -> tuple[int, int]:

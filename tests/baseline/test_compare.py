@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from qgate.baseline.compare import compare, direction_of
 from qgate.baseline.delta_findings import delta_findings
 from qgate.baseline.record import Entry
-from qgate.records import Measurement, Place, Severity
+from qgate.records import Finding, Measurement, Place, Severity
 from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits
 
@@ -170,3 +170,43 @@ def test_any_values_compare_and_can_be_stored(name: str, old: object, new: objec
     entries = [Entry(name=name, at=OUT, value=old, n=n)]
     for finding in delta_findings([delta], entries, LIMITS):
         assert finding.model_dump_json()
+
+
+def scheme_change(**more: object) -> tuple[Finding, ...]:
+    entries = [
+        Entry(name="quant.scheme", value="int8"),
+        Entry(name="quant.bits", value=8.1, unit="bits"),
+        Entry(name="artifact.bytes", value=70_000, unit="bytes"),
+        Entry(name="output.cosine", at=OUT, value=1.0),
+        Entry(name="output.cosine", at=Place(output="z"), value=1.0),
+        *(Entry(name="weight.rmse_steps", at=Place(tensor=f"w{i}"), value=0.3) for i in range(20)),
+        *(Entry(name="activation.used_range", at=Place(tensor=f"a{i}"), value=0.3) for i in range(20)),
+    ]
+    now = [
+        Measurement(name="quant.scheme", value="fp16"),
+        Measurement(name="quant.bits", value=16.0, unit="bits"),
+        Measurement(name="artifact.bytes", value=140_000, unit="bytes"),
+        Measurement(name="output.cosine", at=OUT, value=0.5),
+    ]
+    return delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS, target="plate", **more)
+
+
+def test_another_scheme_is_one_cause_and_hides_no_output() -> None:
+    found = scheme_change()
+    assert [(f.rule, f.severity.value, str(f.at)) for f in found] == [
+        ("TRC103", "error", ""),
+        ("TRC102", "error", "output y"),
+        ("TRC103", "error", "output z"),
+    ]
+    cause = found[0]
+    assert "The scheme was int8 in the baseline and is fp16" in cause.message
+    assert "40 measurements of 2 kinds" in cause.message
+    assert "artifact.bytes was 70000 bytes and is 140000 bytes" in cause.message
+    assert cause.evidence["measurements"] == [
+        "artifact.bytes", "quant.bits", "activation.used_range", "weight.rmse_steps",
+    ]  # fmt: skip
+    assert cause.remedy.startswith("Restore the scheme, or run `qgate accept plate")
+
+
+def test_another_scheme_that_is_accepted_is_a_note() -> None:
+    assert {f.severity for f in scheme_change(accepted="smaller (approved by bob)")} == {Severity.NOTE}
