@@ -52,6 +52,17 @@ def main() -> None:
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
               help="Seed of generated inputs.")  # fmt: skip
 @click.option("--samples", type=click.IntRange(1, 100_000), help="How many inputs are generated.")
+@click.option("--signature", type=click.Path(path_type=Path), metavar="BUNDLE",
+              help="OpenSSF Model Signing bundle over exactly the candidate's files; needs a signer.")  # fmt: skip
+@click.option(
+    "--signing-key", type=click.Path(path_type=Path), help="PEM file of the public key that signed."
+)
+@click.option("--signing-certificate", type=click.Path(path_type=Path),
+              help="PEM file of the certificates that the signing one must lead to.")  # fmt: skip
+@click.option("--signing-identity", metavar="NAME", help="Sigstore identity that signed.")
+@click.option("--signing-issuer", metavar="URL", help="OpenID Connect issuer of that identity.")
+@click.option("--trusted-root", type=click.Path(path_type=Path),
+              help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
 @click.option("--sandbox", type=click.Choice(("required", "reduced")), default="required", show_default=True,
               help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,
@@ -78,6 +89,12 @@ def verify(
     profile: str | None,
     seed: int,
     samples: int | None,
+    signature: Path | None,
+    signing_key: Path | None,
+    signing_certificate: Path | None,
+    signing_identity: str | None,
+    signing_issuer: str | None,
+    trusted_root: Path | None,
     sandbox: Literal["required", "reduced"],
     report: Path | None,
     config: str | None,
@@ -86,10 +103,14 @@ def verify(
     leaves: Path | None,
 ) -> int:
     """Verifies one pair (--reference, --candidate) or the targets of a repository's policy."""
+    from qgate.commands.signature import SignatureOptions
     from qgate.commands.verification import verify_pair, verify_repository
     from qgate.sandbox.protect import protect_parent
 
     protect_parent()
+    signed = SignatureOptions(
+        signature, signing_key, signing_certificate, signing_identity, signing_issuer, trusted_root
+    )
     pair = (
         reference,
         candidate,
@@ -102,6 +123,7 @@ def verify(
         derivation if derivation != "auto" else None,
         seed or None,
         sandbox if sandbox != "required" else None,
+        signed.given or None,
         *io_map,
         *io_optional,
         *io_type,
@@ -117,6 +139,7 @@ def verify(
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
         from qgate.commands.interface import parse_interface
+        from qgate.commands.signature import signature_order
         from qgate.sandbox.launch import waiting_child
         from qgate.sandbox.limits import Limits
 
@@ -137,6 +160,7 @@ def verify(
                 profile=profile or "balanced",
                 seed=seed,
                 samples=samples,
+                signature=signature_order(signed),
                 sandbox=sandbox,
                 leaves=report,
             )
@@ -171,6 +195,16 @@ def accept(target: str, reason: str, config: str | None) -> int:
     from qgate.commands.acceptance import accept as accept_target
 
     return accept_target(target, reason, config)
+
+
+@main.command()
+@click.argument("report", type=click.Path(path_type=Path))
+@guarded
+def audit(report: Path) -> int:
+    """Judges the numbers of a stored REPORT (report.json) again; exit 1 where it contradicts itself."""
+    from qgate.commands.audit import audit as audit_stored
+
+    return audit_stored(report)
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class AdHoc:
         profile: A built-in profile.
         seed: Seed of generated inputs.
         samples: How many inputs are generated, None for the default.
+        signature: Who must have signed the candidate, None for nobody.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         leaves: The report's folder, for the leaves of the content digests.
     """
@@ -65,6 +66,7 @@ class AdHoc:
     profile: str = "balanced"
     seed: int = 0
     samples: int | None = None
+    signature: SignatureOrder | None = None
     sandbox: Literal["required", "reduced"] = "required"
     leaves: Path | None = None
 
@@ -106,6 +108,7 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         task=asked.task,
         seed=asked.seed,
         samples=asked.samples,
+        signature=asked.signature,
         limits=Limits(reduced=asked.sandbox == "reduced"),
         sandbox=asked.sandbox,
         leaves=leaves_file(asked.leaves, asked.candidate.stem or "pair")

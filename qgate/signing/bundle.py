@@ -82,7 +82,7 @@ def read_bundle(data: bytes, where: str) -> Bundle:
         payload = _base64(envelope["payload"])
         envelope["payload"] = base64.b64encode(payload).decode()
         files = _signed_files(_json(payload))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         _refuse(f"the signature cannot be read: {reason[:300]}", where)
     return Bundle(_KINDS[kinds[0]], files, json.dumps(top, sort_keys=True).encode())

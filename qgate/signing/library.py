@@ -90,6 +90,12 @@ def _answer(asked: dict[str, str]) -> Answer:
     plain = unconfigured.set_ignored_paths(paths=(), ignore_git_paths=False).set_allow_symlinks(False)
     try:
         config.set_hashing_config(plain).verify(Path(asked["model"]), Path(asked["bundle"]))
+    except (
+        RuntimeError,
+        MemoryError,
+        OSError,
+    ) as error:  # no thread, no memory, no file: nothing was found out
+        return Answer(state=State.UNVERIFIED, message=f"the signature could not be verified: {_said(error)}")
     except (ValidationError, InvalidBundle) as error:
         return Answer(state=State.UNREADABLE, message=f"the signature cannot be read: {_said(error)}")
     except (InvalidSignature, X509StoreContextError, SigstoreError, ValueError) as error:
