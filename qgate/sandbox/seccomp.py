@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import platform
 import struct
 from collections.abc import Iterator
 
@@ -44,7 +43,7 @@ def machine() -> str:
     Raises:
         OSError: There is no list for it (``ENOSYS``).
     """
-    found = platform.machine().lower()
+    found = os.uname().machine.lower()
     name = {"amd64": syscalls.X86_64, "arm64": syscalls.AARCH64}.get(found, found)
     if name not in _MACHINES or struct.calcsize("P") != 8:
         raise OSError(errno.ENOSYS, f"there is no list of system calls for {found}")

@@ -53,7 +53,7 @@ _ASKING = {
     "clock_gettime": (228, 113), "clock_getres": (229, 114), "gettimeofday": (96, 169), "time": (201, -1),
     "times": (100, 153), "getrusage": (98, 165), "getrlimit": (97, 163), "getpid": (39, 172),
     "gettid": (186, 178), "getppid": (110, 173), "getuid": (102, 174), "geteuid": (107, 175),
-    "getgid": (104, 176), "getegid": (108, 177), "uname": (63, 160), "sysinfo": (99, 179),
+    "getgid": (104, 176), "getegid": (108, 177), "getgroups": (115, 158), "uname": (63, 160), "sysinfo": (99, 179),
     "getrandom": (318, 278),
 }  # fmt: skip
 ALLOWED = {**_READING, **_WRITING_TO_WHAT_IS_OPEN, **_MEMORY, **_THREADS, **_WAITING, **_ASKING}

@@ -6,6 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qgate.errors import MeasureError
+from qgate.sandbox import protocol
+from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.protocol import Listener, Talker
 from qgate.sandbox.quoting import one_line
 
@@ -21,7 +23,9 @@ def spoken(*calls):
         return stream.read()
 
 
-WHOLE = spoken(("hello",), ("progress", 3, 7), ("result", b"{}\nprogress 9 1\n"))
+ENGAGED = Engaged(user=65534, landlock=7, seccomp=True)
+WHOLE = spoken(("hello",), ("confined", ENGAGED), ("progress", 3, 7), ("result", b"{}\nprogress 9 1\n"))
+BEGUN = b"hello\n" + ENGAGED.line() + b"\n"
 
 
 @settings(max_examples=60, deadline=None)
@@ -32,6 +36,7 @@ def test_what_is_said_is_heard_however_the_pipe_cuts_it(cuts):
     for start, stop in itertools.pairwise(edges):
         listener.feed(WHOLE[start:stop])
     assert listener.greeted
+    assert listener.engaged == ENGAGED
     assert listener.progress == (3, 7)
     assert listener.payload() == b"{}\nprogress 9 1\n"
 
@@ -39,7 +44,9 @@ def test_what_is_said_is_heard_however_the_pipe_cuts_it(cuts):
 @settings(max_examples=200, deadline=None)
 @given(
     st.lists(
-        st.sampled_from([b"hello\n", b"progress 1 2\n", b"result 3\n", b"abc", b"\n", b"\x00", b"9" * 70])
+        st.sampled_from(
+            [b"hello\n", BEGUN, b"progress 1 2\n", b"result 3\n", b"abc", b"\n", b"\x00", b"9" * 70]
+        )
     )
 )
 def test_anything_else_is_refused_or_incomplete_never_a_crash(pieces):
@@ -59,13 +66,24 @@ def test_anything_else_is_refused_or_incomplete_never_a_crash(pieces):
     ("data", "reason"),
     [
         (b"HELLO\n", "does not begin"),
-        (b"hello\nprogress 5 3\n", "more samples"),
-        (b"hello\nprogress -1 3\n", "not of the protocol"),
-        (b"hello\nprogress 1e3 3\n", "not of the protocol"),
-        (b"hello\n::error::x\n", "not of the protocol"),
-        (b"hello\n" + b"x" * 100, "too long"),
-        (b"hello\nresult 2\nabc", "follow the result"),
-        (b"hello\nresult 9999999999\n", "more than"),
+        (b"hello\nprogress 1 3\n", "how it is confined"),
+        (b"hello\nresult 2\n{}", "how it is confined"),
+        (b"hello\nconfined 0 0 0 -\n", "how it is confined"),
+        (b"hello\nconfined 0 7 1 landlock:38\n", "how it is confined"),
+        (b"hello\nconfined 0 0 1 magic:38\n", "how it is confined"),
+        (b"hello\nconfined 0 0 0 landlock:38,landlock:38\n", "how it is confined"),
+        (BEGUN + b"progress 5 3\n", "more samples"),
+        (BEGUN + b"progress 2 3\nprogress 2 3\n", "progress is none"),
+        (BEGUN + b"progress 2 3\nprogress 1 3\n", "progress is none"),
+        (BEGUN + b"progress 1 3\nprogress 2 9\n", "progress is none"),
+        (BEGUN + b"progress 0 3\n", "progress is none"),
+        (BEGUN + b"progress -1 3\n", "not of the protocol"),
+        (BEGUN + b"progress 1e3 3\n", "not of the protocol"),
+        (BEGUN + b"::error::x\n", "not of the protocol"),
+        (BEGUN + BEGUN, "not of the protocol"),
+        (BEGUN + b"x" * 100, "too long"),
+        (BEGUN + b"result 2\nabc", "follow the result"),
+        (BEGUN + b"result 9999999999\n", "more than"),
     ],
 )
 def test_malformed_bytes_are_named(data, reason):
@@ -75,13 +93,22 @@ def test_malformed_bytes_are_named(data, reason):
 
 def test_a_result_cut_short_is_no_result():
     listener = Listener()
-    listener.feed(b"hello\nresult 10\nabc")
+    listener.feed(BEGUN + b"result 10\nabc")
     assert listener.payload() is None
 
 
 def test_the_size_is_capped_before_the_bytes_come():
     with pytest.raises(MeasureError, match="returned 11 bytes, more than 10"):
-        Listener(limit=10).feed(b"hello\nresult 11\n")
+        Listener(limit=10).feed(BEGUN + b"result 11\n")
+
+
+def test_a_flood_of_lines_is_taken_in_one_pass_and_bounded(monkeypatch):
+    monkeypatch.setattr(protocol, "MAX_STEPS", 1000)
+    listener = Listener()
+    listener.feed(BEGUN)
+    with pytest.raises(MeasureError, match="progress is none"):
+        listener.feed(b"".join(b"progress %d 9999\n" % number for number in range(1, 1500)))
+    assert listener.progress == (1000, 9999)
 
 
 @settings(max_examples=100, deadline=None)
