@@ -18,7 +18,8 @@ from pydantic import Field, ValidationError
 from qgate.errors import BaselineError
 from qgate.files import replacing
 from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
-from qgate.report.schema import Artifact, Content, Provenance, TargetReport, canonical_json
+from qgate.report.canonical import canonical_json
+from qgate.report.schema import Artifact, Content, Provenance, TargetReport
 
 SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
 MAX_BASELINE_BYTES = 16 * 2**20

@@ -14,7 +14,8 @@ from qgate.github.client import Client, Json
 from qgate.github.reading import field
 from qgate.github.refusals import NotFoundError, ReadOnlyTokenError, TooLongError, TransientError
 from qgate.records import Finding
-from qgate.report.schema import Report, canonical_json
+from qgate.report.canonical import canonical_json
+from qgate.report.schema import Report
 
 T = TypeVar("T")
 

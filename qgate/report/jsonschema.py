@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from qgate.report.schema import Report, canonical_json
+from qgate.report.canonical import canonical_json
+from qgate.report.schema import Report
 
 _ID = "qgate-report-v1.json"
 _NON_FINITE = {"enum": ["nan", "inf", "-inf"], "type": "string"}

@@ -6,10 +6,8 @@ Everything that renders, publishes, compares or audits works from this one recor
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError, field_validator
 
@@ -17,6 +15,7 @@ from qgate.errors import QgateError
 from qgate.merkle import content_digest, parse_entry
 from qgate.records import (
     DataUsed,
+    Detail,
     Finding,
     Limit,
     Measurement,
@@ -27,6 +26,7 @@ from qgate.records import (
     Value,
     Verdict,
 )
+from qgate.report.canonical import parse_sealed, sealed
 
 SCHEMA = "qgate-report/v1"
 MAX_BYTES = 256 * 2**20
@@ -146,6 +146,9 @@ class TargetReport(Record):
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()
     thresholds: dict[str, dict[str, Limit]] = Field(default={}, description="Thresholds in force, by rule")
+    declared: Detail = Field(
+        default={}, description="What rules were told beside measurements and thresholds"
+    )
     baseline: BaselineUsed = BaselineUsed(state="not-compared")
     timings: dict[str, Number] = Field(default={}, description="Seconds by step; not deterministic")
 
@@ -215,32 +218,25 @@ class Report(Record):
     notices: tuple[str, ...] = Field(default=(), description="What the reader must know about this run")
     policy: PolicyUsed = PolicyUsed()
     provenance: Provenance
+    digest: str | None = Field(
+        default=None, description="sha256 of the file without this line; against accidents, no signature"
+    )
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, no NaN, one final newline."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True))
-
-
-def canonical_json(value: object) -> str:
-    """Sorted keys, an indent of one space, ASCII only, non-finite numbers refused.
-
-    Raises:
-        ValueError: ``value`` holds a non-finite float that was not encoded as a string.
-    """
-    return json.dumps(value, sort_keys=True, indent=1, ensure_ascii=True, allow_nan=False) + "\n"
+        """Canonical JSON with the digest of itself: sorted keys, no NaN, one final newline."""
+        return sealed(self.model_dump(mode="json", by_alias=True))
 
 
 def read_report(path: Path) -> Report:
     """Reads and validates a stored report, treating it as hostile data.
 
     Raises:
-        QgateError: The file is missing, too large, not JSON or not of the schema.
+        QgateError: The file is missing, too large, not as it was written, or not of the schema.
     """
     try:
         if path.stat().st_size > MAX_BYTES:
             raise QgateError("the report is larger than 256 MiB", where=str(path))
-        raw: Mapping[str, Any] = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
-        return Report.model_validate(raw)
+        return Report.model_validate(parse_sealed(path.read_bytes()))
     except OSError as error:
         raise QgateError(f"the report cannot be read ({error.strerror})", where=str(path)) from error
     except (ValidationError, ValueError, RecursionError) as error:
@@ -248,7 +244,3 @@ def read_report(path: Path) -> Report:
         raise QgateError(
             f"not a {SCHEMA} report: {first}", where=str(path), remedy="Run `qgate verify` again"
         ) from error
-
-
-def _refuse_constant(token: str) -> float:
-    raise ValueError(f"bare {token} is not JSON")

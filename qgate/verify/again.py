@@ -64,9 +64,8 @@ def judge_again(
     found = order((*judge(report.measurements, limits, scheme=report.scheme, declared=declared), *kept))
     found = waived(found, policy.waivers, report.name, today, limits)
     verdict, reason = conclude(found, report.measurements)
-    return report.model_copy(
-        update={"findings": found, "verdict": verdict, "reason": reason, "thresholds": limits}
-    )
+    judged = {"findings": found, "verdict": verdict, "reason": reason, "thresholds": limits}
+    return report.model_copy(update={**judged, "declared": dict(declared)})
 
 
 def waived(

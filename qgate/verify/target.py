@@ -75,6 +75,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         measurements=tuple(state.measurements),
         findings=findings,
         thresholds=limits,
+        declared=declared,
         timings=state.timings,
     )
 
