@@ -9,15 +9,17 @@ import numpy as np
 
 from qgate.measure.judged import Judged, reference_values
 from qgate.quant.alignment import ConstantPair
+from qgate.quant.correction import Layer, objection
 from qgate.quant.floatgraph import FloatGraph, Quantizer
 
 _PASSED = 8
+MILD = 1.5
 _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool",
                   "GlobalAveragePool", "GlobalMaxPool", "Relu", "Clip", "Slice", "Gather", "ReduceMean", "Pad"}  # fmt: skip
 
 
 def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) -> None:
-    """A bias moved by no more than the layer's rounding error can shift its output."""
+    """A bias moved by no more, and no otherwise, than its layer's rounding shifts the output."""
     weights = {id(e.pair.candidate_node): e for e in judged if e.pair.position == 1}
     for entry in judged:
         pair = entry.pair
@@ -25,42 +27,62 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
             continue
         weight = weights.get(id(pair.candidate_node))
         few = entry.derivation.verdict == "outsiders" and entry.derivation.count < 0.5 * pair.candidate.size
-        if few or weight is None or not _correctable(pair, weight, candidate):
+        layer = None if few or weight is None else _layer(pair, weight.pair, candidate)
+        if layer is None:
+            continue
+        why = objection(layer)
+        if why is not None:
+            entry.derivation = replace(
+                entry.derivation,
+                verdict="not-derived",
+                outsiders=(),
+                reason=f"no bias correction moves it so: {why}",
+            )
             continue
         entry.derivation = replace(
             entry.derivation,
             verdict="bias-corrected",
             outsiders=(),
-            reason="moved by what rounding its layer shifts",
+            reason=f"moved by what rounding its layer shifts, {_root_mean_square(layer):.3g} on average",
         )
 
 
-def _correctable(pair: ConstantPair, weight: Judged, candidate: FloatGraph) -> bool:
-    reference = reference_values(pair)
-    target = reference_values(weight.pair)
-    if reference is None or target is None:
-        return False
-    shift = np.abs(pair.candidate.values().astype(np.float64) - reference).reshape(-1)
-    if not np.isfinite(shift).all():
-        return False
-    axis = 0 if weight.pair.candidate_node.op == "Conv" else target.ndim - 1
-    rows = np.moveaxis(target, axis, 0).reshape(target.shape[axis], -1).astype(np.float64)
-    if rows.shape[0] != shift.size:
-        return False
-    error = np.moveaxis(weight.pair.candidate.values() - target, axis, 0).reshape(rows.shape)
-    quantizer = _quantizer_before(candidate, pair.candidate_node.inputs[0])
-    if quantizer is None:
-        return False
-    span = max(abs(v) for v in quantizer.bounds())
-    step = float(np.max(quantizer.scale))
-    if not np.isfinite(span):
-        return False
-    # Root-sum-square of the layer's own rounding errors, and of the input's; four of them.
-    bound = 4 * (np.linalg.norm(error, axis=1) * span + step * np.linalg.norm(rows, axis=1))
-    before = reference.astype(np.float64).reshape(-1)
-    mild = float(np.linalg.norm(shift)) <= 1.5 * float(np.linalg.norm(before))
-    erased = not np.any(pair.candidate.values())
-    return mild and not erased and bool((shift <= bound + 1e-6).all())
+def _root_mean_square(layer: Layer) -> float:
+    return float(np.sqrt(np.mean(np.square(layer.shift))))
+
+
+def _layer(bias: ConstantPair, weight: ConstantPair, candidate: FloatGraph) -> Layer | None:
+    """What is known of the layer; None where that is not enough to explain anything."""
+    before, target = reference_values(bias), reference_values(weight)
+    after = bias.candidate.values().astype(np.float64).reshape(-1)
+    quantizer = _quantizer_before(candidate, bias.candidate_node.inputs[0])
+    if before is None or target is None or quantizer is None or not np.any(after):
+        return None
+    shift = after - before.astype(np.float64).reshape(-1)
+    if not float(np.linalg.norm(shift)) <= MILD * float(np.linalg.norm(before)):
+        return None
+    convolution = weight.candidate_node.op == "Conv"
+    axis = 0 if convolution else target.ndim - 1
+    if target.ndim < 2 or target.shape[axis] != shift.size:
+        return None
+    groups = int(weight.candidate_node.attributes.get("group", 1)) if convolution else 1
+    if groups < 1 or shift.size % groups:
+        return None
+    wide = (target.shape[axis], target.shape[1] if convolution else -1, *((-1,) if convolution else (1,)))
+    rows = np.moveaxis(target.astype(np.float64), axis, 0)
+    error = np.moveaxis(weight.candidate.values().astype(np.float64), axis, 0) - rows
+    low, high = quantizer.bounds()
+    steps = bias.candidate.scales() if bias.candidate.is_quantized else np.zeros(1)
+    return Layer(
+        shift,
+        error.reshape(wide),
+        rows.reshape(wide),
+        groups,
+        low,
+        high,
+        float(np.max(quantizer.scale)),
+        float(np.max(np.abs(steps), initial=0.0)),
+    )
 
 
 def _quantizer_before(candidate: FloatGraph, tensor: str) -> Quantizer | None:

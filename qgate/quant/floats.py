@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from qgate.quant.blocks import Piece, Spread, in_parallel, laid, start_of
 from qgate.quant.constants import Array, ConstantValue
-from qgate.quant.derivation import MAX_LISTED, Derivation, Outsider, sqnr_db
+from qgate.quant.derivation import MAX_LISTED, Derivation, Outsider, decibels
+from qgate.quant.side_by_side import ULP
+from qgate.quant.storage import FLOAT_TYPES, SINGLE, changed_bits, rounded
 
-# Spacing of the type relative to a value, and its least normal number.
-_PRECISION = {
-    "float16": (2.0**-10, 2.0**-14), "bfloat16": (2.0**-7, 2.0**-126), "float": (2.0**-23, 2.0**-126),
-    "double": (2.0**-23, 2.0**-126), "float8e4m3fn": (2.0**-3, 2.0**-6), "float8e5m2": (2.0**-2, 2.0**-14),
-    "float8e4m3fnuz": (2.0**-3, 2.0**-7), "float8e5m2fnuz": (2.0**-2, 2.0**-15),
-}  # fmt: skip
-_FINITE = {"float16": 65504.0, "float8e4m3fn": 448.0, "float8e5m2": 57344.0, "float8e4m3fnuz": 240.0,
-           "float8e5m2fnuz": 57344.0}  # fmt: skip
-# Converters to fp16 lift tiny values to this and cut large ones to that (onnxconverter-common).
+# Converters to fp16 lift tiny values to this, or to the least subnormal, and cut large ones to that
+# (onnxconverter-common, onnxruntime.transformers).
 CLAMP_LOW, CLAMP_HIGH = 1e-7, 1e4
+ALTERED_SHARE = 0.02
+_WIDE = ("float", "double")
 
 
 def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
@@ -26,107 +26,183 @@ def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
 
     Args:
         reference: Float values in the candidate's layout.
-        candidate: A constant of a float type, or float8 codes with a scale.
+        candidate: A constant of a float type, or codes of a short float type with a scale.
     """
-    values = candidate.values().astype(np.float64)
-    target = reference.astype(np.float64)
-    spacing, least = _PRECISION.get(candidate.dtype, (2.0**-23, 2.0**-126))
-    unit = np.abs(candidate.scales()) if candidate.is_quantized else np.float64(1)
-    finite = np.isfinite(values) | ~np.isfinite(target)
-    with np.errstate(all="ignore"):
-        magnitude = np.maximum(np.abs(target) / unit, least)
-        binade = 2.0 ** np.floor(np.log2(magnitude))
-        computed = (
-            2.0**-19 if candidate.factor is not None or candidate.dtype in ("float", "double") else 2.0**-22
+    try:
+        job = _Job(reference, candidate)
+    except ValueError:
+        return Derivation(
+            "unknown", "", candidate.size, reason="its scale does not let the values be compared"
         )
-        allowed = (0.501 * spacing * binade) * unit + computed * np.abs(target) + 1e-12
-        if candidate.dtype in ("float", "double"):
-            # A folded constant was computed in another order: an error of the sum, not of each element.
-            allowed = allowed + 2.0**-21 * float(np.max(np.abs(target[np.isfinite(target)]), initial=0.0))
-        off = ~(np.abs(values - target) <= allowed) & ~(
-            (values == target) | (np.isnan(values) & np.isnan(target))
-        )
-        off &= ~_clamped(values, target, candidate.dtype)
-    count = int(np.count_nonzero(off))
-    base: dict[str, Any] = {"sqnr_db": sqnr_db(target, values), "nonnearest": count / max(candidate.size, 1)}
-    if not finite.all():
-        return _altered(values, target, ~finite, candidate, base, "not finite where the reference is")
-    if count == 0:
-        return Derivation("derived", "float", candidate.size, **base)
-    if count <= max(2, 0.02 * candidate.size):
-        return _altered(values, target, off, candidate, base, "altered")
-    return Derivation(
-        "not-derived",
-        "float",
-        candidate.size,
-        count=count,
-        reason="its values are not the reference's",
-        evidence=_shift(values, target),
-        **base,
-    )
-
-
-def _clamped(values: Array, target: Array, dtype: str) -> Array:
-    """Known clamps of converters: tiny values lifted, large ones cut to the type's or to 1e4."""
-    if dtype not in _FINITE:
-        return np.zeros(values.shape, bool)
-    same_sign = np.sign(values) == np.sign(target)
-    low = (np.abs(target) < CLAMP_LOW * 1.5) & (np.abs(values) <= 1.3 * CLAMP_LOW)
-    high = (np.abs(target) >= CLAMP_HIGH * 0.99) & (np.abs(np.abs(values) - CLAMP_HIGH) < 8) & same_sign
-    top = (np.abs(target) >= _FINITE[dtype]) & (np.abs(values) == _FINITE[dtype]) & same_sign
-    return np.asarray(low | high | top)
-
-
-def _shift(values: Array, target: Array) -> dict[str, Any]:
-    """How the values moved: a common factor, a common offset, a correction of each channel."""
-    difference = values - target
-    scale = float(np.sqrt(np.mean(np.square(target)))) or 1.0
-    with np.errstate(all="ignore"):
-        factor = (
-            float(np.sum(values * target) / np.sum(np.square(target))) if np.any(target) else float("nan")
-        )
-    return {
-        "relative_shift": float(np.sqrt(np.mean(np.square(difference)))) / scale,
-        "largest_shift": float(np.max(np.abs(difference))),
-        "factor": factor,
+    parts = in_parallel(job.part, job.stored.shape)
+    lost, off = sum(p.lost for p in parts), sum(p.off for p in parts)
+    signal, noise = sum(p.signal for p in parts), sum(p.noise for p in parts)
+    base: dict[str, Any] = {
+        "sqnr_db": decibels(signal, noise if not lost else float("nan")),
+        "nonnearest": off / max(candidate.size, 1),
     }
+    if lost:
+        return _altered(job, parts, lost, "not finite where the reference is", base, lost_only=True)
+    if off == 0:
+        return Derivation("derived", "float", candidate.size, **base)
+    if off <= max(2, ALTERED_SHARE * candidate.size):
+        return _altered(job, parts, off, "altered", base)
+    product = sum(p.product for p in parts)
+    shift = {
+        "relative_shift": float(np.sqrt(noise / signal)) if signal > 0 else float("inf"),
+        "largest_shift": max(p.largest for p in parts),
+        "factor": product / signal if signal > 0 else float("nan"),
+    }
+    reason = (
+        f"its values are not the reference's: {off / candidate.size:.1%} of them differ, by {shift['relative_shift']:.2%} "
+        "of the reference's size"
+    )
+    return Derivation(
+        "not-derived", "float", candidate.size, count=off, reason=reason, evidence=shift, **base
+    )
 
 
 def _altered(
-    values: Array, target: Array, off: Array, candidate: ConstantValue, base: dict[str, Any], reason: str
+    job: _Job, parts: list[_Part], count: int, reason: str, base: dict[str, Any], *, lost_only: bool = False
 ) -> Derivation:
-    flat = np.flatnonzero(off.reshape(-1))
-    with np.errstate(all="ignore"):
-        size = np.nan_to_num(np.abs(values - target).reshape(-1)[flat], nan=np.inf, posinf=np.inf)
-    listed = []
-    stored = candidate.codes().reshape(-1)
-    for position in flat[np.argsort(-size, kind="stable")][:MAX_LISTED]:
-        held, wanted = float(values.reshape(-1)[position]), float(target.reshape(-1)[position])
-        listed.append(
-            Outsider(
-                index=candidate.stored_index(int(position)),
-                stored=held,
-                expected=wanted,
-                steps=abs(held - wanted),
-                xor=_xor(stored[position], wanted, candidate),
-            )
+    held = [e for part in parts for e in part.worst if not lost_only or not np.isfinite(e.held)]
+    held.sort(key=lambda e: (-e.size, e.position))
+    outsiders = tuple(
+        Outsider(
+            index=tuple(int(i) for i in np.unravel_index(e.position, job.stored.shape)) if job.stored.shape else (),
+            stored=e.held,
+            expected=e.wanted,
+            steps=abs(e.held - e.wanted),
+            xor=None if job.moved else changed_bits(e.code, e.wanted / e.unit, job.dtype),
         )
+        for e in held[:MAX_LISTED]
+    )  # fmt: skip
     return Derivation(
-        "outsiders",
-        "float",
-        candidate.size,
-        count=int(flat.size),
-        outsiders=tuple(listed),
-        reason=reason,
-        **base,
+        "outsiders", "float", job.stored.size, count=count, outsiders=outsiders, reason=reason, **base
     )
 
 
-def _xor(stored: Any, wanted: float, candidate: ConstantValue) -> int | None:
-    kinds = {"float16": (np.float16, np.uint16), "float": (np.float32, np.uint32)}
-    if candidate.dtype not in kinds or candidate.factor is not None or candidate.is_quantized:
-        return None
-    kind, code = kinds[candidate.dtype]
-    with np.errstate(all="ignore"):
-        one, two = np.asarray(stored, kind).view(code), np.asarray(wanted, kind).view(code)
-    return int(one) ^ int(two)
+@dataclass(frozen=True)
+class _Element:
+    position: int
+    code: float
+    held: float
+    wanted: float
+    unit: float
+    size: float
+
+
+@dataclass
+class _Part:
+    lost: int = 0
+    off: int = 0
+    signal: float = 0.0
+    noise: float = 0.0
+    product: float = 0.0
+    largest: float = 0.0
+    worst: tuple[_Element, ...] = ()
+
+
+class _Job:
+    """A float constant beside its reference, in the file's layout."""
+
+    def __init__(self, reference: Array, candidate: ConstantValue) -> None:
+        self.dtype = candidate.dtype
+        self.kind = FLOAT_TYPES.get(candidate.dtype, SINGLE)
+        self.stored = candidate.stored()
+        shape = self.stored.shape
+        self.reference = candidate.as_stored(reference, shape)
+        self.scale: Spread | None = None
+        if candidate.quantized is not None:
+            self.scale = laid(candidate, candidate.quantized.scale.astype(np.float64), shape)
+        self.factor: Spread | None = None
+        if candidate.factor is not None:
+            wide = np.broadcast_to(np.asarray(candidate.factor, np.float64), candidate.shape)
+            self.factor = Spread(candidate.as_stored(wide, shape))
+        self.moved = candidate.factor is not None
+        self.scale_ulp = ULP.get(candidate.quantized.scale_dtype, 0.0) if candidate.quantized else 0.0
+        wide_type = self.moved or candidate.dtype in _WIDE
+        self.computed = (2.0**-19 if wide_type else 2.0**-22) + self.scale_ulp
+
+    @cached_property
+    def largest(self) -> float:
+        """Largest finite magnitude of the whole reference."""
+
+        def peak(piece: Piece) -> float:
+            values = np.abs(self.reference[piece]).astype(np.float64)
+            return float(np.max(values[np.isfinite(values)], initial=0.0))
+
+        return max(in_parallel(peak, self.stored.shape), default=0.0)
+
+    def part(self, piece: Piece) -> _Part:
+        """Compares one piece."""
+        with np.errstate(all="ignore"):
+            return self._part(piece)
+
+    def _part(self, piece: Piece) -> _Part:
+        codes, reference = self.stored[piece], self.reference[piece]
+        unsure = np.ones(codes.shape, bool)
+        if self.scale is None and self.factor is None:
+            short = rounded(reference, self.dtype)
+            if short is not None:
+                unsure = (codes != short) | ~np.isfinite(codes)
+        part = _Part()
+        wide = reference.astype(np.float64)
+        values = codes.astype(np.float64)
+        unit = self._unit(piece, codes.shape)
+        values = values * unit
+        size = np.abs(unit)
+        known = np.isfinite(wide)
+        part.signal = float(np.sum(np.square(wide, where=known, out=np.zeros_like(wide))))
+        difference = np.where(np.isfinite(values) & known, values - wide, 0.0)
+        part.noise = float(np.sum(np.square(difference)))
+        part.product = part.signal + float(np.sum(difference * np.where(known, wide, 0.0)))
+        part.largest = float(np.max(np.abs(difference), initial=0.0))
+        if unsure.any():
+            self._exact(part, unsure, (codes, values, wide, size, unit), start_of(piece, self.stored.shape))
+        return part
+
+    def _unit(self, piece: Piece, shape: tuple[int, ...]) -> Array:
+        """What a code of one stands for, by element."""
+        unit = np.ones(shape) if self.scale is None else np.broadcast_to(self.scale.cut(piece), shape)
+        return unit if self.factor is None else unit * self.factor.cut(piece)
+
+    def _exact(
+        self, part: _Part, unsure: Array, held: tuple[Array, Array, Array, Array, Array], first: int
+    ) -> None:
+        codes, values, target, size, unit = (v[unsure] for v in held)
+        codes = codes.astype(np.float64)
+        code = target / size
+        magnitude = np.maximum(np.abs(code), self.kind.least)
+        # The distance to the next value is that of the binade; half of it is rounding.
+        binade = np.ldexp(1.0, np.frexp(magnitude)[1] - 1)
+        allowed = 0.501 * self.kind.spacing * binade * size + self.computed * np.abs(target) + 1e-12
+        if self.dtype in _WIDE:
+            # A folded constant was computed in another order: an error of the sum, not of each element.
+            allowed = allowed + 2.0**-21 * self.largest
+        same = (values == target) | (np.isnan(values) & np.isnan(target))
+        off = ~(np.abs(values - target) <= allowed) & ~same & ~self._clamped(codes, target / unit)
+        lost = ~np.isfinite(values) & np.isfinite(target)
+        part.off, part.lost = int(np.count_nonzero(off)), int(np.count_nonzero(lost))
+        places = np.flatnonzero(off | lost)
+        if places.size:
+            far = np.nan_to_num(np.abs(values - target)[places], nan=np.inf, posinf=np.inf)
+            worst = places[np.argsort(-far, kind="stable")][:MAX_LISTED]
+            size_of = np.nan_to_num(np.abs(values - target)[worst], nan=np.inf, posinf=np.inf)
+            positions = first + np.flatnonzero(unsure.reshape(-1))[worst]
+            part.worst = tuple(
+                _Element(int(p), float(codes[i]), float(values[i]), float(target[i]), float(unit[i]), float(s))
+                for p, i, s in zip(positions, worst, size_of, strict=True)
+            )  # fmt: skip
+
+    def _clamped(self, codes: Array, target: Array) -> Array:
+        """Known clamps of converters: tiny values lifted, large ones cut to the type's end or to 1e4."""
+        if not np.isfinite(self.kind.greatest):
+            return np.zeros(codes.shape, bool)
+        same_sign = np.sign(codes) == np.sign(target)
+        top = (np.abs(target) >= self.kind.greatest) & (np.abs(codes) == self.kind.greatest)
+        if self.dtype != "float16":
+            return np.asarray(top & same_sign)
+        low = (np.abs(target) <= CLAMP_LOW * 1.01) & (np.abs(codes) <= CLAMP_LOW * 1.3)
+        high = (np.abs(target) >= CLAMP_HIGH * 0.99) & (np.abs(np.abs(codes) - CLAMP_HIGH) < 8)
+        return np.asarray((low | high | top) & same_sign)

@@ -54,7 +54,8 @@ def test_float8_codes_with_a_scale_are_derived_and_a_changed_one_is_found():
     assert derive_float(weight, value).verdict == "derived"
     codes[3, 4] *= 2
     found = derive_float(weight, with_codes(value, codes))
-    assert (found.verdict, found.outsiders[0].index, found.outsiders[0].xor) == ("outsiders", (3, 4), None)
+    assert (found.verdict, found.outsiders[0].index) == ("outsiders", (3, 4))
+    assert found.outsiders[0].xor in (0b1000, 0b11000, 0b111000, 0b1111000)  # the exponent's lowest bits
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)

@@ -1,0 +1,72 @@
+"""Float types as they are stored: how finely they resolve, where they end, and their bits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from qgate.quant.constants import Array
+
+
+@dataclass(frozen=True)
+class FloatType:
+    """A storage type.
+
+    Args:
+        spacing: Distance to the next value, relative to the power of two below.
+        least: Its least normal number.
+        greatest: Its greatest finite number.
+        kind: Name of its numpy or ml_dtypes type.
+        bits: Unsigned integer type of the same size.
+    """
+
+    spacing: float
+    least: float
+    greatest: float
+    kind: str
+    bits: str
+
+
+_INFINITE = float("inf")
+SINGLE = FloatType(2.0**-23, 2.0**-126, _INFINITE, "float32", "uint32")
+FLOAT_TYPES = {
+    "float": SINGLE,
+    # Computed in single precision wherever a converter touched it.
+    "double": FloatType(2.0**-23, 2.0**-126, _INFINITE, "float64", "uint64"),
+    "float16": FloatType(2.0**-10, 2.0**-14, 65504.0, "float16", "uint16"),
+    "bfloat16": FloatType(2.0**-7, 2.0**-126, _INFINITE, "bfloat16", "uint16"),
+    "float8e4m3fn": FloatType(2.0**-3, 2.0**-6, 448.0, "float8_e4m3fn", "uint8"),
+    "float8e4m3fnuz": FloatType(2.0**-3, 2.0**-7, 240.0, "float8_e4m3fnuz", "uint8"),
+    "float8e5m2": FloatType(2.0**-2, 2.0**-14, 57344.0, "float8_e5m2", "uint8"),
+    "float8e5m2fnuz": FloatType(2.0**-2, 2.0**-15, 57344.0, "float8_e5m2fnuz", "uint8"),
+    "float4e2m1": FloatType(2.0**-1, 1.0, 6.0, "float4_e2m1fn", "uint8"),
+}
+
+
+def rounded(values: Array, dtype: str) -> Array | None:
+    """Values as rounding to nearest even stores them; None for types that this is not quick for."""
+    if dtype == "float16":
+        return values.astype(np.float16)
+    if dtype == "float":
+        return values.astype(np.float32)
+    if dtype == "double":
+        return values
+    if dtype != "bfloat16" or values.dtype != np.float32:
+        return None
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    even = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
+    return np.where(np.isnan(values), values, (even & np.uint32(0xFFFF0000)).view(np.float32))
+
+
+def changed_bits(stored: float, wanted: float, dtype: str) -> int | None:
+    """The mask between a stored value and the one that was wanted; None where bits say nothing."""
+    known = FLOAT_TYPES.get(dtype)
+    if known is None:
+        return None
+    import ml_dtypes
+
+    kind = np.dtype(getattr(ml_dtypes, known.kind, known.kind))
+    with np.errstate(all="ignore"):
+        one, two = (np.asarray(value).astype(kind).reshape(1).view(known.bits) for value in (stored, wanted))
+    return int(one[0]) ^ int(two[0])
