@@ -176,7 +176,7 @@ def _publish_stored(settings: Settings, activity: Activity) -> int:
         settings.report_dir / "report.json",
         activity,
         settings,
-        rejudge=lambda stored, facts: rejudge_report(stored, facts.base_ref, settings),
+        rejudge=lambda stored, facts, proposed: rejudge_report(stored, facts.base_ref, proposed, settings),
         render=lambda judged: texts_of(judged, report_url=settings.run_url),
     )
     _write_and_print(report, texts, published, settings, settings.report_dir / "report.json", [])

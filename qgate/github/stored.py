@@ -9,8 +9,10 @@ from pathlib import Path
 from qgate.errors import PublishError, QgateError
 from qgate.events import Activity
 from qgate.github.patience import Patience
+from qgate.github.proposed import proposed_by
 from qgate.github.publish import Destination, Published, Texts, connect, publish
 from qgate.github.pulls import PullFacts, pull_with_head
+from qgate.plan.proposed import Proposed
 from qgate.records import Finding, Verdict, worst
 from qgate.report.schema import Report, read_report
 from qgate.settings import Settings
@@ -23,7 +25,7 @@ def publish_stored(
     activity: Activity,
     settings: Settings,
     *,
-    rejudge: Callable[[Report, PullFacts], Report],
+    rejudge: Callable[[Report, PullFacts, Proposed], Report],
     render: Callable[[Report], Texts],
     patience: Patience | None = None,
 ) -> tuple[Report, Texts, Published]:
@@ -37,7 +39,7 @@ def publish_stored(
         path: The artifact's report.json.
         activity: The ``workflow_run`` event of the trusted job.
         settings: As for ``publish``.
-        rejudge: Judges the measurements again by the trusted policy.
+        rejudge: Judges the measurements again by the trusted policy, and by what the pull request changes.
         render: Makes the texts.
         patience: How long talking to GitHub may take.
 
@@ -56,7 +58,7 @@ def publish_stored(
     client = connect(settings, patience=patience)
     facts = pull_with_head(client, head)
     _require_same(report, facts, settings, path)
-    judged = rejudge(report, facts)
+    judged = rejudge(report, facts, proposed_by(client, facts, settings.config))
     _require_consistent(judged, path)
     texts = render(judged)
     destination = Destination(head, facts.number)

@@ -125,7 +125,7 @@ def test_results_reach_the_runner(rig, report, tmp_path):
 def stored(rig, report, tmp_path):
     """Runs the trusted job on a report."""
 
-    def go(judged=None, *, raw=None, head=HEAD, rejudge=lambda report, facts: report):
+    def go(judged=None, *, raw=None, head=HEAD, rejudge=lambda report, facts, proposed: report):
         path = tmp_path / "report.json"
         path.write_text((judged or report(Verdict.FAIL)).to_json() if raw is None else raw)
         activity = Activity(Kind.PUBLISH, "workflow_run", head_sha=head, run_id=3)
@@ -141,12 +141,12 @@ def test_the_trusted_job_publishes_its_own_judgement(rig, report, stored):
     rig.set_up(fork="eve/widgets")
     seen = []
 
-    def rejudge(told, facts):
-        seen.append((told.verdict, facts.number, facts.fork))
+    def rejudge(told, facts, proposed):
+        seen.append((told.verdict, facts.number, facts.fork, proposed.changes))
         return report(Verdict.FAIL)
 
     judged, _, published = stored(report(Verdict.PASS), rejudge=rejudge)
-    assert seen == [(Verdict.PASS, 7, True)]
+    assert seen == [(Verdict.PASS, 7, True, ())]
     assert judged.verdict is Verdict.FAIL
     assert published.problems == ()
     assert [status.state for status in rig.statuses] == ["failure"]
@@ -198,7 +198,9 @@ def test_an_artifact_that_is_no_plain_file_is_refused(rig, tmp_path):
         stream.truncate(MAX_ARTIFACT_BYTES + 1)
     for path in (link, pipe, huge, tmp_path, tmp_path / "missing"):
         with pytest.raises(QgateError):
-            publish_stored(path, activity, rig.settings(), rejudge=lambda told, facts: told, render=texts_of)
+            publish_stored(
+                path, activity, rig.settings(), rejudge=lambda told, facts, proposed: told, render=texts_of
+            )
     assert rig.github.requests == []
 
 

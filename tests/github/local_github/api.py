@@ -14,6 +14,7 @@ from local_github.world import MAX_BODY, Account, Comment, PullRequest, Reposito
 
 READ_ONLY = "Resource not accessible by integration"
 MAX_DESCRIPTION = 140
+MAX_FILES = 3000
 
 
 class RefusalError(Exception):
@@ -58,6 +59,7 @@ class Api:
             ("GET", f"{REPOSITORY}/collaborators/{{username}}/permission", self._permission),
             ("GET", f"{REPOSITORY}/commits/{{sha}}/pulls", self._pulls_of_commit),
             ("GET", f"{REPOSITORY}/commits/{{sha}}/statuses", self._statuses),
+            ("GET", f"{REPOSITORY}/git/blobs/{{sha}}", self._blob),
             ("GET", f"{REPOSITORY}/issues/comments/{{id}}", self._comment),
             ("PATCH", f"{REPOSITORY}/issues/comments/{{id}}", self._edit_comment),
             ("DELETE", f"{REPOSITORY}/issues/comments/{{id}}", self._delete_comment),
@@ -66,6 +68,7 @@ class Api:
             ("GET", f"{REPOSITORY}/issues/{{number}}/timeline", self._timeline),
             ("GET", f"{REPOSITORY}/pulls", self._pulls),
             ("GET", f"{REPOSITORY}/pulls/{{number}}", self._pull),
+            ("GET", f"{REPOSITORY}/pulls/{{number}}/files", self._files),
             ("POST", f"{REPOSITORY}/statuses/{{sha}}", self._create_status),
         ]
         self._routes = [(method, _pattern(template), operation) for method, template, operation in operations]
@@ -114,6 +117,20 @@ class Api:
 
     def _pull(self, call: Call) -> Answer:
         return Answer(200, self._bodies.pull(*self._known_pull(call)))
+
+    def _files(self, call: Call) -> Answer:
+        """As at GitHub, the list ends after 3000 files whatever was changed."""
+        repository, pull = self._known_pull(call)
+        files = [self._bodies.changed_file(repository, pull, file) for file in pull.files[:MAX_FILES]]
+        return Answer(200, items=files)
+
+    def _blob(self, call: Call) -> Answer:
+        for pull in self._known_repository(call).pulls.values():
+            for file in pull.files:
+                content = file.get("content")
+                if content is not None and self._bodies.blob_sha(content) == call.path["sha"]:
+                    return Answer(200, self._bodies.blob(content))
+        raise RefusalError(404, "Not Found")
 
     def _pulls(self, call: Call) -> Answer:
         repository = self._known_repository(call)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from typing import Any
 
 from local_github.description import API, Description
@@ -9,6 +11,8 @@ from local_github.world import EPOCH, Account, Comment, PullRequest, Repository,
 
 REPOSITORY = "/repos/{owner}/{repo}"
 PULL = f"{REPOSITORY}/pulls/{{pull_number}}"
+FILES = f"{REPOSITORY}/pulls/{{pull_number}}/files"
+BLOB = f"{REPOSITORY}/git/blobs/{{file_sha}}"
 PULLS = f"{REPOSITORY}/pulls"
 PULLS_OF_COMMIT = f"{REPOSITORY}/commits/{{commit_sha}}/pulls"
 COMMENT = f"{REPOSITORY}/issues/comments/{{comment_id}}"
@@ -100,6 +104,7 @@ class Bodies:
             issue_url=f"{API}/repos/{name}/issues/{pull.number}",
             html_url=f"https://github.com/{name}/pull/{pull.number}",
             merge_commit_sha=pull.merge_commit_sha,
+            **({"changed_files": len(pull.files)} if template == PULL else {}),
             labels=[{**body["labels"][0], "name": label} for label in pull.labels],
             requested_teams=[],
         )
@@ -110,6 +115,33 @@ class Bodies:
         if pull.fork_deleted:
             body["head"]["repo"] = None
         return body
+
+    def changed_file(self, repository: Repository, pull: PullRequest, file: Body) -> Body:
+        """One file of a pull request."""
+        body: Body = self._description.example(FILES, "get", 200)[0]
+        body.update(
+            filename=file["filename"],
+            status=file.get("status", "modified"),
+            sha=self.blob_sha(file.get("content", "")),
+            contents_url=f"{API}/repos/{repository.full_name}/contents/{file['filename']}?ref={pull.head_sha}",
+        )
+        if "previous_filename" in file:
+            body["previous_filename"] = file["previous_filename"]
+        return body
+
+    def blob(self, content: str) -> Body:
+        """A file's content as git's database holds it."""
+        body: Body = self._description.example(BLOB, "get", 200)
+        raw = content.encode()
+        encoded = base64.encodebytes(raw).decode()
+        body.update(content=encoded, encoding="base64", sha=self.blob_sha(content), size=len(raw))
+        return body
+
+    @staticmethod
+    def blob_sha(content: str) -> str:
+        """Git's name for a file with that content."""
+        raw = content.encode()
+        return hashlib.sha1(b"blob %d\0" % len(raw) + raw).hexdigest()
 
     def _overlay_side(self, side: Body, sha: str, ref: str, full_name: str, home: Repository) -> None:
         owner, name = full_name.split("/")

@@ -74,6 +74,8 @@ class PullRequest:
     timeline: list[dict[str, Any]] = field(default_factory=list)
     pushed_at: str = EPOCH
     activity: list[dict[str, Any]] | None = None
+    files: list[dict[str, Any]] = field(default_factory=list)
+    """Changed files: ``filename``, ``status``, ``previous_filename`` and the ``content`` at the head as text."""
 
     def head_repository(self, repository: str) -> str:
         """The full name of the repository that the head branch is in."""

@@ -23,11 +23,13 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     f"{REPOSITORY}/collaborators/{{username}}/permission": ("get",),
     f"{REPOSITORY}/commits/{{commit_sha}}/pulls": ("get",),
     f"{REPOSITORY}/commits/{{ref}}/statuses": ("get",),
+    f"{REPOSITORY}/git/blobs/{{file_sha}}": ("get",),
     f"{REPOSITORY}/issues/comments/{{comment_id}}": ("get", "patch", "delete"),
     f"{REPOSITORY}/issues/{{issue_number}}/comments": ("get", "post"),
     f"{REPOSITORY}/issues/{{issue_number}}/timeline": ("get",),
     f"{REPOSITORY}/pulls": ("get",),
     f"{REPOSITORY}/pulls/{{pull_number}}": ("get",),
+    f"{REPOSITORY}/pulls/{{pull_number}}/files": ("get",),
     f"{REPOSITORY}/statuses/{{sha}}": ("post",),
 }
 ALWAYS = ("#/components/schemas/basic-error", "#/components/schemas/validation-error")
