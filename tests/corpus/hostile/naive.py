@@ -62,13 +62,14 @@ def alive(loader: str, path: str, canary: str) -> bool:
             load(loader, path)
         os._exit(0)
     end = time.monotonic() + SECONDS
-    while time.monotonic() < end and os.waitpid(child, os.WNOHANG) == (0, 0):
+    home = Path(canary).parent
+    while time.monotonic() < end and not any(home.iterdir()) and os.waitpid(child, os.WNOHANG) == (0, 0):
         time.sleep(0.002)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(child, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         os.waitpid(child, 0)
-    return any(Path(canary).parent.iterdir())
+    return any(home.iterdir())
 
 
 def needs_torch(loader: str, path: Path) -> bool:
