@@ -28,7 +28,7 @@ from qgate.policy.load import load_policy
 from qgate.policy.yaml_reader import MAX_BYTES
 from qgate.records import Finding, Limit, Verdict
 from qgate.report.provenance import build_provenance
-from qgate.report.schema import Delta, TargetReport
+from qgate.report.schema import ContentDelta, Delta, TargetReport
 from qgate.rules.traceability import default_limits, trace_finding
 from qgate.settings import Settings
 
@@ -44,12 +44,14 @@ class Accepted:
         path: The file that it wrote.
         baseline: Its content.
         deltas: Against the file that was there; empty where there was none.
+        content: What the candidate holds against what that file's held; None where there was none.
         report: The measurements and their verdict, which may be FAIL: accepting waives no threshold.
     """
 
     path: Path
     baseline: Baseline
     deltas: tuple[Delta, ...]
+    content: ContentDelta | None
     report: TargetReport
 
 
@@ -86,7 +88,11 @@ def accept_target(
     limits = report.thresholds.get("TRC102") or default_limits("TRC102")
     entries = old.baseline.measurements if old.baseline else ()
     deltas = compare(entries, report.measurements, limits) if old.baseline else ()
-    return Accepted(target, baseline, deltas, report)
+    content = None
+    if old.baseline is not None:
+        before = old.baseline.candidate, old.baseline.content
+        content = compare_contents(before, (report.candidate, report.content))
+    return Accepted(target, baseline, deltas, content, report)
 
 
 def _work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun:

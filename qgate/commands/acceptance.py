@@ -13,6 +13,7 @@ def accept(target: str, reason: str, config: str | None) -> int:
     """Measures a target and writes its baseline file; the exit code."""
     from qgate.baseline.acceptance import accept_target
     from qgate.report import figures
+    from qgate.report.content import described, headline
     from qgate.report.escape import visible
     from qgate.sandbox.protect import protect_parent
     from qgate.settings import read_settings, repository_path
@@ -35,5 +36,10 @@ def accept(target: str, reason: str, config: str | None) -> int:
         click.echo(f"  and {more} more that are worse")
     if gone:
         click.echo(f"  {gone} measurements of the old baseline are no longer made")
+    if accepted.content is not None:
+        text = headline(accepted.content)
+        click.echo(f"  {visible(text[:1].upper() + text[1:])}")
+        for tensor in accepted.content.tensors[:_SHOWN]:
+            click.echo(f"    {visible(described(tensor))}")
     click.echo(f"Wrote {accepted.path}. Commit it with the model.")
     return 0
