@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,24 @@ def parse_raw(raw: bytes) -> Iterator[Change]:
             old_blob=old if old.strip("0") else None,
             new_blob=new if new.strip("0") else None,
         )
+
+
+def parse_hidden(raw: bytes, root: Path, seen: Collection[str]) -> Iterator[Change]:
+    """Files of the work tree that git was told not to compare, from ``ls-files -v -z``: FLAG path NUL.
+
+    Args:
+        raw: What git says: lower case for ``--assume-unchanged``, S for ``--skip-worktree``.
+        root: Top of the work tree.
+        seen: Paths that are known to have changed.
+    """
+    for item in raw.split(b"\x00"):
+        flag, path = item[:1], decode(item[2:])
+        if path in seen or not (flag.islower() or flag == b"S"):
+            continue
+        there = os.path.lexists(root / path)
+        # A sparse checkout leaves files out; they are what they were.
+        if there or flag.upper() != b"S":
+            yield Change(path, "modified" if there else "deleted")
 
 
 def note_moves(changes: tuple[Change, ...]) -> tuple[Change, ...]:

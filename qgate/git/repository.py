@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qgate.errors import SourceError, UsageError
-from qgate.git.changes import Change, decode, note_moves, parse_raw
+from qgate.git.changes import Change, decode, note_moves, parse_hidden, parse_raw
 from qgate.git.command import run_git, streaming
 
 FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
@@ -100,7 +100,9 @@ class Repository:
     def changes(self, old: str, new: str | None) -> tuple[Change, ...]:
         """Paths that differ between two commits, or a commit and the work tree (None).
 
-        Untracked files that git does not ignore count as added. Renames are two changes, with ``moved``
+        Untracked files that git does not ignore count as added; files that git was told not to look at
+        (``update-index --assume-unchanged`` or ``--skip-worktree``) count as modified, for nobody has
+        looked. Renames are two changes, with ``moved``
         naming the other end where the bytes are the same.
         """
         options = ("-r", "-z", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--no-abbrev")
@@ -110,7 +112,9 @@ class Repository:
         raw = self._bytes("diff-index", *options, "--ignore-submodules=none", old, "--")
         listed = self._bytes("ls-files", "-z", "--others", "--exclude-standard").split(b"\x00")
         untracked = (Change(decode(path), "added") for path in listed if path)
-        return note_moves((*parse_raw(raw), *untracked))
+        seen = tuple(parse_raw(raw))
+        flags = self._bytes("ls-files", "-v", "-z")
+        return note_moves((*seen, *parse_hidden(flags, self.root, {c.path for c in seen}), *untracked))
 
     def entry(self, revision: str, path: str) -> Entry | None:
         """The tree entry of exactly that path at a revision; None where there is none."""

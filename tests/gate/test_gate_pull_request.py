@@ -267,3 +267,13 @@ def test_a_failed_start_is_a_report_too() -> None:
     assert report.verdict is Verdict.ERROR
     assert report.verdict.exit_code == 2
     assert report.findings[0].remedy == "Run again"
+
+
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_a_file_that_git_was_told_not_to_look_at_is_run_all_the_same(lab: Lab, flag: str) -> None:
+    """A local run judges the bytes of the work tree, not what the index says of them."""
+    lab.start()
+    lab.git("update-index", flag, "models/plate.onnx")
+    (lab.root / "models/plate.onnx").write_bytes(lab.model(10))
+    report = lab.gate(base="main")
+    assert [target.verdict for target in report.targets] == [Verdict.FAIL]

@@ -37,6 +37,19 @@ def test_changes_of_the_work_tree_include_untracked_files(scratch: ScratchReposi
     assert found == {"a": "modified", "untracked": "added"}
 
 
+@pytest.mark.parametrize("flag", ["--assume-unchanged", "--skip-worktree"])
+def test_what_git_was_told_not_to_look_at_counts_as_changed(scratch: ScratchRepository, flag: str) -> None:
+    first = scratch.commit({"m/a.onnx": "1", "m/b.onnx": "2", "é.onnx": "3", "m/d.onnx": "4"})
+    scratch.git("update-index", flag, "m/a.onnx", "é.onnx", "m/d.onnx")
+    (scratch.root / "m/a.onnx").write_text("tampered")
+    (scratch.root / "é.onnx").write_text("tampered")
+    (scratch.root / "m/d.onnx").unlink()
+    assert scratch.git("status", "--porcelain") == "", "the flags hide it from git"
+    found = {c.path: c.status for c in open_repository(scratch.root).changes(first, None)}
+    gone = {"m/d.onnx": "deleted"} if flag == "--assume-unchanged" else {}
+    assert found == {"m/a.onnx": "modified", "é.onnx": "modified", **gone}
+
+
 def test_any_name_is_read(scratch: ScratchRepository) -> None:
     names = ["with space", "tab\there", "new\nline", 'quo"te', "-dash", ":(glob)*", "日本", "*", "a\\b"]
     old = scratch.commit({})
