@@ -3,43 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from qgate.align.fingerprint import match_by_values
 from qgate.align.walk import align
 from qgate.formats.model import StaticModel
+from qgate.measure.inspection import (
+    Inspection,
+    measure_constants,
+    measure_reference_bits,
+    measure_sizes,
+)
 from qgate.measure.interface import Interface, measure_interface
 from qgate.measure.operators import unknown_operators
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
+from qgate.measure.tensors import inspect_tensors
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
-from qgate.quant.plausibility import scale_defects
-from qgate.quant.scheme import Scheme, detect_scheme
-from qgate.records import Measurement, Place
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """The static half of a target's measurements.
-
-    Args:
-        measurements: In a fixed order.
-        scheme: The candidate's scheme.
-        dynamic: The candidate quantizes activations while it runs.
-        taps: Reference tensors to watch, with the range that the candidate gives them.
-        runnable: False where a runtime must not see the candidate.
-    """
-
-    measurements: tuple[Measurement, ...]
-    scheme: Scheme
-    dynamic: bool
-    taps: tuple[Tap, ...]
-    runnable: bool
+from qgate.quant.scheme import detect_scheme
+from qgate.records import Measurement
 
 
 def inspect_pair(
@@ -50,6 +36,8 @@ def inspect_pair(
     allowed_operators: frozenset[str] = frozenset(),
 ) -> Inspection:
     """Inspects a pair, or a candidate alone where there is no reference."""
+    if candidate.format != "onnx" or (reference is not None and reference.format != "onnx"):
+        return inspect_tensors(reference, candidate, allowed_operators=allowed_operators)
     found: list[Measurement] = [Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes")]
     operators = list(unknown_operators(candidate, allowed_operators))
     found += operators
@@ -57,26 +45,13 @@ def inspect_pair(
     fold_norms = reference is None or _norms(reference) != _norms(candidate)
     view = float_view(candidate, fold_norms=fold_norms)
     scheme = detect_scheme(view)
-    found += _quantized(scheme)
-    found += [
-        Measurement(
-            name="scale.defect", at=Place(tensor=d.tensor, node=d.node, index=d.index), value=d.kind,
-            detail={"message": d.message, **d.evidence},
-        )
-        for d in scale_defects(view)
-    ]  # fmt: skip
-    found += _nonfinite(view)
+    found += measure_constants(view, scheme)
     taps: tuple[Tap, ...] = ()
     if reference is not None:
-        found.append(
-            Measurement(
-                name="artifact.size_ratio", value=candidate.file_bytes / max(reference.file_bytes, 1), unit="ratio",
-                detail={"candidate": candidate.file_bytes, "reference": reference.file_bytes},
-            )
-        )  # fmt: skip
+        found.append(measure_sizes(reference.file_bytes, candidate.file_bytes))
         found += measure_interface(reference, candidate, interface)
         original = float_view(reference, fold_norms=fold_norms)
-        found += _reference_bits(original)
+        found += measure_reference_bits(original)
         alignment = align(original, view, interface.map, interface.map)
         match_by_values(alignment, original, view)
         found += measure_structure(alignment, original, view)
@@ -94,46 +69,6 @@ def _operators(model: StaticModel) -> set[str]:
 
 def _norms(model: StaticModel) -> int:
     return sum(node.op == "BatchNormalization" for node in model.graph.nodes)
-
-
-def _quantized(scheme: Scheme) -> Iterator[Measurement]:
-    detail = {"types": scheme.types, "float_weights": list(scheme.float_weights[:32])}
-    yield Measurement(name="quant.scheme", value=scheme.name, detail=detail)
-    if not scheme.parameters:
-        yield Measurement(name="quant.share", not_measured="the model has no weights")
-        return
-    yield Measurement(
-        name="quant.share", value=scheme.share, unit="ratio", n=scheme.parameters, detail=detail
-    )
-    yield Measurement(name="quant.bits", value=scheme.bits, unit="bits", n=scheme.parameters)
-
-
-def _reference_bits(reference: FloatGraph) -> Iterator[Measurement]:
-    scheme = detect_scheme(reference)
-    if scheme.parameters:
-        yield Measurement(name="quant.reference_bits", value=scheme.bits, unit="bits", n=scheme.parameters)
-
-
-def _nonfinite(view: FloatGraph) -> Iterator[Measurement]:
-    """Constants that hold NaN or infinity: weights and biases must not, masks may."""
-    for node in view.nodes:
-        for position, name in enumerate(node.inputs):
-            value = view.constants.get(name)
-            if (
-                value is None
-                or value.is_quantized
-                or not value.dtype.startswith(("float", "bfloat", "double"))
-            ):
-                continue
-            stored = value.codes()
-            bad = ~np.isfinite(stored)
-            if bad.any():
-                flat = int(np.flatnonzero(bad.reshape(-1))[0])
-                yield Measurement(
-                    name="constant.nonfinite", at=Place(tensor=value.name, node=node.label, index=value.stored_index(flat)),
-                    value=int(bad.sum()), unit="elements",
-                    detail={"nan": int(np.isnan(stored).sum()), "operator": node.op, "position": position},
-                )  # fmt: skip
 
 
 def _taps(

@@ -23,6 +23,16 @@ _RENAMED = (
     (".weight_packed", ".weight"), (".qweight", ".weight"), (".weight.int8", ".weight"), (".weight.int4", ".weight"),
     (".weight_quantized", ".weight"), ("_quantized", ""),
 )  # fmt: skip
+# Operations of a program that hand a weight on as it is, in other layouts.
+_CARRIES = (
+    "dequantize",
+    "aten.permute",
+    "aten.t.",
+    "aten.transpose",
+    "aten.alias",
+    "aten.clone",
+    "aten.detach",
+)
 _WRAPPERS = {"module", "_orig_mod"}
 _INPUTS_FIRST = (".qweight",)
 _NUMBERED_SCALE = re.compile(r"(.*)scale(_\d+)")
@@ -45,7 +55,7 @@ def canonical_name(name: str, root: str = "") -> str:
 
 def tensor_view(model: StaticModel) -> FloatGraph:
     """The view of a model without a graph, or of one whose graph is not followed."""
-    held = {constant.name: constant for constant in model.graph.constants.values()}
+    held = {constant.name: constant for constant in _used(model)}
     root = model.metadata.get("qgate.root", "")
     quantizers = {q.tensor: [q] for q in _activations(held)}
     apart = set(parameters(held)) | {
@@ -53,11 +63,21 @@ def tensor_view(model: StaticModel) -> FloatGraph:
     }
     values = {name: constant_value(c) for name, c in held.items() if name not in apart and c.size}
     names = {canonical_name(name, root): name for name in values}
-    nodes = [_node(number, *found) for number, found in enumerate(_modules(names, values))]
+    groups = _operations(model, values) if model.graph.nodes else _modules(names, values)
+    nodes = [_node(number, *found) for number, found in enumerate(groups)]
     return FloatGraph(
         inputs=(), outputs=(), nodes=nodes, constants=values, quantizers=quantizers, defects=[], dynamic=False,
         names={}, types={},
     )  # fmt: skip
+
+
+def _used(model: StaticModel) -> Iterator[Constant]:
+    """The constants, of a program those that an operation reads: PT2E leaves float copies behind."""
+    read = {name for node in model.graph.all_nodes() for name in node.inputs}
+    read |= {tensor.name for tensor in model.graph.outputs}
+    for name, constant in model.graph.constants.items():
+        if not model.graph.nodes or name in read:
+            yield constant
 
 
 def constant_value(constant: Constant) -> ConstantValue:
@@ -118,6 +138,33 @@ def _modules(names: dict[str, str], values: dict[str, ConstantValue]) -> Iterato
         yield op, stem or short, [weight, *([left.pop(bias)] if is_vector else [])]
     for short, name in left.items():
         yield "Constant", short, [name]
+
+
+def _operations(model: StaticModel, values: dict[str, ConstantValue]) -> Iterator[tuple[str, str, list[str]]]:
+    """The same for a program: what each of its operations reads, in its order."""
+    stands = {name: constant.name for name, constant in model.graph.constants.items()}
+    taken: set[str] = set()
+    for node in model.graph.nodes:
+        if node.inputs and node.inputs[0] in stands and any(word in node.op for word in _CARRIES):
+            stands.update(dict.fromkeys(node.outputs, stands[node.inputs[0]]))
+            continue
+        read = list(dict.fromkeys(stands[name] for name in node.inputs if stands.get(name) in values))
+        read = [name for name in read if name not in taken]
+        taken.update(read)
+        # addmm reads its bias first.
+        read.sort(key=lambda name: not _is_weight(values[name]))
+        if "batch_norm" in node.op and len(read) == 4:
+            yield "BatchNormalization", node.label, read
+            continue
+        if read and _is_weight(values[read[0]]):
+            count = 2 if len(read) > 1 and len(values[read[1]].shape) == 1 else 1
+            yield "Gemm" if len(values[read[0]].shape) == 2 else "Conv", node.label, read[:count]
+            read = read[count:]
+        for name in read:
+            yield "Constant", name, [name]
+    for name in values:
+        if name not in taken:
+            yield "Constant", name, [name]
 
 
 def _is_weight(value: ConstantValue) -> bool:

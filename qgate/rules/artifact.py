@@ -65,6 +65,21 @@ def _nonfinite(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _not_run(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("artifact.not_run"):
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={"format": found.value},
+            effect=Verdict.INCONCLUSIVE,
+        )
+
+
+def _checksums(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("artifact.checksum"):
+        yield context.finding(str(found.detail["message"]), at=found.at, evidence={"members": found.value})
+
+
 RULES = (
     rule(
         "ART101",
@@ -165,6 +180,36 @@ RULES = (
         why="Measurements on other inputs than the declared ones say nothing.",
         how="Names, shapes, element types, labels and finiteness of the arrays are checked before the run.",
         remedy="Correct the data set",
+    ),
+    rule(
+        "ART114",
+        "The file holds data, and no code",
+        why="TorchScript, pickled objects, AOTInductor packages and native libraries run what they hold as soon as "
+        "something loads them; a scanner that looks for known bad names misses the others.",
+        how="Formats are recognised by content. The opcodes of a checkpoint's pickle are followed without building "
+        "anything: each global, call and persistent id must be on a short list and used as PyTorch's writer uses it. "
+        "Exported programs must hold no pickles, no objects, no guards and no expression beyond plain arithmetic.",
+        remedy="Export the model to ONNX, or save its state_dict alone",
+    ),
+    rule(
+        "ART115",
+        "The candidate was run beside its reference",
+        why="Tensors that follow from the reference's say nothing of the operations that use them.",
+        how="PyTorch checkpoints, exported programs and safetensors files are judged by their tensors: derivation, "
+        "scales, scheme, what is missing or more. This version runs none of them, so that the verdict is "
+        "INCONCLUSIVE at best.",
+        remedy="Export both models to ONNX",
+        check=_not_run,
+    ),
+    rule(
+        "ART117",
+        "The archive's checksums hold",
+        why="Bytes that changed after the archive was written were changed by a disk or by a hand, not by PyTorch, which "
+        "does not look at the checksums when it loads a file.",
+        how="CRC-32 of every member of a PyTorch archive; archives written without checksums are not judged.",
+        remedy="Find out what changed the file after it was saved, and save it again",
+        severity=("error", "warning", "warning"),
+        check=_checksums,
     ),
     rule(
         "ART116",

@@ -11,7 +11,7 @@ from qgate.records import DataUsed
 from qgate.report.schema import Artifact
 from qgate.verify.pair import Pair
 from qgate.verify.signature import verify_signature
-from qgate.verify.state import State, error_finding, timed
+from qgate.verify.state import State, error_finding, timed, trusting
 
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
@@ -39,6 +39,7 @@ def acquire_models(pair: Pair, state: State, staging: Path) -> tuple[StaticModel
 def _model(
     pair: Pair, side: Literal["candidate", "reference"], state: State, staging: Path
 ) -> StaticModel | None:
+    from qgate.formats.code import CodeError
     from qgate.formats.read import read_model
 
     own = side == "candidate"
@@ -54,6 +55,15 @@ def _model(
         if own:
             verify_signature(pair, state, acquired, staging)
         model = read_model(acquired.main)
+    except CodeError as error:
+        trust = pair.target.trust if pair.target is not None else "data"
+        if trust == "code":
+            error.what += (
+                "; the policy trusts its code, but this version has no runner for it, so nothing was measured"
+            )
+        state.findings.append(trusting(error_finding(error, error.rule, side), trust))
+        state.artifacts[side] = state.artifacts[side].model_copy(update={"format": error.kind})
+        return None
     except FormatError as error:
         state.findings.append(error_finding(error, error.rule, side))
         return None

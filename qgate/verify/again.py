@@ -11,6 +11,7 @@ from qgate.records import Finding, Limit, Severity, Verdict
 from qgate.report.schema import TargetReport
 from qgate.rules.catalogue import catalogue
 from qgate.verify.signature import MEASUREMENT
+from qgate.verify.state import CODE, trusting
 
 if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target, Waiver
@@ -46,6 +47,9 @@ def judge_again(
     # A run that was confined by less is judged by its rule below; one that was refused stays refused.
     facts = _FACTS | ({"ART116"} if report.sandbox is None else set())
     kept = [f for f in report.findings if f.effect is Verdict.ERROR and f.rule in facts]
+    kept += [
+        trusting(f, target.trust) for f in report.findings if f.rule == CODE and f.severity is Severity.ERROR
+    ]
     # As when it was measured: what is not signed well enough was not run.
     states = [m.value for m in report.measurements if m.name == MEASUREMENT]
     signed = set(states) <= ({"valid"} if target.require_signature else {"valid", "missing"})

@@ -13,7 +13,7 @@ from qgate.verify.state import State, error_finding, timed
 
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
-    from qgate.measure.static import Inspection
+    from qgate.measure.inspection import Inspection
     from qgate.sandbox.engaged import Engaged
     from qgate.sandbox.launch import Child
     from qgate.sandbox.limits import Limits

@@ -39,6 +39,20 @@ def error_finding(error: QgateError, rule: str, side: str = "") -> Finding:
     )
 
 
+CODE = "ART114"
+"""The rule of files that run code of their own when they are loaded."""
+
+
+def trusting(finding: Finding, trust: str) -> Finding:
+    """The finding of such a file under a policy's `trust`.
+
+    An error under ``data``. Under ``code`` nobody refuses the file, and it is INCONCLUSIVE for want of a
+    runner.
+    """
+    effect = Verdict.INCONCLUSIVE if trust == "code" else Verdict.ERROR
+    return finding.model_copy(update={"effect": effect})
+
+
 def timed(state: State, step: str, since: float) -> None:
     """Adds the seconds since a moment (``time.perf_counter``) to a step."""
     state.timings[step] = state.timings.get(step, 0.0) + time.perf_counter() - since

@@ -94,4 +94,23 @@ CASES = (
     ),
     Case("ART116", "all of it", (), SILENT, declared={"sandbox": "required", "unconfined": {}}),
     Case("ART116", "nothing was run", (), SILENT),
+    Case(
+        "ART115",
+        "a checkpoint is not run",
+        (measured("artifact.not_run", "torch-checkpoint", Place(file="candidate"), message="no model is run"),),
+        ERROR,
+        "no model is run",
+        "file candidate",
+        Verdict.INCONCLUSIVE,
+    ),
+    Case("ART115", "an ONNX model", (), SILENT),
+    Case(
+        "ART117",
+        "a member has other bytes",
+        (measured("artifact.checksum", "data/3", Place(file="candidate"), message="other bytes in data/3"),),
+        ("error", "warning", "warning"),
+        "data/3",
+        "file candidate",
+    ),
+    Case("ART117", "all as written", (), SILENT),
 )
