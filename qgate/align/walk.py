@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from qgate.align.detour import Detours, Reader
+from qgate.align.settings import differing
 from qgate.align.side import COMMUTATIVE, TRANSPARENT, Side
 from qgate.quant.alignment import Alignment, ConstantPair, Difference
-from qgate.quant.attributes import same_attribute
 from qgate.quant.floatgraph import FloatGraph, FloatNode
 from qgate.quant.layout import LAYOUT
 
@@ -193,10 +193,7 @@ class _Walk:
         return crossed > straight
 
     def _compare_attributes(self, one: FloatNode, two: FloatNode) -> None:
-        for key in sorted(set(one.attributes) | set(two.attributes)):
-            left, right = one.attributes.get(key), two.attributes.get(key)
-            if same_attribute(left, right) or _holds_graph(left) or _holds_graph(right):
-                continue
+        for key, left, right in differing(one, two, self.left.graph, self.right.graph):
             self._differ(
                 "attribute",
                 f"{two.op} has {key} = {_shown(right)} where the reference has {_shown(left)}",
@@ -248,12 +245,6 @@ class _Walk:
         self.result.unmatched_reference = [n for n in self.left.graph.nodes if id(n) not in left_done]
         self.result.unmatched_candidate = [n for n in self.right.graph.nodes if id(n) not in right_done]
         return self.result
-
-
-def _holds_graph(value: Any) -> bool:
-    from qgate.formats.model import Graph
-
-    return isinstance(value, Graph) or (isinstance(value, tuple) and any(isinstance(v, Graph) for v in value))
 
 
 def _shown(value: Any) -> str:
