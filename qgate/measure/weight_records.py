@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qgate.measure.judged import Judged, reference_values
+from qgate.quant.indicators import residual_spread
 from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
@@ -58,7 +59,17 @@ def _rounding(entry: Judged, at: Place, finite: bool, reason: str) -> Iterator[M
             value=value if finite else None,
             not_measured=None if finite else reason,
             unit=unit,
-            n=derivation.elements,
+            n=derivation.sampled if name == "weight.shrink_steps" else derivation.elements,
+        )
+    spread = residual_spread(entry.comparison.sample) if entry.comparison is not None and finite else None
+    if spread is not None:
+        yield Measurement(
+            name="weight.residual_ks",
+            at=at,
+            value=spread.distance,
+            unit="ratio",
+            n=spread.elements,
+            detail={"elsewhere": spread.elsewhere, "edge": spread.edge},
         )
     reference = reference_values(entry.pair)
     # Wider types show an edited scale in their codes already, and ONNX Runtime enlarges scales for biases.

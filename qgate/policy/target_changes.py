@@ -13,7 +13,7 @@ from qgate.policy.trust_changes import trust_differences
 from qgate.rules.base import PROFILES
 from qgate.sources.locator import Locator
 
-_DERIVATIONS = {"exact": 3, "auto": 2, "folded": 1, "qat": 1, "none": 0}
+_DERIVATIONS = {"exact": 4, "folded": 3, "auto": 2, "qat": 1, "none": 0}
 
 
 def rereferenced(old: Target, new: Target) -> tuple[str, ...]:

@@ -24,13 +24,26 @@ def catalogue() -> Mapping[str, Rule]:
         derivation,
         features,
         ranges,
+        rounding,
         scheme,
         signature,
         structure,
         traceability,
     )
 
-    modules = (artifact, signature, scheme, derivation, structure, ranges, features, behaviour, traceability, cost)
+    modules = (
+        artifact,
+        signature,
+        scheme,
+        derivation,
+        rounding,
+        structure,
+        ranges,
+        features,
+        behaviour,
+        traceability,
+        cost,
+    )
     found = {r.id: r for module in modules for r in module.RULES}
     return MappingProxyType(found)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
+from qgate.records import Finding, Measurement, Place, Verdict
 from qgate.rules.base import Param, RuleContext, rule
-from qgate.rules.causes import derivation_fails, scale_is_defective
+from qgate.rules.causes import scale_is_defective
 
 _DOUBT = ("error", "warning", "note")
 
@@ -42,7 +42,7 @@ def _outsiders(context: RuleContext) -> Iterator[Finding]:
         yield context.finding(
             _outsider_words(listed[0], count, found, diagnosis),
             at=Place(tensor=found.at.tensor, node=found.at.node, index=index or None),
-            evidence=_evidence(found),
+            evidence=evidence_of(found),
         )
 
 
@@ -64,7 +64,8 @@ def _short(value: Any) -> str:
     return f"{value:.9g}" if isinstance(value, float) else str(value)
 
 
-def _evidence(found: Measurement) -> dict[str, Any]:
+def evidence_of(found: Measurement) -> dict[str, Any]:
+    """What a derivation was judged by."""
     evidence = {**found.detail, "elements": found.n}
     diagnosis = evidence.pop("diagnosis", None)
     if diagnosis is not None:
@@ -81,11 +82,13 @@ def _diagnosed(context: RuleContext, found: Measurement, diagnosis: dict[str, An
     return context.finding(
         f"{diagnosis['message']} (codes {found.at.tensor!r})" if diagnosis["tensor"] != found.at.tensor else diagnosis["message"],
         at=Place(tensor=diagnosis["tensor"], node=found.at.node, index=tuple(index) if index else None),
-        evidence={**_evidence(found), "codes": found.at.tensor},
+        evidence={**evidence_of(found), "codes": found.at.tensor},
     )  # fmt: skip
 
 
 def _not_derived(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("derivation") == "qat":
+        yield from _replaced(context)
     if _lineage_off(context):
         return
     for found in _relevant(context, "not-derived", "weight"):
@@ -97,7 +100,26 @@ def _not_derived(context: RuleContext) -> Iterator[Finding]:
             yield context.finding(
                 f"not made from the reference's {found.detail.get('reference_tensor')!r}: {reason}",
                 at=found.at,
-                evidence=_evidence(found),
+                evidence=evidence_of(found),
+            )
+
+
+def _replaced(context: RuleContext) -> Iterator[Finding]:
+    """Weights that training on from the reference does not lead to."""
+    kept = {found.at.tensor: found.value for found in context.all("weight.sqnr_db")}
+    least = context.limit("min_db_qat")
+    for found in _relevant(context, "not-derived", "weight"):
+        diagnosis = found.detail.get("diagnosis")
+        left = kept.get(found.at.tensor)
+        if diagnosis is not None and diagnosis["kind"] in ("swapped", "permuted", "sign"):
+            yield _diagnosed(context, found, diagnosis)
+        elif not (isinstance(left, int | float) and left >= least):
+            shown = f"{left:.1f} dB" if isinstance(left, int | float) else "nothing"
+            yield context.finding(
+                f"{shown} of the reference's {found.detail.get('reference_tensor')!r} is left ({least:g} dB asked for): "
+                "this is another tensor, not the reference's trained on",
+                at=found.at,
+                evidence={**evidence_of(found), "sqnr_db": left, "minimum": least},
             )
 
 
@@ -109,11 +131,11 @@ def _biases(context: RuleContext) -> Iterator[Finding]:
         if diagnosis is not None:
             yield _diagnosed(context, found, diagnosis)
         else:
+            reason = found.detail.get("reason") or "no bias correction explains the difference"
             yield context.finding(
-                f"the bias is not the reference's {found.detail.get('reference_tensor')!r}, and no bias correction "
-                "explains the difference",
+                f"the bias is not the reference's {found.detail.get('reference_tensor')!r}: {reason}",
                 at=found.at,
-                evidence=_evidence(found),
+                evidence=evidence_of(found),
             )
 
 
@@ -130,7 +152,7 @@ def _constants(context: RuleContext) -> Iterator[Finding]:
             yield context.finding(
                 f"the constant is not the reference's {found.detail.get('reference_tensor')!r}{shown}",
                 at=Place(tensor=found.at.tensor, node=found.at.node, index=index or None),
-                evidence=_evidence(found),
+                evidence=evidence_of(found),
             )
 
 
@@ -142,7 +164,7 @@ def _unknown(context: RuleContext) -> Iterator[Finding]:
             yield context.finding(
                 f"cannot tell whether it was made from the reference: {found.detail.get('reason', '')}",
                 at=found.at,
-                evidence=_evidence(found),
+                evidence=evidence_of(found),
                 effect=Verdict.INCONCLUSIVE,
             )
     for found in context.all("alignment.weights"):
@@ -154,44 +176,6 @@ def _unknown(context: RuleContext) -> Iterator[Finding]:
                 evidence={"aligned": found.number, "unaligned": names},
                 effect=Verdict.INCONCLUSIVE,
             )
-
-
-def _rounding(context: RuleContext) -> Iterator[Finding]:
-    exact = context.declared.get("derivation") == "exact"
-    for found in context.all("weight.derivation"):
-        if found.value == "other-rounding" and found.detail.get("role") == "weight":
-            yield context.finding(
-                f"rounded by another rule than to nearest ({found.detail.get('family')}, "
-                f"{found.detail.get('outsiders_count', 0)} of {found.n} codes)",
-                at=found.at,
-                evidence=_evidence(found),
-                severity=Severity.ERROR if exact else None,
-            )
-        elif found.value in ("equalised", "bias-corrected"):
-            yield context.finding(
-                f"{found.value}: {found.detail.get('reason', '')}",
-                at=found.at,
-                evidence=_evidence(found),
-                severity=Severity.ERROR if exact else None,
-            )
-
-
-def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
-    for name, what in (
-        ("weight.bias_steps", "downwards or upwards"),
-        ("weight.shrink_steps", "towards or from zero"),
-    ):
-        for found in context.all(name):
-            if found.value is None or (found.n or 0) < 64 or derivation_fails(context, found.at.tensor):
-                continue
-            # The mean of n rounding errors has a standard deviation of 0.289 / sqrt(n) steps.
-            noise = 5 * 0.289 / (found.n or 1) ** 0.5
-            if not abs(found.number) <= context.limit("max_steps") + noise:
-                yield context.finding(
-                    f"codes are rounded {what} by {found.number:+.2f} steps on average, not to nearest",
-                    at=found.at,
-                    evidence={"mean_steps": found.number, "n": found.n},
-                )
 
 
 RULES = (
@@ -211,16 +195,23 @@ RULES = (
         "Every weight was made from this reference",
         why="Another checkpoint, another layer's weights or an edited scale is another model.",
         how="No rounding family and no equalisation that the neighbours cancel leads from the reference to the "
-        "codes; what happened instead is worked out (scale, zero point, swap, permutation, drift).",
+        "codes; what happened instead is worked out (scale, zero point, swap, permutation, drift). With "
+        "`derivation: qat` training may move a weight, but not replace, exchange or reorder it.",
         remedy="Quantize from the reference that the policy names; declare `derivation: qat` for a fine-tuned model",
+        params=(
+            Param("min_db_qat", "With `derivation: qat`, least SQNR of a weight that training moved.", 6.0, 3.0, 1.0,
+                  unit="dB"),
+        ),
         check=_not_derived,
     ),
     rule(
         "QNT203",
         "Every bias was made from this reference",
         why="A bias shifts a class by exactly what an attacker wants and is too small for any norm to see.",
-        how="int32 biases: nearest rounding with input scale times weight scale. Float biases: equal, or moved by no "
-        "more than the rounding error of the layer can shift its output (bias correction).",
+        how="int32 biases: nearest rounding with input scale times weight scale. Float biases: equal. Either may be "
+        "moved as bias correction moves it (Nagel et al. 2019): by no more than the layer's rounding error can shift "
+        "its output, by one mean of each input within the range of the quantizer before, neither all outputs the same "
+        "way nor one far more than the others.",
         remedy="Quantize again from the reference",
         check=_biases,
     ),
@@ -241,24 +232,5 @@ RULES = (
         params=(Param("min_aligned", "Least share of the parameters with a counterpart.", 1.0, 0.98, 0.9, unit="ratio"),),
         severity=_DOUBT,
         check=_unknown,
-    ),
-    rule(
-        "QNT206",
-        "Rounding is unbiased",
-        why="Truncation instead of rounding shifts every output the same way.",
-        how="Mean of code minus exact quotient, and of the same in the direction of the weight's sign; 0 for nearest, "
-        "0.5 for floor or truncation.",
-        remedy="Round to nearest",
-        params=(Param("max_steps", "Largest mean, in steps, beyond five standard errors.", 0.05, 0.1, 0.25, unit="steps"),),
-        check=_rounding_bias,
-    ),
-    rule(
-        "QNT207",
-        "Rounding to nearest, without equalisation or bias correction",
-        why="Learned rounding, equalisation and bias correction are honest, and a reviewer should know of them.",
-        how="The family that QNT201 recognised. An error where the policy says `derivation: exact`.",
-        remedy="Nothing, if it is meant",
-        severity=("note", "note", "note"),
-        check=_rounding,
     ),
 )  # fmt: skip

@@ -3,7 +3,7 @@
 
 from qgate.records import Place, Verdict
 
-from .cases import ERROR, NOTE, SILENT, Case, ladder, limits, measured, weight_of
+from .cases import ERROR, SILENT, Case, ladder, measured, weight_of
 
 _DOUBT = {"effect": Verdict.INCONCLUSIVE}
 _ORIGIN = {"weight": weight_of("QNT205"), **_DOUBT}
@@ -34,10 +34,11 @@ def _aligned(share: float):
     return (measured("alignment.weights", share, _MODEL, n=1000, unaligned=["a", "b", "c", "d"]),)
 
 
-def _bias(value: float, n: int = 10**9, name: str = "weight.bias_steps"):
-    return (measured(name, value, n=n),)
+def _kept(db: float):
+    return measured("weight.sqnr_db", db, n=1000, dtype="int8")
 
 
+_QAT = {"derivation": "qat"}
 _SEEN = "tensor w1_q node conv1"
 _BAD_SCALE = measured("scale.defect", "zero", Place(tensor="w1_scale"), message="zero")
 
@@ -57,10 +58,17 @@ CASES = (
     Case("QNT202", "swapped", (_weight("not-derived", diagnosis=_diagnosis("swap", "w1_q")),), ERROR, "the swap of", f"{_SEEN} [3]"),
     Case("QNT202", "RNG101 names the scale", (_weight("not-derived"), _BAD_SCALE), SILENT),
     Case("QNT202", "equalised", (_weight("equalised"),), SILENT),
-    *(Case("QNT202", f"declared {d['derivation']}", (_weight("not-derived"),), SILENT, declared=d) for d in _NO_LINEAGE),
+    Case("QNT202", "declared none", (_weight("not-derived"),), SILENT, declared={"derivation": "none"}),
+    Case("QNT202", "trained on", (_weight("not-derived"), _kept(12.0)), SILENT, declared=_QAT),
+    Case("QNT202", "trained on, scale edited", (_weight("not-derived", diagnosis=_diagnosis("scale")), _kept(12.0)), SILENT, declared=_QAT),
+    *ladder("QNT202", "min_db_qat", lambda v: (_weight("not-derived"), _kept(v)), at_least=True, step=1e-6, says="is left", at=_SEEN, declared=_QAT),
+    Case("QNT202", "trained on, but swapped", (_weight("not-derived", diagnosis=_diagnosis("swapped", "w1_q")), _kept(12.0)), ERROR, "the swapped of", f"{_SEEN} [3]", declared=_QAT),
+    Case("QNT202", "trained on, nothing measured", (_weight("not-derived"),), ERROR, "nothing of the reference's", declared=_QAT),
+    Case("QNT202", "flipped after training", (_outsiders(), _kept(12.0)), SILENT, declared=_QAT),
     Case("QNT203", "another bias", (_weight("not-derived", "bias"),), ERROR, "no bias correction", _SEEN),
     Case("QNT203", "its scale", (_weight("not-derived", "bias", diagnosis=_diagnosis("scale")),), ERROR, "twice"),
     Case("QNT203", "corrected", (_weight("bias-corrected", "bias"),), SILENT),
+    Case("QNT203", "not as a correction moves it", (_weight("not-derived", "bias", reason="no bias correction moves it so: all one way"),), ERROR, "all one way", _SEEN),
     *(Case("QNT203", f"declared {d['derivation']}", (_weight("not-derived", "bias"),), SILENT, declared=d) for d in _NO_LINEAGE),
     Case("QNT204", "another constant", (_weight("not-derived", "constant"),), ERROR, "the constant is not the reference's"),
     Case("QNT204", "one element", (_outsiders(role="constant"),), ERROR, ": -3 for 13", f"{_SEEN} [1, 2]"),
@@ -70,16 +78,4 @@ CASES = (
     *ladder("QNT205", "min_aligned", _aligned, at_least=True, step=1e-6, says="'a', 'b', 'c', ...", **_DOUBT),
     Case("QNT205", "RNG101 names the scale", (_weight("unknown"), _BAD_SCALE), SILENT),
     *(Case("QNT205", f"declared {d['derivation']}", (_weight("unknown"), *_aligned(0)), SILENT, declared=d) for d in _NO_LINEAGE),
-    *ladder("QNT206", "max_steps", _bias, at_least=False, step=1e-3, says="downwards or upwards"),
-    *ladder("QNT206", "max_steps", lambda v: _bias(-v, name="weight.shrink_steps"), at_least=False, step=1e-3, says="from zero"),
-    Case("QNT206", "truncated", _bias(-0.5, n=1000), ERROR, "-0.50 steps"),
-    Case("QNT206", "noise of 100 elements", _bias(limits("QNT206", "max_steps")[0] + 0.14, n=100), SILENT),
-    Case("QNT206", "63 elements are too few", _bias(0.5, n=63), SILENT),
-    Case("QNT206", "QNT202 explains it better", (*_bias(0.5), _weight("not-derived")), SILENT),
-    Case("QNT207", "learned rounding", (_weight("other-rounding", family="adaround"),), NOTE, "another rule than to nearest"),
-    Case("QNT207", "equalised", (_weight("equalised", reason="by 8 factors"),), NOTE, "by 8 factors"),
-    Case("QNT207", "bias correction", (_weight("bias-corrected", "bias", reason="within bounds"),), NOTE),
-    Case("QNT207", "declared exact", (_weight("other-rounding"),), ERROR, declared={"derivation": "exact"}),
-    Case("QNT207", "equalised, declared exact", (_weight("equalised"),), ERROR, declared={"derivation": "exact"}),
-    Case("QNT207", "to nearest", (_weight("derived"),), SILENT),
 )  # fmt: skip
