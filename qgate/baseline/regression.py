@@ -105,8 +105,13 @@ def _accepted(case: Case, carried: Baseline) -> str | None:
 def _awaiting(finding: Finding, label: str) -> Finding:
     if finding.severity is not Severity.ERROR:
         return finding
-    remedy = (
-        "The baseline that the change carries agrees with this run; a maintainer who is not the author must "
-        f"add the label {label} for it to count"
+    # Worse numbers that are offered for acceptance are a question to somebody, as is every other approval.
+    return finding.model_copy(
+        update={
+            "effect": Verdict.INCONCLUSIVE,
+            "message": f"{finding.message}; the change carries a baseline that accepts it, which nobody has "
+            "approved for this commit",
+            "remedy": "The baseline that the change carries agrees with this run; a maintainer who is not the "
+            f"author must add the label {label} for it to count",
+        }
     )
-    return finding.model_copy(update={"remedy": remedy})

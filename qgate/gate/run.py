@@ -151,7 +151,9 @@ def _play(scene: _Scene, settings: Settings, activity: Activity, verifier: Verif
         else:
             verifier.say(f"{planned.name}: {result.verdict.value}: {result.reason}")
             judged.append(result)
-    skipped += [Skipped(name=left.name, reason="the input `targets` leaves it out") for left in plan.left_out]
+    skipped += [
+        Skipped(name=left.name, reason="`targets` (--target) leaves it out") for left in plan.left_out
+    ]
     used = ruling.used.model_copy(update={"approved_by": ruling.consent.used})
     return compose_report(
         targets=judged,

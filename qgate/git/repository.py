@@ -16,8 +16,12 @@ from qgate.errors import SourceError, UsageError
 from qgate.git.changes import Change, decode, note_moves, parse_hidden, parse_raw
 from qgate.git.command import run_git, streaming
 
-FETCH_DEPTH_2 = "Set `fetch-depth: 2` (or 0) on actions/checkout"
-FETCH_DEPTH_0 = "Set `fetch-depth: 0` on actions/checkout"
+FETCH_DEPTH_2 = (
+    "Fetch the parents as well: `fetch-depth: 2` on actions/checkout, `git fetch --deepen 1` elsewhere"
+)
+FETCH_DEPTH_0 = (
+    "Fetch the whole history: `fetch-depth: 0` on actions/checkout, `git fetch --unshallow` elsewhere"
+)
 
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "120000"

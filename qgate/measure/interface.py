@@ -12,6 +12,7 @@ from qgate.records import Measurement, Place
 Side = Literal["input", "output"]
 _FLOATS = ("float", "float16", "double", "bfloat16")
 _ALIASES = {"float32": "float", "float64": "double"}
+_NAMES = {theirs: ours for ours, theirs in _ALIASES.items()}
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,8 @@ def _compare(side: Side, one: TensorType, two: TensorType, declared: Interface) 
     wanted = _ALIASES.get(wanted, wanted) if wanted else one.dtype
     if two.dtype != wanted and one.dtype and two.dtype:
         kind = "float-type" if wanted in _FLOATS and two.dtype in _FLOATS else "type"
-        yield _found(side, two.name, kind, f"{side} {two.name!r} is {two.dtype} where {wanted} is expected",
-                     reference=one.dtype, candidate=two.dtype)  # fmt: skip
+        told = f"{side} {two.name!r} is {_NAMES.get(two.dtype, two.dtype)} where {_NAMES.get(wanted, wanted)} is expected"
+        yield _found(side, two.name, kind, told, reference=one.dtype, candidate=two.dtype)
     shape = declared.shapes.get(one.name) or declared.shapes.get(two.name)
     ours: tuple[Dim, ...] | None = shape if shape is not None else one.shape
     if ours is None or two.shape is None:

@@ -89,7 +89,9 @@ def decide_authority(
         proposed = repo.read(sides.judged, config, MAX_BYTES)
     if content is None and (proposed is None or sides.own_policy):
         raise UsageError(
-            "there is no policy", where=config, remedy="Write a qgate.yml, or name it with the input config"
+            "there is no policy",
+            where=config,
+            remedy="Write a qgate.yml, or name the file: the action's input `config`, --config in a terminal",
         )
     trusted = _load(content, config, sides.trusted)
     judged = trusted if proposed == content else _load(proposed, config, sides.judged)

@@ -114,7 +114,7 @@ RULES = (
         "Every target that the change touches was run",
         why="Inputs of the action lie in the change's own hands; they may narrow a run, not decide it.",
         how="Targets of the trusted policy that the change touches, without those that were run.",
-        remedy="Take the target into the input `targets`, or leave the input empty",
+        remedy="Name the target in `targets` (--target) as well, or name none at all",
     ),
     rule(
         "TRC108",

@@ -175,7 +175,7 @@ def test_optional_inputs_and_types_are_declared_by_name(shop: Shop) -> None:
         candidate, reference, "--io-optional", "sr", "--io-type", "input=float16", "--samples", "4"
     )
     assert typed.code == 1
-    assert "input 'input' is float where float16 is expected" in typed.text
+    assert "input 'input' is float32 where float16 is expected" in typed.text
 
 
 def test_io_options_are_read_by_name() -> None:
@@ -215,7 +215,7 @@ def test_io_options_that_make_no_sense_are_refused_by_name(
         (("--io-shape", "image=1xx8"), "--io-shape: '1xx8' is no shape. Write --io-shape"),
         (("--labels", "label"), "--labels and --slices name arrays of the inputs. Give --inputs X.npz"),
         (("--profile", "balancd"), "there is no profile 'balancd'. Did you mean `balanced`?"),
-        (("--config", "qgate.yml"), "--config, --target and --base are for a repository's policy"),
+        (("--config", "qgate.yml"), "--config, --target, --base and --leaves are for a repository's policy"),
     ],
 )
 def test_options_that_make_no_sense_are_refused_by_name(
