@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -19,8 +20,8 @@ from qgate.errors import FormatError
 from qgate.formats.content import ModelContent, content_of, model_content
 from qgate.formats.model import Constant, Graph, Node, StaticModel, StoredQuantization
 from qgate.formats.read import read_model
-from qgate.formats.stored import bytes_of_values, packed, stored_bytes
-from qgate.merkle import LEAF_BYTES, LEAF_ELEMENTS, content_digest
+from qgate.formats.stored import bytes_of_values, packed, stored_bytes, strings_as_bytes
+from qgate.merkle import LEAF_BYTES, LEAF_ELEMENTS, content_digest, leaf_digests
 
 FEW = settings(max_examples=25, deadline=None)
 
@@ -370,3 +371,22 @@ def test_a_function_whose_body_is_not_read_has_no_digest() -> None:
     assert model_content(models["inlined"]).tensors == ()
     with pytest.raises(FormatError, match="d::f"):
         model_content(models["called"])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "kind", "elements"), [("float", "<f4", 300_001), ("int8", "i1", 600_000), ("string", "O", 0)]
+)
+def test_a_large_tensor_gives_what_one_core_would(dtype: str, kind: str, elements: int) -> None:
+    if dtype == "string":
+        strings = [b"%d" % i * 3 for i in range(30_000)]
+        constant = Constant(
+            "w", dtype, (30_000,), 0, lambda: np.array([]), raw=lambda: strings_as_bytes(strings)
+        )
+        cut = [strings_as_bytes(strings[i : i + 1024]).tobytes() for i in range(0, 30_000, 1024)]
+    else:
+        values = (np.arange(elements) % 113).astype(kind)
+        constant = held(dtype, values, values.dtype.itemsize * 8)
+        cut = [values[i : i + 1024].tobytes() for i in range(0, elements, 1024)]
+    (found,) = checkpoint(constant).tensors
+    assert found.leaves == leaf_digests(cut)
+    assert found.sha256 == hashlib.sha256(b"".join(cut)).digest()
