@@ -6,13 +6,18 @@ PyTorch hands these strings to sympy, which evaluates them as Python. Two spelli
 
 from __future__ import annotations
 
+import keyword
 import re
 from dataclasses import dataclass
 
 MAX_LENGTH = 4096
 MAX_DEPTH = 64
+MAX_EXPONENT = 4
+MAX_POWERS = 8
+"""With the largest exponent this many powers of the longest number have about a million digits."""
+
 _TOKEN = re.compile(
-    r"\s*(?:(\d{1,18})|([A-Za-z_][A-Za-z0-9_]{0,63})|'([A-Za-z_][A-Za-z0-9_]{0,63})'|(//|\*\*|<=|>=|==|!=|[-+*/%(),=<>]))"
+    r" *(?:(0|[1-9]\d{0,17})|([A-Za-z_][A-Za-z0-9_]{0,63})|'([A-Za-z_][A-Za-z0-9_]{0,63})'|(//|\*\*|<=|>=|==|!=|[-+*/%(),=<>]))"
 )
 _FUNCTIONS = {
     "Integer", "Add", "Mul", "Pow", "Mod", "Max", "Min", "FloorDiv", "CleanDiv", "CeilDiv", "CeilToInt", "FloorToInt",
@@ -31,6 +36,7 @@ _ASSUMPTIONS = {
     "finite",
     "zero",
 }
+_POWERS = {"Pow", "PowByNatural", "FloatPow"}
 _INFIX = {"+", "-", "*", "/", "//", "%", "**", "<", ">", "<=", ">=", "==", "!="}
 
 
@@ -40,6 +46,7 @@ class _Parser:
 
     tokens: list[tuple[str, str]]
     at: int = 0
+    powers: int = 0
 
     def next(self) -> tuple[str, str]:
         """The token here; an empty one at the end."""
@@ -57,10 +64,24 @@ class _Parser:
         if depth > MAX_DEPTH or not self.value(depth):
             return False
         while self.next()[0] == "sign" and self.next()[1] in _INFIX:
-            self.at += 1
-            if not self.value(depth):
+            power = self.accept("**")
+            self.at += not power
+            if not (self.exponent() if power else self.value(depth)):
                 return False
         return True
+
+    def exponent(self) -> bool:
+        """A small number as it stands: 10**10**10 is short and has no end."""
+        self.powers += 1
+        wrapped = self.next() == ("name", "Integer")
+        self.at += wrapped
+        if wrapped and not self.accept("("):
+            return False
+        self.accept("-")
+        kind, text = self.next()
+        self.at += 1
+        small = kind == "number" and int(text) <= MAX_EXPONENT and self.powers <= MAX_POWERS
+        return small and (not wrapped or self.accept(")")) and self.next() != ("sign", "**")
 
     def value(self, depth: int) -> bool:
         """A number, a name, a call on the list, something in parentheses; any of them negated."""
@@ -75,9 +96,13 @@ class _Parser:
         if kind != "name":
             return False
         self.at += 1
+        if "__" in text or (keyword.iskeyword(text) and text not in ("True", "False")):
+            return False
         if not self.accept("("):
             # A word alone is a symbol; a function's name without its call is none.
             return text not in _FUNCTIONS and text != "Symbol"
+        if text in _POWERS:
+            return self.chain(depth + 1) and self.accept(",") and self.exponent() and self.accept(")")
         return self.symbol() if text == "Symbol" else text in _FUNCTIONS and self.arguments(depth)
 
     def symbol(self) -> bool:
@@ -124,7 +149,7 @@ def _tokens(text: str) -> list[tuple[str, str]]:
         return []
     tokens: list[tuple[str, str]] = []
     at = 0
-    text = text.rstrip()
+    text = text.rstrip(" ")
     while at < len(text):
         found = _TOKEN.match(text, at)
         if found is None:
