@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +76,42 @@ def _encoded(value: Any) -> Any:
 def measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
     """Runs the pair; returns the records that measurements are made of.
 
+    Where the layers cannot be compared without changing what is observed, the pair is run without them.
+
     Raises:
         SideError: A model was refused or failed.
         DataError: Data do not fit.
     """
+    from qgate.measure.layers.statistics import LayersError
+
+    told = 0
+
+    def onward(done: int, total: int) -> None:
+        """Progress that never goes back, though the samples are run again."""
+        nonlocal told
+        if done > told:
+            told = done
+            progress(done, total)
+
+    reason = ""
+    for attempt in _attempts(request):
+        try:
+            return {**_measure(attempt, onward), "unobserved": "" if attempt.layers else reason}
+        except LayersError as error:
+            reason = str(error) or "the layers cannot be compared"
+    raise AssertionError("without layers there is no error of theirs")
+
+
+def _attempts(request: PairRequest) -> Iterator[PairRequest]:
+    """The request in one graph, in two sessions, and without layers: what is asked for and possible."""
+    if request.joined is not None:
+        yield request
+    if request.layers:
+        yield replace(request, joined=None)
+    yield replace(request, joined=None, layers=())
+
+
+def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
     from qgate.measure.load import MAX_WORKERS, load_pair, processors
     from qgate.measure.run import PairRun, chunk_size
 
@@ -95,7 +128,7 @@ def measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         probes, tap_bytes = _probe(pair)
         comparison = _comparison(request, pair, probes, file)
         size = chunk_size(pair, probes, tap_bytes)
-        record = PairRun(pair, comparison, probes, workers).run(size, progress)
+        record = PairRun(pair, comparison, probes, workers, pair.session).run(size, progress)
     finished = time.perf_counter()
     return {
         "samples": record.samples,
@@ -105,6 +138,7 @@ def measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         "untapped": pair.untapped,
         "outputs": _output_states(comparison, record, pair),
         "taps": [] if pair.untapped else [each.state() for _, each in sorted(record.taps.items())],
+        "layers": [] if record.layers is None else record.layers.states(),
         "task": None if record.task is None else record.task.state(),
         "problems": sorted(set(pair.problems)),
         "timings": {
@@ -177,8 +211,10 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
         scored = task is not None and task.kind == "top1" and task.output == i
         if shape.is_scores and forms.get(i) is None and (scored or _LOGITS.search(shape.name)):
             forms[i] = "scores"
-    taps = request.taps if pair.sides[leading].watched else ()
-    return Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task)
+    observed = pair.session is not None
+    taps = request.taps if pair.sides[leading].watched or observed else ()
+    layers = request.layers if observed else ()
+    return Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task, layers)
 
 
 def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, Any]]:

@@ -59,6 +59,10 @@ def _contradictions(request: PairRequest, state: PairState, known: Known | None)
         yield "a model that is alone has no inputs but its own"
     if len(state.taps) != (0 if state.untapped or state.alone else len(request.taps)):
         yield "activations that nobody asked for, or none of those"
+    if state.unobserved and not request.layers:
+        yield "layers that nobody asked for"
+    if len(state.layers) != (0 if state.unobserved else len(request.layers)):
+        yield "layers that nobody asked for, or none of those"
     if known is not None:
         yield from _interface(request, state, known)
     for output in state.outputs:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qgate.measure.layers.layer import Layer
 from qgate.measure.request import Tap
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.plausibility import scale_defects
@@ -23,6 +24,7 @@ class Inspection:
         scheme: The candidate's scheme.
         dynamic: The candidate quantizes activations while it runs.
         taps: Reference tensors to watch, with the range that the candidate gives them.
+        layers: Pairs of tensors to compare while the models run.
         runnable: False where a runtime must not see the candidate.
     """
 
@@ -31,6 +33,7 @@ class Inspection:
     dynamic: bool
     taps: tuple[Tap, ...]
     runnable: bool
+    layers: tuple[Layer, ...] = ()
 
 
 def measure_constants(view: FloatGraph, scheme: Scheme) -> Iterator[Measurement]:
@@ -73,9 +76,9 @@ def _quantized(scheme: Scheme) -> Iterator[Measurement]:
 
 def _nonfinite(view: FloatGraph) -> Iterator[Measurement]:
     """Constants that hold NaN or infinity: weights and biases must not, masks may."""
-    for node in view.nodes:
+    for held, node in ((held, node) for held in view.graphs() for node in held.nodes):
         for position, name in enumerate(node.inputs):
-            value = view.constants.get(name)
+            value = held.constants.get(name)
             if (
                 value is None
                 or value.is_quantized

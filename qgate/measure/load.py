@@ -12,6 +12,9 @@ from qgate.measure.data import NpzFile
 from qgate.measure.feed import FeedMismatchError, FeedPlan, plan_feeds
 from qgate.measure.generate import describe, generate_samples
 from qgate.measure.graph_hints import GraphHints, read_hints
+from qgate.measure.layers.session import JoinedModel, LayerSession
+from qgate.measure.layers.statistics import LayersError
+from qgate.measure.layers.tapped import TappedModel
 from qgate.measure.request import PairRequest
 from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
@@ -35,6 +38,7 @@ class Pair:
         unfed: Why the candidate is not run; empty where it is.
         untapped: Why activations are not watched although they were asked for; empty where they are.
         problems: Kind and message of what the reader must know.
+        session: Both models in one, where layers are compared.
     """
 
     sides: dict[str, Side]
@@ -42,6 +46,7 @@ class Pair:
     unfed: str = ""
     untapped: str = ""
     problems: list[tuple[str, str]] = field(default_factory=list)
+    session: LayerSession | None = None
 
 
 def processors(request: PairRequest) -> int:
@@ -60,6 +65,7 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
     Raises:
         SideError: A model was refused.
         DataError: The inputs do not fit the reference (or the candidate, where it is alone).
+        LayersError: Layers are asked for and cannot be compared.
     """
     runners, untapped = _load_runners(request, threads)
     leading = "reference" if "reference" in runners else "candidate"
@@ -83,11 +89,47 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
             problems.append(("interface", unfed))
             continue
         sides[role] = Side(role, runner, plan, single=request.dynamic and role == "candidate")
-    if "reference" in sides and not untapped:
+    if "reference" in sides and not untapped and not request.layers:
         sides["reference"].watched = frozenset(tap.tensor for tap in request.taps)
     if untapped:
         problems.append(("taps", untapped))
-    return Pair(sides, samples, unfed, untapped, problems)
+    session = _session(request, sides, threads) if request.layers else None
+    return Pair(sides, samples, unfed, untapped, problems, session)
+
+
+def _session(request: PairRequest, sides: Mapping[str, Side], threads: int) -> LayerSession:
+    """Both models ready to have their layers compared: in one graph where they were joined.
+
+    Raises:
+        LayersError: They cannot be loaded like that, or cannot be given the same inputs.
+    """
+    if len(sides) != 2:
+        raise LayersError("the models cannot be given the same inputs")
+    try:
+        if request.joined is None:
+            return LayerSession(_tapped(request, sides, threads), sides)
+        runner = OnnxRuntimeRunner(request.joined, threads=threads)
+    except ModelRefusedError as error:
+        raise LayersError(f"ONNX Runtime does not load the models with their layers: {error.what}") from error
+    counts = len(sides["reference"].runner.outputs), len(sides["candidate"].runner.outputs)
+    return LayerSession(JoinedModel(runner, request.mark, request.layers, counts), sides)
+
+
+def _tapped(request: PairRequest, sides: Mapping[str, Side], threads: int) -> TappedModel:
+    wanted = {
+        "reference": [layer.reference for layer in request.layers],
+        "candidate": [layer.candidate for layer in request.layers],
+    }
+    runners: dict[str, Runner] = {}
+    for role, names in wanted.items():
+        plain = sides[role].runner
+        known = {info.name for info in (*plain.inputs, *plain.outputs)}
+        taps = list(dict.fromkeys(name for name in names if name not in known))
+        path = request.reference if role == "reference" else request.candidate
+        if path is None:
+            raise AssertionError("layers belong to two models")
+        runners[role] = OnnxRuntimeRunner(path, threads=threads, taps=taps) if taps else plain
+    return TappedModel(runners, request.layers)
 
 
 def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner], str]:
@@ -100,7 +142,7 @@ def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner]
             return {"candidate": candidate.result()}, ""
         path, untapped = request.reference, ""
         plain = _load("reference", lambda: OnnxRuntimeRunner(path, threads=threads))
-        taps = _inner_taps(request, plain)
+        taps = _inner_taps(request, plain) if not request.layers else []
         if taps:
             try:
                 plain = OnnxRuntimeRunner(path, threads=threads, taps=taps)

@@ -10,6 +10,7 @@ from qgate.errors import DataError, MeasureError
 from qgate.measure.belief import Known, require_belief
 from qgate.measure.describe_outputs import activation_measurements, output_measurements
 from qgate.measure.describe_task import task_measurements
+from qgate.measure.layers.describe import layer_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement
@@ -98,7 +99,7 @@ def _check(request: PairRequest) -> None:
         ("reference", request.reference),
         ("candidate", request.candidate),
         ("inputs", request.inputs),
-        *(("candidate", side) for side in request.side_files),
+        *(("candidate", side) for side in (*request.side_files, request.joined)),
     ):
         if path is None:
             continue
@@ -137,6 +138,7 @@ def _assemble(request: PairRequest, state: PairState) -> PairResult:
     found: list[Measurement] = [
         *output_measurements(state),
         *activation_measurements(state, request.taps),
+        *(layer_measurements(request.layers, state.layers, state.unobserved) if request.layers else ()),
         *task_measurements(state, request.slices, request.labels is not None and request.task != "none"),
     ]
     data = DataUsed(

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qgate.measure.layers.layer import Layer
 from qgate.sandbox.limits import Limits
 
 DEFAULT_SAMPLES = 32
@@ -66,6 +67,9 @@ class PairRequest:
         reference_label: What messages call the reference; its path by default.
         candidate_label: What messages call the candidate; its path by default.
         inputs_label: What messages call the inputs; their path by default.
+        joined: Both models and the comparison of their layers in one file; None compares no layers.
+        mark: What its own names begin with; see ``layers.join``.
+        layers: What it compares.
         side_files: Further files that the models are made of; the child can read no others.
     """
 
@@ -90,11 +94,15 @@ class PairRequest:
     reference_label: str = ""
     candidate_label: str = ""
     inputs_label: str = ""
+    joined: Path | None = None
+    mark: str = ""
+    layers: tuple[Layer, ...] = ()
     side_files: tuple[Path, ...] = ()
 
     def files(self) -> Iterator[Path]:
         """Every file that the run reads, for the child may read no others."""
-        yield from (path for path in (self.candidate, self.reference, self.inputs) if path is not None)
+        named = (self.candidate, self.reference, self.inputs, self.joined)
+        yield from (path for path in named if path is not None)
         yield from self.side_files
 
     def label(self, role: str) -> str:
@@ -109,7 +117,7 @@ class PairRequest:
     def to_json(self) -> str:
         """The request as the child reads it; paths absolute, because the child has its own directory."""
         raw = asdict(self)
-        for key in ("reference", "candidate", "inputs"):
+        for key in ("reference", "candidate", "inputs", "joined"):
             raw[key] = None if raw[key] is None else str(Path(raw[key]).absolute())
         raw["side_files"] = [str(Path(each).absolute()) for each in self.side_files]
         return json.dumps(raw)
@@ -118,10 +126,11 @@ class PairRequest:
     def from_json(cls, text: str) -> PairRequest:
         """The inverse of ``to_json``; the text comes from the parent and is trusted."""
         raw: dict[str, Any] = json.loads(text)
-        for key in ("reference", "candidate", "inputs"):
+        for key in ("reference", "candidate", "inputs", "joined"):
             raw[key] = None if raw[key] is None else Path(raw[key])
         raw["side_files"] = tuple(map(Path, raw["side_files"]))
         raw["taps"] = tuple(Tap(**tap) for tap in raw["taps"])
+        raw["layers"] = tuple(Layer(**{**each, "before": tuple(each["before"])}) for each in raw["layers"])
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])
         return cls(**raw)

@@ -24,7 +24,9 @@ Energy = Annotated[Number, Field(ge=0)]
 Text = Annotated[str, Field(max_length=4096)]
 Shape = Annotated[tuple[Count, ...], Field(max_length=64)]
 Kind = Literal["data", "interface", "batch", "taps", "nondeterministic", "runtime", "task"]
-Step = Literal["load", "run", "run_reference", "run_candidate"]
+Step = Literal["load", "run", "run_reference", "run_candidate", "run_pair"]
+Five = Annotated[tuple[Number, ...], Field(min_length=5, max_length=5)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class ErrorState(Record):
@@ -115,6 +117,37 @@ class TapState(Record):
         return self
 
 
+class LayerState(Record):
+    """One layer of ``measure.layers.statistics.LayerRecord`` as data."""
+
+    n: Energy
+    aa: Energy
+    bb: Energy
+    dd: Energy
+    ee: Energy
+    outside: Energy
+    d_max: Number
+    d_min: Number
+    a_max: Number
+    a_min: Number
+    a_broken: Count
+    b_broken: Count
+    batches: Count
+    a_quantiles: Five
+    b_quantiles: Five
+    a_zero: Share
+    b_zero: Share
+    sampled: Count
+    sample_energy: Energy
+    rounding_energy: Energy
+
+    @model_validator(mode="after")
+    def _consistent(self) -> LayerState:
+        if self.outside > self.n or self.a_broken + self.b_broken > self.batches:
+            raise ValueError("more of a layer counted than there is")
+        return self
+
+
 class CountState(Record):
     """``stats.paired.PairedCounts`` as data."""
 
@@ -172,6 +205,8 @@ class PairState(Record):
     untapped: Text
     outputs: Annotated[tuple[OutputState, ...], Field(max_length=MAX_OUTPUTS)]
     taps: Annotated[tuple[TapState, ...], Field(max_length=MAX_TAPS)]
+    layers: Annotated[tuple[LayerState, ...], Field(max_length=MAX_TAPS)]
+    unobserved: Text
     task: TaskState | None
     problems: Annotated[tuple[tuple[Kind, Text], ...], Field(max_length=MAX_PROBLEMS)]
     timings: dict[Step, Annotated[Number, Field(ge=0, le=1e9)]]

@@ -6,8 +6,9 @@ samples, so the result does not depend on how many workers there are or which of
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,10 +18,13 @@ import numpy as np
 
 from qgate.measure.activations import RangeUse
 from qgate.measure.behaviour import TaskPlan, TaskRecord
+from qgate.measure.layers.layer import Layer
+from qgate.measure.layers.session import LayerSession
+from qgate.measure.layers.statistics import LayerRecord, LayersError
 from qgate.measure.load import Pair
 from qgate.measure.outputs import ClassErrors, OutputErrors
 from qgate.measure.request import Tap
-from qgate.measure.side import PerSample, Side, same_bits
+from qgate.measure.side import PerSample, Side, identical, same_bits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +53,7 @@ class Record:
     outputs: dict[int, OutputErrors] = field(default_factory=dict)
     taps: dict[int, RangeUse] = field(default_factory=dict)
     task: TaskRecord | None = None
+    layers: LayerRecord | None = None
     seconds: dict[str, float] = field(default_factory=dict)
 
     def merge(self, other: Record) -> None:
@@ -60,6 +65,8 @@ class Record:
             self.taps[position].merge(tap)
         if self.task is not None and other.task is not None:
             self.task.merge(other.task)
+        if self.layers is not None and other.layers is not None:
+            self.layers.merge(other.layers)
         for role, spent in other.seconds.items():
             self.seconds[role] = self.seconds.get(role, 0.0) + spent
 
@@ -74,6 +81,7 @@ class Comparison:
         forms: Position to the form of class scores, see ``outputs.ClassErrors``.
         taps: Ranges to watch.
         task: The task, if there is one.
+        layers: Layers to compare.
     """
 
     outputs: Mapping[int, int | None]
@@ -81,6 +89,7 @@ class Comparison:
     forms: Mapping[int, str] = field(default_factory=dict)
     taps: tuple[Tap, ...] = ()
     task: TaskPlan | None = None
+    layers: Sequence[Layer] = ()
 
     @cached_property
     def by_tensor(self) -> dict[str, list[int]]:
@@ -98,7 +107,12 @@ class Comparison:
                 form = self.forms.get(ours)
                 outputs[ours] = OutputErrors(self.names[ours], classes=ClassErrors(form) if form else None)
         taps = {i: RangeUse(tap.low, tap.high) for i, tap in enumerate(self.taps)}
-        return Record(outputs=outputs, taps=taps, task=None if self.task is None else self.task.start())
+        return Record(
+            outputs=outputs,
+            taps=taps,
+            task=None if self.task is None else self.task.start(),
+            layers=LayerRecord(self.layers) if self.layers else None,
+        )
 
 
 @dataclass
@@ -110,12 +124,14 @@ class PairRun:
         comparison: What is compared.
         probes: What each model said about the first sample alone.
         workers: Chunks that are run at once.
+        session: Both models in one, where layers are compared.
     """
 
     pair: Pair
     comparison: Comparison
     probes: Mapping[str, list[PerSample]]
     workers: int
+    session: LayerSession | None = None
 
     def run(self, size: int, progress: Callable[[int, int], None]) -> Record:
         """Runs all samples in chunks of ``size``.
@@ -123,9 +139,12 @@ class PairRun:
         Raises:
             SideError: A model failed.
             DataError: The data are damaged, or hold NaN.
+            LayersError: The layers cannot be compared; without them the pair can be run all the same.
         """
         chunks = _numbered(self.pair.samples.chunks(size))
         total = self.comparison.start()
+        if total.layers is not None:
+            total.layers.require_ranges(self.comparison.taps)
         with ThreadPoolExecutor(max(self.workers, len(self.pair.sides))) as pool:
             start, chunk = next(chunks)
             self._merge(total, self._first(pool, chunk), progress)
@@ -136,6 +155,8 @@ class PairRun:
                     self._merge(total, waiting.popleft().result(), progress)
             while waiting:
                 self._merge(total, waiting.popleft().result(), progress)
+        if total.layers is not None:
+            total.taps = total.layers.range_uses(self.comparison.taps)
         return total
 
     def _merge(self, total: Record, part: Record, progress: Callable[[int, int], None]) -> None:
@@ -144,7 +165,10 @@ class PairRun:
 
     def _work(self, chunk: Chunk, start: int) -> Record:
         record = self.comparison.start()
-        results = {role: self._run_side(side, chunk, record) for role, side in self.pair.sides.items()}
+        if self.session is not None:
+            results = self._run_session(self.session, chunk, start, record)
+        else:
+            results = {role: self._run_side(side, chunk, record) for role, side in self.pair.sides.items()}
         self._compare(results, record, start, _length(chunk))
         return record
 
@@ -156,8 +180,23 @@ class PairRun:
             for role, side in self.pair.sides.items()
         }
         results = {role: future.result() for role, future in pending.items()}
+        if self.session is not None:
+            observed = self._run_session(self.session, chunk, 0, record)
+            if not identical(observed["candidate"], results["candidate"]):
+                raise LayersError("observing its layers changes what the candidate answers")
+            results = observed
         self._compare(results, record, 0, _length(chunk))
         return record
+
+    def _run_session(
+        self, session: LayerSession, chunk: Chunk, start: int, record: Record
+    ) -> dict[str, list[PerSample]]:
+        if record.layers is None:
+            raise AssertionError("a session belongs to layers")
+        began = time.perf_counter()
+        results = session.run(chunk, _length(chunk), record.layers, start)
+        record.seconds["pair"] = record.seconds.get("pair", 0.0) + time.perf_counter() - began
+        return results
 
     def _run_checked(self, side: Side, chunk: Chunk, record: Record) -> list[PerSample]:
         probe, remarks = self.probes[side.role], self.pair.problems

@@ -77,13 +77,13 @@ class Side:
         if self.batched and self.plan.batch is None:
             try:
                 return self._run(chunk, count, count, on_tap)
-            except (ModelRefusedError, _NoBatchError):
+            except (ModelRefusedError, NoBatchError):
                 self.fell_back = count > 1
         try:
             return self._run(chunk, count, self.plan.batch or 1, on_tap)
         except ModelRefusedError as error:
             raise SideError(self.role, error) from error
-        except _NoBatchError as error:
+        except NoBatchError as error:
             reason = f"takes {self.plan.batch} samples at once and an output has no axis of samples"
             raise SideError(self.role, ModelRefusedError(reason)) from error
 
@@ -100,10 +100,10 @@ class Side:
             results = self.runner.run(feeds)
             seconds += time.perf_counter() - began
             for into, value in zip(pieces, results, strict=False):
-                into.append(_piece(value, step, real))
+                into.append(piece_of(value, step, real))
             if on_tap is not None:
                 self._give_taps(feeds, results, (real, step), on_tap)
-        return [_joined(each, step) for each in pieces], seconds
+        return [put_together(each, step) for each in pieces], seconds
 
     def _give_taps(
         self, feeds: Chunk, results: Sequence[Any], filled: tuple[int, int], on_tap: TapReader
@@ -122,22 +122,27 @@ class Side:
             on_tap(name, value[:real] if padded else value)
 
 
-class _NoBatchError(Exception):
+class NoBatchError(Exception):
     """An output has no axis of samples, so that a batch cannot be taken apart."""
 
 
-def _piece(value: Any, step: int, real: int) -> PerSample:
-    """What one run says about its samples."""
+def piece_of(value: Any, step: int, real: int) -> PerSample:
+    """What one run of ``step`` samples says about the ``real`` ones; the others only fill it up.
+
+    Raises:
+        NoBatchError: The output has no axis of samples.
+    """
     if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
         return None
     if step == 1:
         return value[0] if value.ndim and len(value) == 1 else value
     if not value.ndim or len(value) != step:
-        raise _NoBatchError
+        raise NoBatchError
     return value[:real]
 
 
-def _joined(pieces: list[PerSample], step: int) -> PerSample:
+def put_together(pieces: list[PerSample], step: int) -> PerSample:
+    """One output of several runs, as if it came from one."""
     if any(piece is None for piece in pieces):
         return None
     if step > 1:
@@ -156,3 +161,16 @@ def same_bits(left: Sequence[PerSample], right: Sequence[PerSample]) -> bool:
         if first.shape != second.shape or first.tobytes() != second.tobytes():
             return False
     return True
+
+
+def identical(left: Sequence[PerSample], right: Sequence[PerSample]) -> bool:
+    """Whether two runs of some samples gave the same bits in every output."""
+    return all(_same_array(a, b) for a, b in zip(left, right, strict=True))
+
+
+def _same_array(a: PerSample, b: PerSample) -> bool:
+    if a is None or b is None:
+        return a is b
+    if isinstance(a, list) or isinstance(b, list):
+        return len(a) == len(b) and all(_same_array(x, y) for x, y in zip(a, b, strict=True))
+    return bool(a.shape == b.shape and a.dtype == b.dtype and a.tobytes() == b.tobytes())

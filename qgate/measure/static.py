@@ -16,6 +16,8 @@ from qgate.measure.inspection import (
     measure_sizes,
 )
 from qgate.measure.interface import Interface, measure_interface
+from qgate.measure.layers.layer import Layer
+from qgate.measure.layers.plan import plan_layers
 from qgate.measure.operators import unknown_operators
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
@@ -47,6 +49,7 @@ def inspect_pair(
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
     taps: tuple[Tap, ...] = ()
+    layers: tuple[Layer, ...] = ()
     if reference is not None:
         found.append(measure_sizes(reference.file_bytes, candidate.file_bytes))
         found += measure_interface(reference, candidate, interface)
@@ -58,9 +61,12 @@ def inspect_pair(
         weights = measure_weights(alignment, view)
         found += weights.measurements
         taps = tuple(_taps(alignment, original, view, weights.scaled))
+        layers = plan_layers(alignment, original, view, weights.scaled)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
-    return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=not (operators or loops))
+    return Inspection(
+        tuple(found), scheme, view.dynamic, taps, runnable=not (operators or loops), layers=layers
+    )
 
 
 def _operators(model: StaticModel) -> set[str]:

@@ -13,6 +13,7 @@ from . import (
     cases_behaviour,
     cases_derivation,
     cases_features,
+    cases_layers,
     cases_ranges,
     cases_rounding,
     cases_scheme,
@@ -32,6 +33,7 @@ CASES = tuple(
         cases_structure,
         cases_ranges,
         cases_features,
+        cases_layers,
         cases_behaviour,
     )
     for case in module.CASES

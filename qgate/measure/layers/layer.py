@@ -1,0 +1,42 @@
+"""What is compared, as data. Standard library only: it is part of the request that the child reads first."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+CODES, VALUES = "codes", "values"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One pair of tensors.
+
+    Args:
+        reference: The reference's tensor, as its file names it.
+        candidate: The candidate's: codes, or floating-point values.
+        kind: ``codes`` or ``values``.
+        node: The candidate's operation that makes it, in the file's own words; ``op`` what it does.
+        scale: The candidate's tensor that holds the codes' scale; ``zero`` the zero point's, or empty.
+        low: Least value that the codes stand for; ``high`` the greatest. Infinite for ``values``.
+        dtype: The candidate's element type.
+        axis: The axis that scales vary along; None for one scale.
+        sampled: A sample of its values is kept; of the layers that hold the model's arithmetic.
+        moved: It only moves the values of another layer: its range is looked at and no more.
+        before: Positions of the layers that this one reads, through whatever lies between.
+    """
+
+    reference: str
+    candidate: str
+    kind: str
+    node: str
+    op: str
+    scale: str = ""
+    zero: str = ""
+    low: float = -math.inf
+    high: float = math.inf
+    dtype: str = "float"
+    axis: int | None = None
+    sampled: bool = False
+    moved: bool = False
+    before: tuple[int, ...] = ()

@@ -1,0 +1,134 @@
+"""Which tensor of the candidate is compared with which tensor of the reference, layer by layer.
+
+A layer is a place where both models hold the same activation. Where the candidate quantizes it, the codes are
+read and dequantized beside the graph: reading the floating-point tensor in front of a quantizer would keep
+ONNX Runtime from fusing it, and the observed model would not be the one that is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from qgate.formats.model import TensorType
+from qgate.measure.layers.layer import CODES, VALUES, Layer
+from qgate.quant.alignment import Alignment
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
+
+_NARROW = {"int8": 8, "uint8": 8, "int16": 16, "uint16": 16}
+
+
+def plan_layers(
+    alignment: Alignment, reference: FloatGraph, candidate: FloatGraph, scaled: frozenset[str] = frozenset()
+) -> tuple[Layer, ...]:
+    """The layers in the order in which the candidate computes them.
+
+    Args:
+        alignment: Which tensor is which.
+        reference: The reference's float view; ``candidate`` the candidate's.
+        scaled: Tensors of the candidate that are equalised: they differ from the reference's on purpose.
+    """
+    known = {t.name for t in reference.inputs} | {name for node in reference.nodes for name in node.outputs}
+    readable = _floating(reference, known)
+    found: list[Layer] = []
+    places: dict[str, int] = {}
+    seen: set[str] = set()
+    for node in (None, *candidate.nodes):
+        for tensor in [t.name for t in candidate.inputs] if node is None else node.outputs:
+            if tensor in scaled:
+                continue
+            for layer in _layers(tensor, node, alignment, candidate, readable):
+                if layer.candidate not in seen:
+                    seen.add(layer.candidate)
+                    places.setdefault(tensor, len(found))
+                    found.append(layer)
+    readers = _before(candidate, places)
+    return tuple(
+        replace(layer, before=readers[place]) if readers.get(place) else layer
+        for place, layer in enumerate(found)
+    )
+
+
+def _floating(reference: FloatGraph, known: set[str]) -> set[str]:
+    """Tensors of the reference that can hold fractions, as far as their types are told."""
+    types: dict[str, TensorType] = dict(reference.types)
+    return {
+        name
+        for name in known - set(reference.constants)
+        if name and (name not in types or types[name].dtype in ("", "float", "float16", "double"))
+    }
+
+
+_MOVES = {
+    "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Pad", "Expand", "Tile",
+    "Gather", "GatherND", "DepthToSpace", "SpaceToDepth", "Concat",
+}  # fmt: skip
+"""Operations that only move values: what they make says nothing that their inputs did not."""
+
+_ARITHMETIC = {
+    "Conv", "ConvTranspose", "ConvInteger", "MatMul", "Gemm", "Einsum", "LSTM", "GRU", "RNN", "Attention",
+    "LayerNormalization", "Softmax", "Input",
+}  # fmt: skip
+
+
+def _layers(
+    tensor: str, node: FloatNode | None, alignment: Alignment, candidate: FloatGraph, readable: set[str]
+) -> Iterator[Layer]:
+    label, op = (node.label, node.op) if node is not None else (tensor, "Input")
+    moved, sampled = op in _MOVES, op in _ARITHMETIC
+    for quantizer in candidate.quantizers.get(tensor, ()):
+        matched = alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)
+        if matched in readable and _plain(quantizer):
+            low, high = quantizer.bounds()
+            yield Layer(
+                matched, quantizer.codes, CODES, label, op, scale=quantizer.scale_input, zero=quantizer.zero_input,
+                low=low, high=high, dtype=quantizer.dtype,
+                axis=quantizer.axis if quantizer.scale.size > 1 else None, moved=moved, sampled=sampled,
+            )  # fmt: skip
+            moved = True  # further quantizers of one tensor differ in their ranges alone
+    matched = alignment.tensors.get(tensor)
+    if tensor in candidate.quantizers or matched not in readable or node is None or moved:
+        return
+    is_output = any(tensor == inner for _, inner in candidate.outputs)
+    # In a model of quantizers a float tensor may stand in front of one or inside of a fusion: reading it would
+    # change what is observed. What leaves the model is read anyway.
+    if is_output or not candidate.quantizers:
+        yield Layer(matched, tensor, VALUES, label, op, sampled=sampled or is_output)
+
+
+def _plain(quantizer: Quantizer) -> bool:
+    """Whether its codes can be read back by an operator beside it."""
+    return bool(
+        quantizer.codes
+        and quantizer.scale_input
+        and quantizer.dtype in _NARROW
+        and np.isfinite(quantizer.bounds()).all()
+    )
+
+
+def _before(candidate: FloatGraph, places: dict[str, int]) -> dict[int, tuple[int, ...]]:
+    """The nearest layers above each layer, through operations that are no layer themselves."""
+    nearest: dict[str, frozenset[int]] = {}
+    found: dict[int, tuple[int, ...]] = {}
+    for name in (t.name for t in candidate.inputs):
+        nearest[name] = frozenset({places[name]} if name in places else ())
+    for node in candidate.nodes:
+        above: frozenset[int] = frozenset().union(
+            *(nearest.get(name, frozenset()) for name in _reads(node, candidate))
+        )
+        for tensor in node.outputs:
+            place = places.get(tensor)
+            if place is None:
+                nearest[tensor] = above
+            else:
+                found[place] = tuple(sorted(above))
+                nearest[tensor] = frozenset({place})
+    return found
+
+
+def _reads(node: FloatNode, candidate: FloatGraph) -> Iterator[str]:
+    for name in (*node.inputs, *node.implicit):
+        if name and name not in candidate.constants:
+            yield name

@@ -1,0 +1,288 @@
+"""Layers side by side: the figures are right, and looking at them changes nothing."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from qgate.align.walk import align
+from qgate.formats.read import read_model
+from qgate.measure.layers.join import join, mark_for
+from qgate.measure.layers.layer import CODES, Layer
+from qgate.measure.layers.parts import UnjoinableError
+from qgate.measure.layers.plan import plan_layers
+from qgate.measure.layers.session import JoinedModel, LayerSession
+from qgate.measure.layers.statistics import KEPT, SKETCH, LayerRecord, LayersError, figures_of, statistics_of
+from qgate.measure.layers.tapped import TappedModel, compare
+from qgate.quant.build import float_view
+from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DIGITS = EXAMPLES / "digits"
+PAIRS = {
+    "qdq": (DIGITS / "digits_fp32.onnx", DIGITS / "digits_int8_pc.onnx"),
+    "qoperator": (DIGITS / "digits_fp32.onnx", DIGITS / "digits_int8_qop.onnx"),
+    "dynamic": (DIGITS / "digits_fp32.onnx", DIGITS / "digits_dyn.onnx"),
+    "external": (EXAMPLES / "faults/reference.onnx", EXAMPLES / "faults/c_external_ok/model.onnx"),
+    "renamed": (EXAMPLES / "faults/reference.onnx", EXAMPLES / "faults/c_renamed_tensors/model.onnx"),
+    "by channel": (EXAMPLES / "ppocr_cls/ref.onnx", EXAMPLES / "ppocr_cls/nncf_int8.onnx"),
+}
+IMAGES = np.load(DIGITS / "digits_test.npz")["image"][:48]
+PLATES = (np.load(EXAMPLES / "ppocr_cls/eval24_uint8.npz")["image_u8"][:4] / np.float32(127.5) - 1).astype(
+    np.float32
+)
+
+
+class Bench:
+    """A pair as the gate stages it, with its layers planned."""
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.paths = {}
+        for role, path in zip(("reference", "candidate"), PAIRS[name], strict=True):
+            (folder / role).mkdir()
+            for file in [path, *(path.parent / side for side in read_model(path).side_files)]:
+                shutil.copy(file, folder / role / file.name)
+            self.paths[role] = folder / role / path.name
+        views = {role: float_view(read_model(path)) for role, path in self.paths.items()}
+        self.alignment = align(views["reference"], views["candidate"], {}, {})
+        self.layers = plan_layers(self.alignment, views["reference"], views["candidate"])
+        self.inputs = PLATES if name == "by channel" else IMAGES
+        self.target = folder / "joined.onnx"
+
+    def plain(self, role: str) -> OnnxRuntimeRunner:
+        return OnnxRuntimeRunner(self.paths[role])
+
+    def feeds(self) -> dict[str, dict[str, np.ndarray]]:
+        return {role: {info.name: self.inputs for info in self.plain(role).inputs} for role in self.paths}
+
+    def joined(self) -> JoinedModel:
+        join(self.paths["reference"], self.paths["candidate"], self.layers, self.target, "mark")
+        counts = len(self.plain("reference").outputs), len(self.plain("candidate").outputs)
+        return JoinedModel(OnnxRuntimeRunner(self.target), "mark", self.layers, counts)
+
+    def tapped(self) -> TappedModel:
+        runners = {}
+        for role, wanted in (("reference", "reference"), ("candidate", "candidate")):
+            known = {info.name for info in (*self.plain(role).inputs, *self.plain(role).outputs)}
+            taps = dict.fromkeys(getattr(layer, wanted) for layer in self.layers)
+            runners[role] = OnnxRuntimeRunner(self.paths[role], taps=[t for t in taps if t not in known])
+        return TappedModel(runners, self.layers)
+
+
+@pytest.fixture(params=PAIRS)
+def bench(request: pytest.FixtureRequest, tmp_path: Path) -> Bench:
+    return Bench(request.param, tmp_path)
+
+
+@pytest.fixture
+def qdq(tmp_path: Path) -> Bench:
+    return Bench("qdq", tmp_path)
+
+
+def sqnr(figures: dict[str, float]) -> float:
+    return 10 * np.log10(figures["aa"] / max(figures["dd"], 1e-300))
+
+
+def test_observing_every_layer_leaves_the_candidate_as_it_is_bit_for_bit(bench: Bench) -> None:
+    outputs, figures = bench.joined().run(bench.feeds())
+    plain = bench.plain("candidate").run(bench.feeds()["candidate"])
+    assert [a.tobytes() for a in outputs["candidate"]] == [a.tobytes() for a in plain]
+    for ours, theirs in zip(
+        outputs["reference"], bench.plain("reference").run(bench.feeds()["reference"]), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
+    assert len(figures) == len(bench.layers) >= 7
+
+
+def test_every_figure_is_what_whole_activations_give(bench: Bench) -> None:
+    """Against numpy in float64, on tensors that two ordinary sessions return."""
+    if any(layer.axis is not None for layer in bench.layers):
+        bench.layers = tuple(layer for layer in bench.layers if layer.axis is None)
+    _, graph = bench.joined().run(bench.feeds())
+    _, whole = bench.tapped().run(bench.feeds())
+    for layer, ours, theirs in zip(bench.layers, graph, whole, strict=True):
+        assert set(ours) == set(theirs) == set(statistics_of(layer))
+        assert ours["n"] == theirs["n"]
+        assert ours["aa"] == pytest.approx(theirs["aa"], rel=1e-4)
+        for name in {"a_max", "a_min", "d_max", "d_min"} & set(ours):
+            assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), (layer, name)
+        if "dd" in ours:
+            assert sqnr(ours) == pytest.approx(sqnr(theirs), abs=0.02), layer
+        if "outside" in ours:
+            assert ours["outside"] == pytest.approx(theirs["outside"], abs=max(2, 1e-3 * ours["n"]))
+        if "b_sketch" in ours:
+            np.testing.assert_allclose(ours["b_sketch"], theirs["b_sketch"], rtol=1e-4, atol=1e-4)
+
+
+def test_sqnr_agrees_with_onnxruntimes_own_debugger(qdq: Bench) -> None:
+    """qdq_loss_debug on the same inputs; it marks every tensor as an output, so optimisation is off on both sides."""
+    from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
+
+    class Reader(CalibrationDataReader):
+        def __init__(self, name: str) -> None:
+            self.rows = iter([{name: qdq.inputs}])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self.rows, None)
+
+    collected = {}
+    for role, path in qdq.paths.items():
+        marked = qdq.target.parent / f"{role}_marked.onnx"
+        qdq_loss_debug.modify_model_output_intermediate_tensors(str(path), str(marked))
+        name = qdq.plain(role).inputs[0].name
+        collected[role] = qdq_loss_debug.collect_activations(
+            str(marked), Reader(name), execution_providers=["CPUExecutionProvider"]
+        )
+    matching = qdq_loss_debug.create_activation_matching(collected["candidate"], collected["reference"])
+    theirs = {
+        name: value["xmodel_err"] for name, value in qdq_loss_debug.compute_activation_error(matching).items()
+    }
+    qdq.joined()
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plainly = onnxruntime.InferenceSession(str(qdq.target), options, providers=["CPUExecutionProvider"])
+    results = plainly.run(None, {name.name: qdq.inputs for name in plainly.get_inputs()})
+    figures = [figures_of(layer, n) for layer, n in zip(qdq.layers, results[2:], strict=True)]
+    ours = {layer.reference: sqnr(f) for layer, f in zip(qdq.layers, figures, strict=True) if not layer.moved}
+    common = set(ours) & set(theirs)
+    assert len(common) >= 6
+    for name in common:
+        assert ours[name] == pytest.approx(theirs[name], abs=0.01), name
+
+
+def session_of(bench: Bench) -> LayerSession:
+    from qgate.measure.data import ArraySpec
+    from qgate.measure.feed import plan_feeds
+    from qgate.measure.side import Side
+
+    sides = {}
+    for role in ("reference", "candidate"):
+        runner = bench.plain(role)
+        info = runner.inputs[0]
+        spec = ArraySpec(bench.inputs.shape, np.dtype(np.float32))
+        sides[role] = Side(role, runner, plan_feeds([info], {"image": spec}, {info.name: "image"}, {}))
+    return LayerSession(bench.joined(), sides)
+
+
+def test_chunks_merge_to_the_whole_in_any_order(qdq: Bench) -> None:
+    session = session_of(qdq)
+    chunks = [(start, qdq.inputs[start : start + 16]) for start in (0, 16, 32)]
+    parts = []
+    for start, rows in chunks:
+        parts.append(LayerRecord(qdq.layers))
+        session.run({"image": rows}, len(rows), parts[-1], start)
+    forth, back = LayerRecord(qdq.layers), LayerRecord(qdq.layers)
+    for part in parts:
+        forth.merge(part)
+    for part in reversed(parts):
+        back.merge(part)
+    whole = LayerRecord(qdq.layers)
+    for start, rows in chunks:
+        session.run({"image": rows}, len(rows), whole, start)
+    for one, other, all_of_it in zip(forth.states(), back.states(), whole.states(), strict=True):
+        for name in one:
+            # counts and extremes to the bit, sums to the rounding of float64
+            np.testing.assert_allclose(one[name], other[name], rtol=1e-12)
+            np.testing.assert_allclose(one[name], all_of_it[name], rtol=1e-12)
+        assert one["n"] == all_of_it["n"]
+        assert one["a_max"] == all_of_it["a_max"]
+
+
+def test_memory_of_a_record_does_not_grow_with_samples() -> None:
+    layer = Layer("a", "b", "values", "n", "Conv", sampled=True)
+    record = LayerRecord([layer])
+    figures = dict.fromkeys(statistics_of(layer), 1.0) | {
+        "a_sketch": np.ones(SKETCH),
+        "b_sketch": np.ones(SKETCH),
+    }
+    for start in range(100):
+        record.add([figures], start)
+    (state,) = record.states()
+    assert (state["batches"], state["n"], state["sampled"]) == (100, 100.0, KEPT)
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "broken"), [(np.nan, 1.0, (1, 0)), (1.0, np.inf, (0, 1)), (np.inf, np.nan, (1, 0))]
+)
+def test_what_is_not_finite_is_counted_and_poisons_no_sum(
+    a: float, b: float, broken: tuple[int, int]
+) -> None:
+    layer = Layer("a", "b", "values", "n", "Conv")
+    record = LayerRecord([layer])
+    good = dict.fromkeys(statistics_of(layer), 2.0)
+    record.add([good], 0)
+    record.add([{**good, "aa": a, "bb": b, "dd": a + b}], 1)
+    (state,) = record.states()
+    assert (state["a_broken"], state["b_broken"]) == broken
+    assert state["dd"] == 2.0
+    assert state["aa"] == (2.0 if broken[0] else 3.0)
+
+
+def test_models_of_different_operator_sets_are_not_joined(tmp_path: Path) -> None:
+    bench = Bench("qdq", tmp_path)
+    model = onnx.load(bench.paths["reference"])
+    model.opset_import[0].version += 1
+    onnx.save(model, bench.paths["reference"])
+    with pytest.raises(UnjoinableError, match="different versions"):
+        bench.joined()
+
+
+def test_no_name_of_a_model_can_meet_one_of_ours(qdq: Bench) -> None:
+    assert mark_for(["qgate0/1/figures", "qgate1", "x"]) == "qgate2"
+    assert mark_for([]) == "qgate0"
+
+
+def test_a_loop_or_branch_is_joined_with_its_inner_names(tmp_path: Path) -> None:
+    """Subgraphs read the names around them: those are renamed as well."""
+    path = EXAMPLES / "silero/silero_vad_16k_op15.onnx"
+    for role in ("reference", "candidate"):
+        (tmp_path / role).mkdir()
+        shutil.copy(path, tmp_path / role / "model.onnx")
+    pair = tmp_path / "reference/model.onnx", tmp_path / "candidate/model.onnx"
+    target = tmp_path / "joined.onnx"
+    try:
+        join(*pair, [], target, "mark")
+    except UnjoinableError as error:
+        assert "operator set" in str(error)
+        return
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    joined = onnxruntime.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
+    plain = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    generator = np.random.default_rng(0)
+    feeds = {}
+    for info in plain.get_inputs():
+        shape = [
+            size if isinstance(size, int) else 512 if info.name == "input" and axis else 1
+            for axis, size in enumerate(info.shape)
+        ]
+        feeds[info.name] = (
+            np.array(16000, np.int64)
+            if info.type == "tensor(int64)"
+            else generator.standard_normal(shape).astype(np.float32)
+        )
+    both = joined.run(None, {**feeds, **{f"mark/r/{name}": value for name, value in feeds.items()}})
+    alone = plain.run(None, feeds)
+    for ours, theirs in zip(both, [*alone, *alone], strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_of_another_size_are_an_error_and_no_figure() -> None:
+    layer = Layer("a", "b", "values", "n", "Conv")
+    with pytest.raises(LayersError, match="holds 4 values"):
+        compare(layer, np.zeros(4, np.float32), np.zeros(3, np.float32))
+
+
+def test_a_figure_of_codes_counts_what_the_range_cannot_hold() -> None:
+    layer = Layer("a", "b", CODES, "n", "Conv", scale="s", low=-1.0, high=254 / 255, dtype="uint8")
+    values = np.array([-2.0, -1.0, 0.0, 0.5, 3.0], np.float32)
+    codes = np.clip(np.rint((values + 1) * 255 / (254 / 255 + 1)), 0, 255).astype(np.uint8)
+    found = compare(layer, values, codes)
+    assert found["outside"] == 2
+    assert found["ee"] == pytest.approx(1.0 + (3 - 254 / 255) ** 2, rel=1e-4)
+    assert found["n"] == 5
