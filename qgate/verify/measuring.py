@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,9 +16,13 @@ from qgate.verify.state import State, error_finding, timed
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.inspection import Inspection
+    from qgate.measure.request import PairRequest
     from qgate.sandbox.engaged import Engaged
     from qgate.sandbox.launch import Child
     from qgate.sandbox.limits import Limits
+
+JOINED = "joined.onnx"
+"""Both models as one graph, in the folder that holds both."""
 
 
 def inspect(
@@ -74,6 +80,7 @@ def run(
         scheme=inspection.scheme.name,
         dynamic=inspection.dynamic,
         taps=inspection.taps,
+        layers=inspection.layers,
         seed=pair.seed,
         samples=pair.samples or DEFAULT_SAMPLES,
         limits=pair.limits or Limits(),
@@ -85,6 +92,7 @@ def run(
         ),
     )
     leading = reference or candidate
+    request = _observed(request, reference, candidate)
     known = Known(
         inputs=tuple(each.name for each in leading.graph.inputs),
         outputs=tuple(each.name for each in leading.graph.outputs),
@@ -124,6 +132,27 @@ def run(
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
         )
+
+
+def _observed(request: PairRequest, reference: StaticModel | None, candidate: StaticModel) -> PairRequest:
+    """The request with both models in one file, so that their layers are compared at little cost; as it is where
+    they cannot be one, and their layers are compared in two sessions."""
+    from qgate.measure.layers.join import join, mark_for
+    from qgate.measure.layers.parts import UnjoinableError
+
+    if reference is None or not request.layers:
+        return request
+    graph = candidate.graph
+    names = [*(t.name for t in graph.inputs), *graph.constants]
+    names += [name for node in graph.all_nodes() for name in (*node.inputs, *node.outputs)]
+    target = Path(os.path.commonpath([reference.path.parent, candidate.path.parent])) / JOINED
+    mark = mark_for(names)
+    try:
+        join(reference.path, candidate.path, request.layers, target, mark)
+    except (UnjoinableError, OSError, ValueError):
+        return request
+    target.chmod(0o644)
+    return replace(request, joined=target, mark=mark)
 
 
 def _sandbox(engaged: Engaged | None, limits: Limits) -> Sandbox | None:
