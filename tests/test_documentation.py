@@ -155,6 +155,7 @@ KEYS = [
     ("Data", "key", policy.DataSpec),
     ("Task", "key", policy.TaskSpec),
     ("io", "key", policy.IoSpec),
+    ("Signature", "key", policy.SignatureSpec),
     ("Thresholds and profiles", "key of a profile", policy.ProfileSpec),
     ("Waivers", "key of a waiver", policy.Waiver),
 ]
