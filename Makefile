@@ -6,6 +6,9 @@ VENV ?= .venv
 TORCH_INDEX_URL ?= auto
 # empty: the version that tools/install_torch.py names
 TORCH_REQUIREMENT ?=
+# For each harness of `make fuzz SECONDS=600`; make and not the shell gives SECONDS
+FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
+FUZZ ?=
 # skip: run without the container, loudly (never in CI)
 export QGATE_E2E
 
@@ -15,7 +18,7 @@ PINS := requirements/image.txt requirements/dev.txt
 WORKFLOWS := action.yml examples/workflow.yml .github/workflows
 
 .DELETE_ON_ERROR:
-.PHONY: help demo test test-unit test-all lint format bench docs lock image clean
+.PHONY: help demo test test-unit test-all lint format bench fuzz docs lock image clean
 
 help: ## Says what there is to make
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,7 +47,10 @@ format: $(VENV)/.test ## Formats the sources
 	$(BIN)/ruff check --fix-only .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/.test ## Measures time, memory, start and the image
+fuzz: $(VENV)/.test ## Fuzzes each parser for SECONDS (60), or those in FUZZ="pickle policy"
+	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
+
+bench: $(VENV)/.bench ## Measures time, memory, start, the image and integrity
 	@set -e; for script in $$(grep -l __main__ bench/*.py); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(VENV)/.test ## Writes what the documentation takes from the code
@@ -77,5 +83,10 @@ $(VENV)/.demo: pyproject.toml $(PINS) $(VENV)/.torch
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.demo
-	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[torch,hub,test,e2e,lint]'
+	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[torch,hub,test,e2e,lint,fuzz]'
+	@touch $@
+
+# what only writes honest files for the integrity bench; never needed by a test
+$(VENV)/.bench: $(VENV)/.test
+	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[bench]'
 	@touch $@
