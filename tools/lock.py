@@ -39,7 +39,7 @@ def main() -> int:
     """Resolves the three sets of requirements and writes them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    runtime = [*project["project"]["dependencies"], *extras["hub"], TORCH]
+    runtime = [*project["project"]["dependencies"], *extras["hub"], *extras["signing"], TORCH]
     image = resolve(runtime)
     everything = resolve(
         [f"{name}=={version}" for name, version in image.items()]
