@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
@@ -21,11 +21,15 @@ class Detours:
     """Looks for ways around in both graphs, given the pairs of operations that are known already."""
 
     def __init__(
-        self, left: Side, right: Side, inputs: Mapping[str, str], paired: Mapping[int, FloatNode]
+        self,
+        left: Side,
+        right: Side,
+        same_source: Callable[[str, str], bool],
+        paired: Mapping[int, FloatNode],
     ) -> None:
         self.left = left
         self.right = right
-        self.inputs = inputs
+        self.same_source = same_source
         self.paired = paired
 
     def implied(self, one: FloatNode, right: str, reader: Reader) -> bool:
@@ -68,7 +72,7 @@ class Detours:
     def _agree(self, left: str, right: str) -> bool:
         one, two = self.left.made.get(left), self.right.made.get(right)
         if one is None or two is None:
-            return one is two and self.inputs.get(left, left) == right
+            return one is two and self.same_source(left, right)
         if one.op != two.op or not self.weights_fit(one, two):
             return False
         if id(two) in self.paired:
@@ -83,33 +87,40 @@ class Detours:
                 return False
         return True
 
-    def difference(self, ours: Nodes, theirs: Nodes, tensor: str) -> Difference | None:
+    def difference(self, ours: Nodes, theirs: Nodes, tensor: str, reader: Reader) -> Difference | None:
         """What was stepped over, as a difference; None where it changes nothing.
 
         Args:
             ours: Operations of the reference.
             theirs: Operations of the candidate.
             tensor: The candidate's tensor that the detour began at.
+            reader: Who reads that tensor.
         """
         ours = tuple(n for n in ours if not _is_float_cast(n))
         theirs = tuple(n for n in theirs if not _is_float_cast(n))
         if not ours and not theirs:
             return None
         if not ours:
-            names = ", ".join(n.op for n in theirs)
-            return Difference("added", f"{names} stands in the candidate and not in the reference", theirs)
-        if theirs:
             return Difference(
-                "replaced",
-                f"{', '.join(n.op for n in theirs)} stands where the reference has {', '.join(n.op for n in ours)}",
-                theirs,
-                ours,
+                "added", f"{_named(theirs)} stands in the candidate and not in the reference", theirs
             )
-        message = f"{', '.join(n.op for n in ours)} of the reference is missing in the candidate"
+        if theirs:
+            message = f"{_named(theirs)} stands where the reference has {_named(ours)}"
+            return Difference("replaced", message, theirs, ours)
+        message = f"{_named(ours)} of the reference is missing in the candidate"
         stand_in = self.right.graph.quantizers.get(tensor, [])
         if stand_in and {n.op for n in ours} <= {"Relu", "Clip"}:
             return _lost_activation(message, stand_in[0], ours)
-        return Difference("removed", message, (), ours)
+        if reader is None:
+            return Difference("removed", message, (), ours, {"tensor": tensor})
+        message = f"{message}, where {reader[1].op} {reader[1].label!r} reads {tensor!r}"
+        return Difference("removed", message, (), ours, {"tensor": tensor, "node": reader[1].label})
+
+
+def _named(nodes: Nodes) -> str:
+    """Operators with their names in the file, of a long run the first ones."""
+    shown = ", ".join(f"{n.op} {n.label!r}" for n in nodes[:4])
+    return shown if len(nodes) <= 4 else f"{shown} and {len(nodes) - 4} more"
 
 
 def _lost_activation(message: str, quantizer: Quantizer, ours: Nodes) -> Difference:

@@ -15,8 +15,9 @@ SHAPE_ONLY = {"Shape", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cas
 class Side:
     """One graph with its look-up tables and structural signatures."""
 
-    def __init__(self, graph: FloatGraph, rename: Mapping[str, str]) -> None:
+    def __init__(self, graph: FloatGraph, rename: Mapping[str, str], outer: Side | None = None) -> None:
         self.graph = graph
+        self.outer = outer
         self.made = graph.producers()
         self.rename = rename
         self.inputs = {t.name for t in graph.inputs}
@@ -27,6 +28,20 @@ class Side:
     def is_constant(self, name: str) -> bool:
         """Whether a tensor is a constant of the graph."""
         return name in self.graph.constants
+
+    def constant(self, name: str) -> str:
+        """The file's own name of a constant."""
+        return self.graph.constants[name].name
+
+    def is_captured(self, name: str) -> bool:
+        """Whether a body reads a tensor from the graph around it."""
+        return self.outer is not None and name not in self.inputs and name not in self.made
+
+    def maker(self, name: str) -> FloatNode | None:
+        """The operation that makes a tensor, also one that a body captures."""
+        if name not in self.made and self.outer is not None and self.is_captured(name):
+            return self.outer.maker(name)
+        return self.made.get(name)
 
     def data_inputs(self, node: FloatNode) -> list[str]:
         """What a node reads that is computed."""
@@ -58,6 +73,8 @@ class Side:
         if self.is_constant(name):
             return hash(("constant", tuple(d for d in self.graph.constants[name].shape if d != 1)))
         node = self.made.get(name)
+        if node is None and self.outer is not None and self.is_captured(name):
+            return self.outer.signature(name, depth)
         if node is None:
             return hash(("input", self.rename.get(name, name)))
         source = self._source(name)

@@ -12,9 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from qgate.align.detour import Detours, Reader
+from qgate.align.operands import constant_alone, missing, other_tensor
 from qgate.align.settings import differing
 from qgate.align.side import COMMUTATIVE, TRANSPARENT, Side
 from qgate.quant.alignment import Alignment, ConstantPair, Difference
@@ -24,7 +23,6 @@ from qgate.quant.layout import LAYOUT
 # Operators that take sizes, indices or axes, which one exporter computes and another writes down.
 TAKES_SHAPES = {"Reshape", "Expand", "Slice", "Resize", "Tile", "ConstantOfShape", "Range", "Pad", "Unsqueeze",
                 "Squeeze", "Gather", "Split", "TopK", "Upsample", "Concat", "Shape", "OneHot", "CenterCropPad"}  # fmt: skip
-WEIGHTED = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN", "Gather"}
 
 
 def align(
@@ -51,17 +49,24 @@ def align(
 
 
 class _Walk:
-    def __init__(self, reference: FloatGraph, candidate: FloatGraph, inputs: dict[str, str]) -> None:
+    """One walk through a pair of graphs; a pair of bodies has its own, which hands back what they capture."""
+
+    def __init__(
+        self, reference: FloatGraph, candidate: FloatGraph, inputs: dict[str, str], outer: _Walk | None = None
+    ) -> None:
         self.inputs = inputs
-        self.left = Side(reference, {})
-        self.right = Side(candidate, {theirs: ours for ours, theirs in inputs.items()})
+        self.outer = outer
+        self.left: Side = Side(reference, {}, outer.left if outer else None)
+        renamed = {theirs: ours for ours, theirs in inputs.items()}
+        self.right: Side = Side(candidate, renamed, outer.right if outer else None)
         self.result = Alignment()
         self.queue: deque[tuple[str, str, Reader]] = deque()
         self.seen: set[tuple[str, str]] = set()
         self.paired: dict[int, FloatNode] = {}
         self.skipped_left: set[int] = set()
         self.skipped_right: set[int] = set()
-        self.detours = Detours(self.left, self.right, inputs, self.paired)
+        self.lost: list[tuple[str, str, Reader]] = []
+        self.detours = Detours(self.left, self.right, self.same_source, self.paired)
 
     def run(self, left: str, right: str) -> None:
         self.queue.append((left, right, None))
@@ -89,64 +94,44 @@ class _Walk:
             self._resynchronise(left, right, reader)
 
     def _missing(self, left: str, right: str, reader: Reader) -> None:
-        if not (left or right) or reader is None:
-            return
-        extra = bool(right)
-        one, two, position = reader
-        what = (
-            "reads an operand that the reference does not have"
-            if extra
-            else "lacks an operand of the reference"
-        )
-        name = right if extra else left
-        value = (self.right if extra else self.left).graph.constants.get(name)
-        if value is not None and not np.any(value.values()):
-            return
-        self._differ(
-            "wiring",
-            f"{two.op} {what} (position {position}{', the bias' if one.op in WEIGHTED and position == 2 else ''})",
-            (two,),
-            (one,),
-            {"operand": value.name if value is not None else name},
-        )
+        side = self.right if right else self.left
+        self._note(missing(right or left, reader, side, extra=bool(right)) if left or right else None)
 
     def _constants(self, left: str, right: str, reader: Reader) -> None:
-        both = self.left.is_constant(left) and self.right.is_constant(right)
-        if both and reader is not None:
-            one, two, position = reader
-            pair = ConstantPair(
-                self.left.graph.constants[left],
-                self.right.graph.constants[right],
-                one,
-                two,
-                position,
-                "graph",
-            )
-            self.result.constants.append(pair)
+        one, two, position = reader if reader is not None else (None, None, 0)
+        if self.left.is_constant(left) and self.right.is_constant(right):
+            if one is not None and two is not None:
+                held = self.left.graph.constants[left], self.right.graph.constants[right]
+                self.result.constants.append(ConstantPair(*held, one, two, position, "graph"))
             return
-        if reader is None:
-            return
-        one, two, position = reader
-        if one.op in TAKES_SHAPES and self.left.shape_only(left) and self.right.shape_only(right):
-            return
-        constant_side = "candidate" if self.right.is_constant(right) else "reference"
-        self._differ(
-            "wiring",
-            f"operand {position} of {two.op} is constant in the {constant_side} alone",
-            (two,),
-            (one,),
+        takes_shapes = one is not None and one.op in TAKES_SHAPES
+        if not (takes_shapes and self.left.shape_only(left) and self.right.shape_only(right)):
+            self._note(constant_alone(left, right, reader, self.left, self.right))
+
+    def same_source(self, left: str, right: str) -> bool:
+        """Whether two tensors that no operation here makes are the same: inputs, or captured from around."""
+        if self.outer is not None and self.left.is_captured(left) and self.right.is_captured(right):
+            return self.outer.stand_for_each_other(left, right)
+        return left in self.left.inputs and self.inputs.get(left, left) == right
+
+    def stand_for_each_other(self, left: str, right: str) -> bool:
+        """Whether a tensor is the counterpart of another, as far as the walk has come."""
+        if self.left.made.get(left) is None and self.right.made.get(right) is None:
+            return self.same_source(left, right)
+        known = self.result.tensors.get(right)
+        return (
+            known == left if known is not None else self.left.signature(left) == self.right.signature(right)
         )
 
     def _inputs(self, left: str, right: str, reader: Reader) -> None:
-        if self.inputs.get(left, left) == right or left not in self.left.inputs:
+        if self.outer is not None and self.left.is_captured(left) and self.right.is_captured(right):
+            self.outer.queue.append((left, right, reader))
             return
-        if right not in self.right.inputs or reader is None:
+        if left not in self.left.inputs or self.same_source(left, right):
             return
-        one, two, _ = reader
-        if left in {t.name for t in self.right.graph.inputs}:
-            self._differ(
-                "wiring", f"{two.op} reads input {right!r} where the reference reads {left!r}", (two,), (one,)
-            )
+        # An input that the candidate has under no name at all is told by the comparison of interfaces.
+        if self.outer is not None or self.inputs.get(left, left) in self.right.inputs:
+            self._note(other_tensor(left, right, reader, self.left, self.right))
 
     def _same(self, one: FloatNode, two: FloatNode, left: str, right: str) -> bool:
         if one.op != two.op or one.outputs.index(left) != two.outputs.index(right):
@@ -177,6 +162,7 @@ class _Walk:
             if stage in one.stages:
                 self.result.tensors.setdefault(tensor, one.stages[stage])
         self._compare_attributes(one, two)
+        self._bodies(one, two)
         theirs = list(two.inputs)
         if one.op in COMMUTATIVE and len(one.inputs) == len(theirs) == 2 and self._swapped(one, two):
             theirs.reverse()
@@ -202,32 +188,61 @@ class _Walk:
                 {"attribute": key, "candidate": _shown(right), "reference": _shown(left)},
             )
 
+    def _bodies(self, one: FloatNode, two: FloatNode) -> None:
+        """Aligns the bodies of a branch or a loop, their inputs and outputs by position as they are bound."""
+        for key in sorted(one.bodies.keys() | two.bodies.keys()):
+            ours, theirs = one.bodies.get(key), two.bodies.get(key)
+            where = f"in {key} of {two.op} {two.label!r}"
+            if ours is None or theirs is None:
+                self._differ("subgraph", f"{where}: there is a body on one side alone", (two,), (one,))
+                continue
+            if (len(ours.inputs), len(ours.outputs)) != (len(theirs.inputs), len(theirs.outputs)):
+                self._differ(
+                    "subgraph", f"{where}: the body takes or gives another number of tensors", (two,), (one,)
+                )
+            names = {a.name: b.name for a, b in zip(ours.inputs, theirs.inputs, strict=False)}
+            walk = _Walk(ours, theirs, names, self)
+            for (_, left), (_, right) in zip(ours.outputs, theirs.outputs, strict=False):
+                walk.run(left, right)
+            self.result.absorb(walk.finish(), where)
+
     def _resynchronise(self, left: str, right: str, reader: Reader) -> None:
         one = self.left.made.get(left)
         if one is not None and self.detours.implied(one, right, reader):
             self.skipped_left.add(id(one))
             self.queue.append((one.inputs[0], right, None))
             return
+        two = self.right.made.get(right)
+        if one is not None and two is not None and self._is_other_output(one, two, left, right):
+            self._note(other_tensor(left, right, reader, self.left, self.right))
+            self._pair(one, two)
+            return
         found = self.detours.find(left, right)
         if found is None:
-            two = self.right.made.get(right)
-            if self.left.shape_only(left) and self.right.shape_only(right):
-                return
-            self._differ(
-                "unmatched",
-                f"{two.op if two else 'input ' + right} stands where the reference has "
-                f"{one.op if one else 'input ' + left}, and the graphs do not come together again",
-                (two,) if two else (),
-                (one,) if one else (),
-            )
+            if not (self.left.shape_only(left) and self.right.shape_only(right)):
+                self.lost.append((left, right, reader))
+                if self.result.tensors.get(right) == left:
+                    del self.result.tensors[right]
             return
         left_to, right_to, left_nodes, right_nodes = found
         self.skipped_left.update(id(n) for n in left_nodes)
         self.skipped_right.update(id(n) for n in right_nodes)
-        difference = self.detours.difference(left_nodes, right_nodes, right)
+        self._note(self.detours.difference(left_nodes, right_nodes, right, reader))
+        self.queue.append((left_to, right_to, None))
+
+    def _is_other_output(self, one: FloatNode, two: FloatNode, left: str, right: str) -> bool:
+        """Whether it is the same operation, and another of its outputs."""
+        if one.op != two.op or one.outputs.index(left) == two.outputs.index(right):
+            return False
+        if id(two) in self.paired:
+            return self.paired[id(two)] is one
+        ours, theirs = self.left.data_inputs(one), self.right.data_inputs(two)
+        signatures = [self.left.signature(n) for n in ours], [self.right.signature(n) for n in theirs]
+        return signatures[0] == signatures[1] and self.detours.weights_fit(one, two)
+
+    def _note(self, difference: Difference | None) -> None:
         if difference is not None:
             self.result.differences.append(difference)
-        self.queue.append((left_to, right_to, None))
 
     def _differ(
         self,
@@ -240,11 +255,42 @@ class _Walk:
         self.result.differences.append(Difference(kind, message, candidate, reference, evidence or {}))
 
     def finish(self) -> Alignment:
+        """The result, once nothing is left to visit."""
+        for left, right, reader in self.lost:
+            # Both have found their counterparts elsewhere: it is the wrong one of two that is read.
+            if self._counterpart(left) not in (None, right) and self._has_counterpart(right):
+                self._note(other_tensor(left, right, reader, self.left, self.right))
+            else:
+                self._unmatched(left, right, reader)
         left_done = {id(one) for one, _ in self.result.nodes} | self.skipped_left
         right_done = set(self.paired) | self.skipped_right
-        self.result.unmatched_reference = [n for n in self.left.graph.nodes if id(n) not in left_done]
-        self.result.unmatched_candidate = [n for n in self.right.graph.nodes if id(n) not in right_done]
+        self.result.unmatched_reference += [n for n in self.left.graph.nodes if id(n) not in left_done]
+        self.result.unmatched_candidate += [n for n in self.right.graph.nodes if id(n) not in right_done]
         return self.result
+
+    def _counterpart(self, left: str) -> str | None:
+        """The candidate's tensor for one of the reference's, once the walk is over."""
+        one = self.left.made.get(left)
+        if one is None:
+            return self.inputs.get(left, left) if left in self.left.inputs else None
+        two = next((two for ours, two in self.result.nodes if ours is one), None)
+        position = one.outputs.index(left)
+        return two.outputs[position] if two is not None and position < len(two.outputs) else None
+
+    def _has_counterpart(self, right: str) -> bool:
+        two = self.right.made.get(right)
+        return right in self.right.inputs if two is None else id(two) in self.paired
+
+    def _unmatched(self, left: str, right: str, reader: Reader) -> None:
+        one, two = self.left.maker(left), self.right.maker(right)
+        where = f"operand {reader[2]} of {reader[1].op} {reader[1].label!r}" if reader is not None else "here"
+        self._differ(
+            "unmatched",
+            f"{f'{two.op} {two.label!r}' if two else f'input {right!r}'} stands where the reference has "
+            f"{f'{one.op} {one.label!r}' if one else f'input {left!r}'} ({where}), and the graphs do not come together again",
+            (two,) if two else (),
+            (one,) if one else (),
+        )
 
 
 def _shown(value: Any) -> str:

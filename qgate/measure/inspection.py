@@ -44,7 +44,8 @@ def measure_constants(view: FloatGraph, scheme: Scheme) -> Iterator[Measurement]
             name="scale.defect", at=Place(tensor=defect.tensor, node=defect.node, index=defect.index),
             value=defect.kind, detail={"message": defect.message, **defect.evidence},
         )  # fmt: skip
-    yield from _nonfinite(view)
+    for graph in view.graphs():
+        yield from _nonfinite(graph)
 
 
 def measure_reference_bits(reference: FloatGraph) -> Iterator[Measurement]:
@@ -74,11 +75,11 @@ def _quantized(scheme: Scheme) -> Iterator[Measurement]:
     yield Measurement(name="quant.bits", value=scheme.bits, unit="bits", n=scheme.parameters)
 
 
-def _nonfinite(view: FloatGraph) -> Iterator[Measurement]:
-    """Constants that hold NaN or infinity: weights and biases must not, masks may."""
-    for held, node in ((held, node) for held in view.graphs() for node in held.nodes):
+def _nonfinite(graph: FloatGraph) -> Iterator[Measurement]:
+    """Constants of a graph, its bodies aside, that hold NaN or infinity: weights and biases must not, masks may."""
+    for node in graph.nodes:
         for position, name in enumerate(node.inputs):
-            value = held.constants.get(name)
+            value = graph.constants.get(name)
             if (
                 value is None
                 or value.is_quantized

@@ -6,11 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
-from qgate.formats.model import Constant, Graph
 from qgate.quant.alignment import Alignment, Difference
-from qgate.quant.floatgraph import FloatGraph, FloatNode, held_graphs
+from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
@@ -35,8 +32,6 @@ def measure_structure(
     """Yields ``structure.*`` and ``alignment.*`` measurements."""
     for difference in alignment.differences:
         yield _difference(difference)
-    for one, two in alignment.nodes:
-        yield from _subgraphs(one, two)
     yield from _loose_ends(alignment)
     for defect in candidate.defects:
         yield Measurement(
@@ -54,10 +49,10 @@ def _telling_operators(
     alignment: Alignment, reference: FloatGraph, candidate: FloatGraph
 ) -> Iterator[Measurement]:
     """Chance, branches and comparisons that the reference has nowhere: what triggers are made of."""
-    known = {node.op for node in reference.nodes}
+    known = {node.op for node in reference.all_nodes()}
     told = {id(node) for difference in alignment.differences for node in difference.candidate}
     loose = {id(node) for node in alignment.unmatched_candidate}
-    for node in candidate.nodes:
+    for node in candidate.all_nodes():
         if node.op in known:
             continue
         if node.op in RANDOM:
@@ -82,12 +77,11 @@ def _surplus(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph)
     """
     if not any(difference.kind == "unmatched" for difference in alignment.differences):
         return
-    ours, theirs = Counter(n.op for n in reference.nodes), Counter(n.op for n in candidate.nodes)
-    inside = Counter(n.op for node in reference.nodes for g in held_graphs(node.node) for n in g.all_nodes())
-    surplus = theirs - ours - inside
+    ours, theirs = (Counter(n.op for n in view.all_nodes()) for view in (reference, candidate))
+    surplus = theirs - ours
     if any(op in FUSED for op in ours - theirs):
         surplus = Counter({op: count for op, count in surplus.items() if op not in ARITHMETIC})
-    for node in candidate.nodes:
+    for node in candidate.all_nodes():
         if surplus[node.op] > 0 and node.op not in FUSED | LAYOUT and node in alignment.unmatched_candidate:
             more = surplus[node.op]
             surplus[node.op] = 0
@@ -133,8 +127,8 @@ def _loose_ends(alignment: Alignment) -> Iterator[Measurement]:
 
 
 def _coverage(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph) -> Iterator[Measurement]:
-    ours = [n for n in reference.nodes if n.op in _COMPUTE]
-    matched = {id(one) for one, _ in alignment.nodes}
+    ours = [n for n in reference.all_nodes() if n.op in _COMPUTE]
+    matched = {id(one) for one, _ in (*alignment.nodes, *alignment.inner)}
     by_weight = {id(pair.reference_node) for pair in alignment.constants}
     if not ours:
         yield Measurement(name="alignment.coverage", not_measured="the reference has no compute layer")
@@ -153,48 +147,3 @@ def _coverage(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph
             n=total,
             detail={"unaligned": sorted(names - aligned)[:32]},
         )
-
-
-def _subgraphs(one: FloatNode, two: FloatNode) -> Iterator[Measurement]:
-    for ours, theirs in zip(held_graphs(one.node), held_graphs(two.node), strict=False):
-        left, right = _operators(ours), _operators(theirs)
-        if left != right:
-            changed = {
-                op: right[op] - left[op] for op in sorted(set(left) | set(right)) if left[op] != right[op]
-            }
-            yield Measurement(
-                name="structure.difference", at=Place(node=two.label), value="subgraph",
-                detail={"message": f"the body of {two.op} has other operators ({_signed(changed)})"},
-            )  # fmt: skip
-        yield from _subgraph_constants(ours, theirs, two)
-
-
-def _subgraph_constants(ours: Graph, theirs: Graph, two: FloatNode) -> Iterator[Measurement]:
-    """Floats inside a body: each of the candidate's must be one of the reference's, rounded at most."""
-    left = [c.load().reshape(-1) for c in _floats(ours)]
-    for constant in _floats(theirs):
-        values = constant.load().reshape(-1)
-        tolerance = 2e-3 if constant.dtype == "float16" else 1e-5
-        if not any(
-            v.size == values.size and np.allclose(v, values, rtol=tolerance, atol=1e-6, equal_nan=True)
-            for v in left
-        ):
-            yield Measurement(
-                name="structure.difference", at=Place(node=two.label, tensor=constant.name), value="subgraph",
-                detail={"message": f"the body of {two.op} holds the constant {constant.name!r}, which the reference's does not"},
-            )  # fmt: skip
-
-
-def _floats(graph: Graph) -> list[Constant]:
-    held = list(graph.all_constants())
-    for inner in (graph, *graph.subgraphs()):
-        held += [v for n in inner.nodes for v in n.attributes.values() if isinstance(v, Constant)]
-    return [c for c in held if c.dtype in ("float", "float16", "double")]
-
-
-def _operators(graph: Graph) -> Counter[str]:
-    return Counter(n.op for n in graph.all_nodes() if n.op not in _LOOKED_THROUGH)
-
-
-def _signed(changed: dict[str, int]) -> str:
-    return ", ".join(f"{op} {count:+d}" for op, count in list(changed.items())[:6])

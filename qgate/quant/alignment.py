@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qgate.quant.constants import ConstantValue
@@ -53,7 +53,11 @@ class Difference:
 
 @dataclass
 class Alignment:
-    """The result: pairs of operations, constants and tensors, and the differences."""
+    """The result: pairs of operations, constants and tensors, and the differences.
+
+    ``nodes`` and ``tensors`` are those of the main graphs, ``inner`` the pairs of operations in bodies;
+    constants and differences are those of both.
+    """
 
     nodes: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
     constants: list[ConstantPair] = field(default_factory=list)
@@ -61,3 +65,12 @@ class Alignment:
     differences: list[Difference] = field(default_factory=list)
     unmatched_reference: list[FloatNode] = field(default_factory=list)
     unmatched_candidate: list[FloatNode] = field(default_factory=list)
+    inner: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
+
+    def absorb(self, body: Alignment, where: str) -> None:
+        """Adds what the alignment of a pair of bodies found; ``where`` says which bodies."""
+        self.inner += [*body.nodes, *body.inner]
+        self.constants += body.constants
+        self.differences += [replace(d, message=f"{where}: {d.message}") for d in body.differences]
+        self.unmatched_reference += body.unmatched_reference
+        self.unmatched_candidate += body.unmatched_candidate

@@ -12,12 +12,13 @@ import numpy as np
 from qgate.errors import FormatError
 from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized, plain
-from qgate.quant.floatgraph import Defect, FloatGraph, FloatNode, Quantizer, held_graphs, outer_names
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer, held_graphs, named_graphs, outer_names
 from qgate.quant.folding import fold
 from qgate.quant.operators.table import HANDLERS
 from qgate.quant.order import in_order
 from qgate.quant.parameters import computed_parameters
+from qgate.quant.scope import Scope
 from qgate.quant.simplify import simplify
 
 _LAYOUT = {
@@ -41,70 +42,41 @@ def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
         model: The model.
         fold_norms: Fold BatchNorm into the layers before; not needed where both models still have theirs.
     """
-    builder = Builder(model.graph, model.opsets)
-    for node in in_order(model.graph):
+    return _built(Builder(model.graph, model.opsets, fold_norms=fold_norms))
+
+
+def _built(builder: Builder) -> FloatGraph:
+    for node in in_order(builder.graph):
         builder.add(node)
     graph = builder.finish()
-    simplify(graph, fold_norms=fold_norms)
+    simplify(graph, fold_norms=builder.fold_norms)
     return graph
 
 
-class Builder:
-    """Collects the float view; ``alias`` maps the file's tensors to those of the view."""
+class Builder(Scope):
+    """Collects the float view; ``alias`` maps the file's tensors to those of the view.
 
-    def __init__(self, graph: Graph, opsets: Mapping[str, int]) -> None:
-        self.graph = graph
+    Args:
+        graph: The graph, or the body of a node.
+        opsets: Version by domain.
+        outer: The builder of the graph around a body.
+        fold_norms: As for ``float_view``; bodies are simplified as they are built.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        opsets: Mapping[str, int],
+        outer: Builder | None = None,
+        *,
+        fold_norms: bool = True,
+    ) -> None:
+        super().__init__(graph, outer)
         self.opsets = opsets
-        self.alias: dict[str, str] = {}
-        self.constants: dict[str, ConstantValue] = {name: plain(c) for name, c in graph.constants.items()}
-        self.nodes: list[FloatNode] = []
+        self.fold_norms = fold_norms
         self.quantizers: dict[str, list[Quantizer]] = defaultdict(list)
-        self.coded: dict[str, Quantizer] = {}
-        self.defects: list[Defect] = []
         self.dynamic = False
-        self.dynamic_of: dict[str, str] = {}
         self.absorbed: set[int] = set()
-        self.known = {t.name for t in graph.inputs} | set(graph.constants) | {""}
-        self.readers: dict[str, list[Node]] = defaultdict(list)
-        self.makers: dict[str, Node] = {}
-        for node in graph.nodes:
-            for name in dict.fromkeys(node.inputs):
-                self.readers[name].append(node)
-            for name in node.outputs:
-                if name and (name in self.makers or name in self.known):
-                    other = (
-                        "two nodes make" if name in self.makers else "a node makes, beside the graph itself,"
-                    )
-                    self.defect("graph", f"{other} the tensor {name!r}", tensor=name, node=node.label)
-                self.makers[name] = node
-
-    # -- looking things up ------------------------------------------------------------------------
-
-    def ref(self, name: str) -> str:
-        """The tensor of the float view that a tensor of the file stands for."""
-        for _ in range(len(self.alias)):  # no chain is longer, so that a circle ends as well
-            if name not in self.alias:
-                break
-            name = self.alias[name]
-        return name
-
-    def constant(self, name: str) -> ConstantValue | None:
-        """The constant behind a tensor, if it is one."""
-        return self.constants.get(self.ref(name)) if name else None
-
-    def array(self, name: str) -> Array | None:
-        """The values of a small constant as they are stored."""
-        found = self.constant(name)
-        return None if found is None else found.codes()
-
-    def only_reader(self, name: str, op: str) -> Node | None:
-        """The single node that reads a tensor, if it is of that operator."""
-        readers = self.readers[name]
-        return readers[0] if len(readers) == 1 and readers[0].op == op else None
-
-    def defect(self, kind: str, message: str, **place: Any) -> None:
-        """Notes a defect of the graph itself."""
-        self.defects.append(Defect(kind, message, **place))
 
     # -- adding -----------------------------------------------------------------------------------
 
@@ -159,7 +131,7 @@ class Builder:
     ) -> FloatNode:
         """Adds an operation to the view."""
         domain = node.domain if op == node.op else ""
-        graphs = held_graphs(node)
+        bodies = self.bodies(node)
         made = FloatNode(
             op=op,
             domain=domain,
@@ -168,7 +140,8 @@ class Builder:
             attributes={},
             node=node,
             stages=dict(stages),
-            implicit=tuple(sorted(self.ref(name) for name in outer_names(graphs))),
+            implicit=tuple(sorted(self.ref(name) for name in outer_names(held_graphs(node)))),
+            bodies=bodies,
         )
         made.attributes = normalised(
             made,
@@ -180,6 +153,16 @@ class Builder:
         if op in _LAYOUT and len(inputs) > 0 and node.inputs and node.inputs[0] in self.coded:
             for name in node.outputs:
                 self.coded[name] = self.coded[node.inputs[0]]
+        return made
+
+    def bodies(self, node: Node) -> dict[str, FloatGraph]:
+        """The float views of a node's bodies, by attribute; constants from around them are theirs as well."""
+        made: dict[str, FloatGraph] = {}
+        for key, body in named_graphs(node):
+            inner = Builder(body, self.opsets, self, fold_norms=self.fold_norms)
+            made[key] = _built(inner)
+            self.dynamic = self.dynamic or inner.dynamic
+            self.defects.extend(made[key].defects)
         return made
 
     def quantized(
@@ -225,6 +208,10 @@ class Builder:
             scale_name=scale_value.name,
             zero_name=zero_value.name if zero_value is not None else "",
             inherent=source == codes,
+            codes=codes,
+            scale_input=scale,
+            zero_input=zero,
+            axis=int(node.attribute("axis", 1)) if node.op == "QuantizeLinear" else 1,
         )
         self.quantizers[quantizer.tensor].append(quantizer)
         self.coded[codes] = quantizer
@@ -290,6 +277,10 @@ class Builder:
             if out.name not in self.known:
                 self.defect("graph", f"nothing makes the output {out.name!r}", tensor=out.name)
             outputs.append((out.name, self.ref(out.name)))
+        for name in {n for node in self.nodes for n in node.inputs} | {ref for _, ref in outputs}:
+            held = self.constant(name) if name not in self.own and name not in self.constants else None
+            if held is not None:
+                self.constants[name] = held
         graph = FloatGraph(
             inputs=self.graph.inputs,
             outputs=tuple(outputs),

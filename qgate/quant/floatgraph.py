@@ -8,7 +8,7 @@ for quantization have the same float view; where the views differ, the models di
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,6 +32,9 @@ class Quantizer:
         scale_name: The scale's name in the file.
         zero_name: The zero point's name, empty where there is none.
         inherent: The tensor itself is codes, so that nothing can read it unquantized.
+        codes: The tensor of the file that holds the codes.
+        scale_input: What the node reads its scale from; ``zero_input`` the zero point, or empty.
+        axis: The axis that scales vary along, where there are several.
     """
 
     tensor: str
@@ -43,6 +46,10 @@ class Quantizer:
     scale_name: str
     zero_name: str
     inherent: bool = False
+    codes: str = ""
+    scale_input: str = ""
+    zero_input: str = ""
+    axis: int = 1
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest float that the codes can stand for."""
@@ -61,7 +68,8 @@ class FloatNode:
     """One operation of the float view.
 
     ``stages`` names the file's own tensors inside an operation that absorbed its bias, its BatchNorm or
-    its integer arithmetic: operator -> tensor.
+    its integer arithmetic: operator -> tensor. ``bodies`` are the views of If, Loop and Scan's graphs by
+    attribute; ``implicit`` is what they read from around them.
     """
 
     op: str
@@ -72,6 +80,7 @@ class FloatNode:
     node: Node
     stages: dict[str, str] = field(default_factory=dict)
     implicit: tuple[str, ...] = ()
+    bodies: dict[str, FloatGraph] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
@@ -117,6 +126,28 @@ class FloatGraph:
                     readers[name].append(node)
         return readers
 
+    def graphs(self) -> Iterator[FloatGraph]:
+        """This graph, then the bodies of its nodes and theirs."""
+        yield self
+        for node in self.nodes:
+            for body in node.bodies.values():
+                yield from body.graphs()
+
+    def all_nodes(self) -> Iterator[FloatNode]:
+        """The nodes of this graph and of all bodies."""
+        for graph in self.graphs():
+            yield from graph.nodes
+
+    def rename(self, renamed: Mapping[str, str]) -> None:
+        """Lets the operations here and in all bodies read other tensors in the place of some."""
+        for node in self.nodes:
+            node.inputs = [renamed.get(name, name) for name in node.inputs]
+            node.implicit = tuple(renamed.get(name, name) for name in node.implicit)
+            for body in node.bodies.values():
+                own = {t.name for t in body.inputs} | {n for inner in body.nodes for n in inner.outputs}
+                body.rename({old: new for old, new in renamed.items() if old not in own})
+        self.outputs = tuple((name, renamed.get(ref, ref)) for name, ref in self.outputs)
+
     def prune(self) -> None:
         """Drops nodes and constants that no output depends on."""
         needed = {ref for _, ref in self.outputs}
@@ -144,9 +175,13 @@ def outer_names(graphs: Iterable[Graph]) -> set[str]:
 
 def held_graphs(node: Node) -> list[Graph]:
     """The subgraphs of a node, in the order of its attributes."""
-    held: list[Graph] = []
-    for value in node.attributes.values():
-        held.extend(
-            item for item in (value if isinstance(value, tuple) else (value,)) if isinstance(item, Graph)
-        )
-    return held
+    return [graph for _, graph in named_graphs(node)]
+
+
+def named_graphs(node: Node) -> Iterator[tuple[str, Graph]]:
+    """The subgraphs of a node with the attribute that holds each, numbered where it holds several."""
+    for key, value in node.attributes.items():
+        if isinstance(value, Graph):
+            yield key, value
+        elif isinstance(value, tuple):
+            yield from ((f"{key}[{i}]", item) for i, item in enumerate(value) if isinstance(item, Graph))

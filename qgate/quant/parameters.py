@@ -55,7 +55,7 @@ def computed_parameters(builder: Builder, nodes: tuple[Node, ...]) -> Iterator[D
 def coded_origin(builder: Builder, codes: str) -> str:
     """The codes that a tensor of codes came from, through operations that only move them."""
     for _ in range(64):
-        maker = builder.makers.get(codes)
+        maker = builder.maker(codes)
         if maker is None or maker.op not in _CARRIES_CODES or not maker.inputs:
             break
         codes = maker.inputs[0]

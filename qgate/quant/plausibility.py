@@ -28,25 +28,32 @@ class ScaleDefect:
 
 
 def scale_defects(graph: FloatGraph) -> Iterator[ScaleDefect]:
-    """Every implausible scale of weights and of activation quantizers, each tensor once."""
-    seen: set[str] = set()
-    for node in graph.nodes:
-        for name in node.inputs:
-            value = graph.constants.get(name)
-            if value is None or value.quantized is None:
-                continue
-            quantized = value.quantized
-            label = quantized.scale_name or value.name
-            if label not in seen:
-                seen.add(label)
-                # Block-wise quantizers give a block the sign of its largest value, and mean it.
-                yield from _check(quantized.scale, label, node.label, signed=bool(quantized.block))
-            yield from _check_fit(value.name, quantized.scale, value, label, node.label)
-    for held in graph.quantizers.values():
-        for quantizer in held:
-            if quantizer.scale_name not in seen:
-                seen.add(quantizer.scale_name)
-                yield from _check(quantizer.scale, quantizer.scale_name, quantizer.node)
+    """Every implausible scale of weights and of activation quantizers, in bodies too, each tensor once."""
+    seen: set[tuple[str, bytes]] = set()
+    for held in graph.graphs():
+        for node in held.nodes:
+            for name in node.inputs:
+                value = held.constants.get(name)
+                if value is None or value.quantized is None:
+                    continue
+                quantized = value.quantized
+                label = quantized.scale_name or value.name
+                if _is_new(seen, label, quantized.scale):
+                    # Block-wise quantizers give a block the sign of its largest value, and mean it.
+                    yield from _check(quantized.scale, label, node.label, signed=bool(quantized.block))
+                yield from _check_fit(value.name, quantized.scale, value, label, node.label)
+        for quantizers in held.quantizers.values():
+            for quantizer in quantizers:
+                if _is_new(seen, quantizer.scale_name, quantizer.scale):
+                    yield from _check(quantizer.scale, quantizer.scale_name, quantizer.node)
+
+
+def _is_new(seen: set[tuple[str, bytes]], label: str, scale: Array) -> bool:
+    key = (label, scale.tobytes())
+    if key in seen:
+        return False
+    seen.add(key)
+    return True
 
 
 def _check(scale: Array, name: str, node: str, *, signed: bool = False) -> Iterator[ScaleDefect]:

@@ -51,17 +51,20 @@ class Scheme:
 
 
 def weights(graph: FloatGraph) -> Iterator[tuple[FloatNode, int, ConstantValue]]:
-    """Every constant that is a weight: node, operand position, constant; each constant once."""
-    seen: set[str] = set()
-    for node in graph.nodes:
-        for position in _WEIGHT_POSITIONS.get(node.op, ()):
-            if position >= len(node.inputs):
-                continue
-            value = graph.constants.get(node.inputs[position])
-            if value is None or value.name in seen or (node.op == "Gather" and not _is_table(value)):
-                continue
-            seen.add(value.name)
-            yield node, position, value
+    """Every constant that is a weight, those of bodies included: node, operand position, constant; each once."""
+    seen: set[tuple[int, str]] = set()
+    for scope, held in enumerate(graph.graphs()):
+        for node in held.nodes:
+            for position in _WEIGHT_POSITIONS.get(node.op, ()):
+                value = held.constants.get(node.inputs[position]) if position < len(node.inputs) else None
+                if value is None or (node.op == "Gather" and not _is_table(value)):
+                    continue
+                # A body may call its own weight as another does; one from around it is the same there.
+                shared = value.name in graph.constants
+                key = (0 if shared else scope, value.name)
+                if key not in seen:
+                    seen.add(key)
+                    yield node, position, value
 
 
 def _is_table(value: ConstantValue) -> bool:

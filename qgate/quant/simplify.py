@@ -184,15 +184,15 @@ def _drop_neutral(graph: FloatGraph) -> None:
     replaced: dict[str, str] = {}
     kept: list[FloatNode] = []
     for node in graph.nodes:
-        node.inputs = [replaced.get(name, name) for name in node.inputs]
-        node.implicit = tuple(replaced.get(name, name) for name in node.implicit)
         if _is_neutral(node):
-            replaced[node.outputs[0]] = node.inputs[0]
-            _move_quantizers(graph, node.outputs[0], node.inputs[0])
+            source = replaced.get(node.inputs[0], node.inputs[0])
+            replaced[node.outputs[0]] = source
+            _move_quantizers(graph, node.outputs[0], source)
         else:
             kept.append(node)
     graph.nodes = kept
-    graph.outputs = tuple((name, replaced.get(ref, ref)) for name, ref in graph.outputs)
+    if replaced:
+        graph.rename(replaced)
 
 
 def _is_neutral(node: FloatNode) -> bool:

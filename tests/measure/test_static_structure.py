@@ -103,23 +103,25 @@ def branching(then, value=2.0, dtype=np.float32, constants=True):
 
 
 @pytest.mark.parametrize(
-    ("theirs", "words"),
+    ("theirs", "kind", "node", "words"),
     [
-        (branching(["Mul"]), None),
-        (branching(["Mul"], 2.0004, np.float16), None),
-        (branching(["Add"]), "other operators (Add +1, Mul -1)"),
-        (branching(["Mul"], 2.5), "holds the constant 'k'"),
+        (branching(["Mul"]), None, "", ""),
+        (branching(["Mul"], 2.0004, np.float16), None, "", ""),
+        (branching(["Add"]), "replaced", "Add->o", "in then_branch of If 'choice': Add 'Add->o' stands where the reference has Mul"),
+        (branching(["Mul"], 2.5), "constant", "Mul->o", "'k'"),
     ],
     ids=["same", "rounded", "operator", "constant"],
-)
-def test_the_bodies_of_a_branch_are_compared(theirs, words, tmp_path):
+)  # fmt: skip
+def test_the_bodies_of_a_branch_are_compared(theirs, kind, node, words, tmp_path):
     found = inspect(branching(["Mul"]), theirs, tmp_path)
-    told = (
-        [(m.value, m.at.node, words in m.detail["message"]) for m in named(found, "structure.difference")]
-        if words
-        else named(found, "structure.difference")
-    )
-    assert told == ([("subgraph", "choice", True)] if words else [])
+    told = [(m.value, m.at.node) for m in named(found, "structure.difference")]
+    if kind == "constant":
+        bad = [m for m in named(found, "weight.derivation") if m.value != "derived"]
+        assert [(m.at.tensor, m.at.node) for m in bad] == [("k", node)]
+        assert told == []
+    else:
+        assert told == ([(kind, node)] if kind else [])
+        assert all(words in m.detail["message"] for m in named(found, "structure.difference"))
 
 
 def test_a_branch_that_the_reference_does_not_have_is_told(tmp_path):

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def _weight_scale(builder: Builder, name: str, codes: str) -> str | None:
     """The constant scale in a product of the weight's scale and that of the codes it is multiplied with."""
-    maker = builder.makers.get(name)
+    maker = builder.maker(name)
     if maker is None or maker.op != "Mul":
         return None
     constants = [i for i in maker.inputs if builder.constant(i) is not None]

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.formats.model import Constant, Node
-from qgate.quant.constants import FLOATS, Array, computed, plain
+from qgate.quant.constants import Array, computed, plain
 from qgate.quant.operators.shared import MS, Handler, input_at, is_float_cast, linear
+from qgate.quant.types import is_float
 
 if TYPE_CHECKING:
     from qgate.quant.build import Builder
@@ -67,21 +68,9 @@ def _cast(builder: Builder, node: Node) -> bool:
     source = input_at(node, 0)
     if builder.constant(source) is not None:
         return False
-    if is_float_cast(node) and _is_float(builder, source):
+    if is_float_cast(node) and is_float(builder, source):
         return _alias(builder, node)
     return False
-
-
-def _is_float(builder: Builder, name: str) -> bool:
-    named = builder.graph.types.get(name)
-    if named is not None and named.dtype:
-        return named.dtype in FLOATS
-    maker = builder.makers.get(name)
-    integer_makers = ("Shape", "ArgMax", "ArgMin", "Size", "NonZero", "Equal", "Greater", "Less", "Not", "And", "Or",
-                      "ConvInteger", "MatMulInteger", "GreaterOrEqual", "LessOrEqual", "TopK")  # fmt: skip
-    if maker is not None and maker.op == "Cast":
-        return is_float_cast(maker)
-    return maker is not None and maker.op not in integer_makers
 
 
 def _gemm(builder: Builder, node: Node) -> bool:
