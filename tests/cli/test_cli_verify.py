@@ -85,11 +85,14 @@ def test_the_report_is_valid_and_canonical(name: str, request: pytest.FixtureReq
     assert text == json.dumps(stored, sort_keys=True, indent=1, ensure_ascii=True) + "\n"
     assert sorted(path.name for path in folder.iterdir()) == [
         ".gitignore",
+        "leaves",
         "report.html",
         "report.json",
         "summary.md",
     ]
-    assert all(path.stat().st_mode & 0o777 == 0o644 for path in folder.iterdir())
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    assert [path.suffix for path in files if path.parent != folder] == [".leaves"]
+    assert all(path.stat().st_mode & 0o777 == 0o644 for path in files)
 
 
 def test_the_report_says_who_measured_what(passed: Ran, stall: Shop) -> None:
