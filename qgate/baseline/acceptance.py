@@ -26,7 +26,7 @@ from qgate.plan.targets import TargetRun
 from qgate.plan.touch import baseline_path
 from qgate.policy.load import load_policy
 from qgate.policy.yaml_reader import MAX_BYTES
-from qgate.records import Finding, Limit, Verdict
+from qgate.records import Finding, Limit, Severity, Verdict
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import ContentDelta, Delta, TargetReport
 from qgate.rules.traceability import default_limits, trace_finding
@@ -77,6 +77,10 @@ def accept_target(
         raise BaselineError(
             f"target {name} could not be measured: {report.reason}", remedy="Fix that first; nothing changed"
         )
+    unsigned = next((f for f in report.findings if f.rule == "ART119" and f.severity is Severity.ERROR), None)
+    if unsigned is not None:
+        # Such a candidate was not run, so its numbers have holes.
+        raise BaselineError(f"target {name}: {unsigned.message}", remedy=unsigned.remedy)
     path = baseline_path(name)
     old = read_baseline(repo.read(None, path, MAX_BASELINE_BYTES), name)
     provenance = build_provenance(seed=run.seed)
@@ -116,6 +120,7 @@ def _work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun
         candidate=target.candidate,
         reference=target.reference,
         data=target.data,
+        signature=target.signature,
     )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from qgate.baseline.acceptance import accept_target
+from qgate.errors import BaselineError
 from qgate.events import Activity, Kind
 from qgate.gate.run import run_gate
 from qgate.records import Severity, Verdict
@@ -115,3 +117,16 @@ def test_signing_with_a_key_of_one_s_own_gains_nothing(office: Office) -> None:
     assert target.verdict is Verdict.FAIL
     assert any("Key mismatch" in message for _, message in signature_of(target))
     assert not any(m.name.startswith("output.") for m in target.measurements)
+
+
+def test_numbers_of_a_model_that_is_not_signed_are_not_accepted(office: Office) -> None:
+    """It is not run, so that there are none to accept."""
+    (office.repo.root / "m").mkdir()
+    (office.repo.root / "m/digits.onnx").write_bytes(office.model)
+    settings = Settings(workspace=office.repo.root)
+    with pytest.raises(BaselineError, match="the policy requires one"):
+        accept_target(settings, "digits", "first", target_verifier(settings))
+    (office.repo.root / "m/digits.sig").write_bytes(office.bundle(office.model))
+    accepted = accept_target(settings, "digits", "first", target_verifier(settings))
+    assert accepted.report.verdict is Verdict.PASS
+    assert not any(entry.name == "artifact.signature" for entry in accepted.baseline.measurements)
