@@ -88,6 +88,8 @@ def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Ord
     if old is None or new is None:
         return ()
     plain: dict[str, object] = {"scheme": "none", "derivation": "none", "task": None, "thresholds": {}}
+    # What may execute was decided for the run that this one shows the background of.
+    plain |= {"trust": run.target.trust, "signature": None, "require_signature": False}
     shared = replace(
         run,
         target=new.model_copy(update=plain),

@@ -152,3 +152,11 @@ def test_a_bundle_that_moves_with_its_candidate_is_found_by_the_trusted_lines(la
         "models/v2/plate.sig",
     )
     assert first.signature.key.path == "keys/k.pub"
+
+
+def test_what_is_shown_for_comparison_trusts_no_more(lab: Lab) -> None:
+    start(lab, ", reference: models/plate_fp32.onnx")
+    changed = policy(", reference: models/plate_fp32.onnx, trust: code")
+    lab.gate(lab.pull_request({"qgate.yml": changed, "models/plate_fp32.onnx": lab.model(60)}))
+    assert lab.verifier.of("comparison")
+    assert {run.target.trust for run in lab.verifier.runs} == {"data"}
