@@ -37,11 +37,11 @@ def exact_columns(reference: Array, candidate: ConstantValue) -> bool | None:
                 off[axis][place] += np.count_nonzero(wrong, axis=axis)
                 live[axis][place] += np.count_nonzero(weights, axis=axis)
     share = off[0].sum() / max(live[0].sum(), 1) if shape else 0.0
-    able = False
+    able = True
     for wrong, many in zip(off, live, strict=True):
         # Expected number of columns that are exact by luck, of those long enough to be told.
         telling = many * np.log1p(-min(share, 0.999)) < np.log(_LUCK / max(many.size, 1))
-        able |= bool(telling.any())
+        able &= bool(telling.any())
         if bool((telling & (wrong == 0)).any()):
             return True
     return False if able else None

@@ -17,7 +17,7 @@ import numpy as np
 
 from qgate.quant.blocks import Piece, in_parallel, scratch, start_of
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
-from qgate.quant.side_by_side import MARGIN, Layout
+from qgate.quant.side_by_side import MARGIN, Layout, half_ulp
 
 NEAR_TIE = 0.6
 """Distance up to which a code that is not the nearest is one of two nearly equal choices."""
@@ -67,7 +67,7 @@ class Comparison:
         shape: The file's layout.
         least: Least code in use; ``greatest`` likewise.
         off: Codes that are not the nearest; ``near`` of them lie within 0.6 steps, ``beyond`` beyond floor
-            and ceiling, ``far`` beyond four steps.
+            and ceiling, ``well_beyond`` by more than another half, ``far`` beyond four steps.
         max_steps: Largest distance, saturation allowed for.
         square: Mean square of code minus quotient, unsaturated.
         bias: Mean of code minus quotient over codes that do not saturate.
@@ -83,6 +83,7 @@ class Comparison:
     off: int
     near: int
     beyond: int
+    well_beyond: int
     far: int
     max_steps: float
     square: float
@@ -126,6 +127,7 @@ def compare(reference: Array, candidate: ConstantValue, *, short: bool = True) -
         off=sum(part.off for part in parts),
         near=sum(part.near for part in parts),
         beyond=sum(part.beyond for part in parts),
+        well_beyond=sum(part.well_beyond for part in parts),
         far=sum(part.far for part in parts),
         max_steps=max((part.max_steps for part in parts), default=0.0),
         square=sum(part.square for part in parts) / size,
@@ -148,6 +150,7 @@ class _Part:
     off: int = 0
     near: int = 0
     beyond: int = 0
+    well_beyond: int = 0
     far: int = 0
     max_steps: float = 0.0
     square: float = 0.0
@@ -229,7 +232,8 @@ def _exact(
     if not np.isfinite(quotient).all():
         part.finite = False
         return
-    slack = np.maximum(MARGIN, job.relative * np.abs(quotient - offset))
+    relative = np.maximum(job.relative, half_ulp(step, job.scale_dtype))
+    slack = np.maximum(MARGIN, relative * np.abs(quotient - offset))
     error = code - quotient
     clipped = np.clip(quotient, job.least, job.greatest)
     distance = code - clipped
@@ -240,6 +244,7 @@ def _exact(
     part.off = int(np.count_nonzero(off))
     part.near = int(np.count_nonzero(off & (wide <= NEAR_TIE)))
     part.beyond = int(np.count_nonzero(wide > 1.0 - 1e-9))
+    part.well_beyond = int(np.count_nonzero(wide > 1.5))
     part.far = int(np.count_nonzero(wide > 4.0 - 1e-9))
     part.max_steps = max(part.max_steps, float(np.max(np.abs(distance), initial=0.0)))
     inside = clipped == quotient

@@ -24,6 +24,9 @@ ONE_WAY = 1e-6
 """Chance of a common direction below which it is none of rounding's, whose errors have no direction."""
 MIN_OUTPUTS = 8
 STANDING_OUT = 15.0
+STANDING_OUT_ALONE = 60.0
+"""Where each output has few inputs of its own, whose means may differ widely."""
+FEW_INPUTS = 8
 INPUT_STEPS = 1.0
 MAX_UNKNOWNS = 4096
 MAX_ENTRIES = 1 << 21
@@ -98,7 +101,8 @@ def _stands_out(layer: Layer, reach: Array) -> str | None:
     middle = float(np.median(relative))
     floor = layer.rounding / float(np.median(reach)) if np.median(reach) > 0 else 0.0
     worst = int(np.argmax(relative))
-    if relative[worst] > STANDING_OUT * max(middle, floor, 1e-12):
+    most = STANDING_OUT if layer.error.shape[1] >= FEW_INPUTS else STANDING_OUT_ALONE
+    if relative[worst] > most * max(middle, floor, 1e-12):
         return f"output {worst} is moved by {layer.shift[worst]:.3g}, far more than the others"
     return None
 

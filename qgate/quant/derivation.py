@@ -22,6 +22,9 @@ from qgate.quant.families import BEYOND_OF_COMPENSATED, Family
 MAX_LISTED = 16
 REACH = {Family.NEAREST: 0.5, Family.ADAPTIVE: 1.0, Family.COMPENSATED: 4.0}
 """Distances in steps that a rule may leave."""
+MAX_APART = 4
+GAP = 1.0
+"""Steps that lie between GPTQ's largest errors and a code that something else moved."""
 _BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2}
 
 
@@ -59,7 +62,7 @@ class Derivation:
         rmse_steps: Root mean square distance in steps; 0.289 is healthy rounding.
         nonnearest: Share of codes that are not the nearest.
         near_tie: Share of codes that are not the nearest by at most a tenth of a step.
-        beyond_one: Share of codes beyond floor and ceiling.
+        beyond_one: Share of codes beyond floor and ceiling; ``beyond_more`` by more than another half step.
         bias_steps: Mean signed distance in steps.
         shrink_steps: Mean distance in the direction of the weight's sign, in steps.
         sampled: How many elements ``shrink_steps`` is the mean of.
@@ -77,6 +80,7 @@ class Derivation:
     nonnearest: float = 0.0
     near_tie: float = 0.0
     beyond_one: float = 0.0
+    beyond_more: float = 0.0
     bias_steps: float = 0.0
     shrink_steps: float = 0.0
     sampled: int = 0
@@ -115,12 +119,15 @@ def conclude(
     if found.off == 0:
         return Derivation("derived", Family.NEAREST, found.size, **base)
     strays = {Family.NEAREST: found.off, Family.ADAPTIVE: found.beyond}.get(Family(rounding), found.far)
+    apart = _apart(found) if rounding == Family.COMPENSATED and not strays else 0
+    strays = strays or apart
     excessive = rounding == Family.COMPENSATED and found.beyond > max(3, BEYOND_OF_COMPENSATED * found.size)
     if strays == 0 and not excessive:
         return Derivation("other-rounding", rounding, found.size, count=found.off, **base)
     if 0 < strays <= max(2, 0.3 * found.size) and not excessive:
         reach = REACH[Family(rounding)]
         listed = [e for e in found.worst if abs(e.distance) - e.slack > reach - 1e-9][:MAX_LISTED]
+        listed = listed or list(found.worst[:apart])
         outsiders = tuple(_outsider(element, found, candidate) for element in listed)
         return Derivation("outsiders", rounding, found.size, count=strays, outsiders=outsiders, **base)
     reason = (
@@ -128,6 +135,15 @@ def conclude(
         f"nearest, {base['rmse_steps']:.3g} steps off on average and {found.max_steps:.3g} at most"
     )
     return Derivation("not-derived", "", found.size, count=found.off, reason=reason, **base)
+
+
+def _apart(found: Comparison) -> int:
+    """How many of the worst codes stand apart from the rest, whose errors fade out."""
+    steps = [abs(e.distance) for e in found.worst[: MAX_APART + 1]]
+    for count in range(len(steps) - 1, 0, -1):
+        if steps[count - 1] - steps[count] > GAP:
+            return count
+    return 0
 
 
 def _statistics(found: Comparison) -> dict[str, Any]:
@@ -143,6 +159,7 @@ def _statistics(found: Comparison) -> dict[str, Any]:
         "nonnearest": found.off / size,
         "near_tie": found.near / size,
         "beyond_one": found.beyond / size,
+        "beyond_more": found.well_beyond / size,
         "bias_steps": found.bias,
         "shrink_steps": float(np.mean(inward, dtype=np.float64)) if inward.size else 0.0,
         "sampled": int(inward.size),

@@ -24,7 +24,9 @@ MIN_ELEMENTS = 32
 # Shares of codes that tell a rule from damage.
 ADAPTIVE_SHARE = 0.008
 MIN_MOVED = 12
-COMPENSATED_LEAST = 0.05
+COMPENSATED_LEAST = 0.02
+MIN_FADING = 3
+JUST_BEYOND = 1.1
 COMPENSATED_SHARE = 0.45
 COMPENSATED_UNTOLD = 0.35
 BEYOND_OF_MODEL = 0.15
@@ -58,18 +60,24 @@ def family_of(
     total = sum(d.elements for d in seen)
     if not total:
         return Family.NEAREST
-    off = sum(d.nonnearest * d.elements for d in seen)
-    beyond = sum(d.beyond_one * d.elements for d in seen)
-    near = sum(d.near_tie * d.elements for d in seen)
-    if max(d.max_steps for d in seen) > MAX_STRAY or beyond > max(off / 2, 2):
+    off, near, beyond, more = (
+        round(sum(getattr(d, name) * d.elements for d in seen))
+        for name in ("nonnearest", "near_tie", "beyond_one", "beyond_more")
+    )
+    worst = max(d.max_steps for d in seen)
+    if worst > MAX_STRAY or beyond > max(off / 2, 2):
         return Family.NEAREST
     learned = off >= ADAPTIVE_SHARE * total and off >= MIN_MOVED and _most(seen, ADAPTIVE_SHARE / 2)
     chosen = near >= MIN_CHOSEN and near >= CHOSEN_SHARE * off and _most(seen, 0.0)
-    if not learned and not chosen:
-        return Family.NEAREST
-    if beyond <= STRAYS * total and (learned or beyond <= 0.1 * off):
+    # GPTQ's errors fade out beyond one step; what a flipped bit does to learned rounding stands alone there.
+    few = beyond <= STRAYS * total
+    fading = beyond - more >= max(MIN_FADING, more) or (
+        beyond > 0 and (worst <= JUST_BEYOND or (more == 0 and not few))
+    )
+    compensates = learned and off >= COMPENSATED_LEAST * total and fading
+    if not compensates and few and (learned or (chosen and beyond <= 0.1 * off)):
         return Family.ADAPTIVE
-    if not learned or not COMPENSATED_LEAST <= off / total <= COMPENSATED_SHARE:
+    if not compensates or off > COMPENSATED_SHARE * total:
         return Family.NEAREST
     if off <= COMPENSATED_UNTOLD * total and beyond <= BEYOND_UNTOLD * total:
         return Family.COMPENSATED

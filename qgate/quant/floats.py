@@ -11,7 +11,7 @@ import numpy as np
 from qgate.quant.blocks import Piece, Spread, in_parallel, laid, start_of
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.derivation import MAX_LISTED, Derivation, Outsider, decibels
-from qgate.quant.side_by_side import ULP
+from qgate.quant.side_by_side import half_ulp
 from qgate.quant.storage import FLOAT_TYPES, SINGLE, changed_bits, rounded
 
 # Converters to fp16 lift tiny values to this, or to the least subnormal, and cut large ones to that
@@ -120,9 +120,9 @@ class _Job:
             wide = np.broadcast_to(np.asarray(candidate.factor, np.float64), candidate.shape)
             self.factor = Spread(candidate.as_stored(wide, shape))
         self.moved = candidate.factor is not None
-        self.scale_ulp = ULP.get(candidate.quantized.scale_dtype, 0.0) if candidate.quantized else 0.0
+        self.scale_dtype = candidate.quantized.scale_dtype if candidate.quantized else ""
         wide_type = self.moved or candidate.dtype in _WIDE
-        self.computed = (2.0**-19 if wide_type else 2.0**-22) + self.scale_ulp
+        self.computed = 2.0**-19 if wide_type else 2.0**-22
 
     @cached_property
     def largest(self) -> float:
@@ -176,7 +176,8 @@ class _Job:
         magnitude = np.maximum(np.abs(code), self.kind.least)
         # The distance to the next value is that of the binade; half of it is rounding.
         binade = np.ldexp(1.0, np.frexp(magnitude)[1] - 1)
-        allowed = 0.501 * self.kind.spacing * binade * size + self.computed * np.abs(target) + 1e-12
+        inexact = self.computed + half_ulp(size, self.scale_dtype)
+        allowed = 0.501 * self.kind.spacing * binade * size + inexact * np.abs(target) + 1e-12
         if self.dtype in _WIDE:
             # A folded constant was computed in another order: an error of the sum, not of each element.
             allowed = allowed + 2.0**-21 * self.largest

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
-from qgate.quant.side_by_side import FLOAT32, FOLDED, MARGIN, ULP
+from qgate.quant.side_by_side import FLOAT32, FOLDED, MARGIN, half_ulp
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def residual(reference: Array, candidate: ConstantValue, *, ratio: Array | None 
         if not np.isfinite(quotient).all():
             return None
         folded = FOLDED if candidate.factor is not None else 0.0
-        relative = max(FLOAT32, ULP.get(quantized.scale_dtype, 0.0), folded)
+        relative = np.maximum(max(FLOAT32, folded), half_ulp(scale, quantized.scale_dtype))
         slack = np.maximum(MARGIN, relative * np.abs(quotient - zero))
     return Residual(quotient, codes, slack, _least_used(codes, zero, least, greatest), float(greatest))
 

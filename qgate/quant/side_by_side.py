@@ -10,8 +10,7 @@ import numpy as np
 from qgate.quant.blocks import Piece, Spread, laid
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 
-ULP = {"float16": 2.0**-11, "bfloat16": 2.0**-8}
-"""Half an ulp of a scale's storage type, relative: quantizers round with the scale as it was before."""
+_HALF_ULP = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
 MARGIN = 1e-4
 FLOAT32 = 4 * 2.0**-23
 FOLDED = 16 * 2.0**-23
@@ -20,6 +19,17 @@ SAMPLED = 1 << 20
 _SHORT_ERROR = 2.0**-22
 _LARGEST_SHORT = 2.0**17
 _ORDINARY = (2.0**-100, 2.0**100)
+
+
+def half_ulp(scale: Array, dtype: str) -> Array:
+    """Half an ulp of a scale's storage type, relative to the scale: quantizers round with it as it was before.
+
+    Args:
+        scale: Scales, not zero.
+        dtype: Their storage type; single precision and wider are exact.
+    """
+    normal, subnormal = _HALF_ULP.get(dtype, (0.0, 0.0))
+    return np.asarray(np.maximum(normal, subnormal / np.abs(scale)))
 
 
 class Layout:
@@ -57,7 +67,8 @@ class Layout:
         self.greatest = float(bounds[1])
         self.least = self._least_used(*bounds)
         folded = FOLDED if candidate.factor is not None else 0.0
-        self.relative = max(FLOAT32, ULP.get(quantized.scale_dtype, 0.0), folded)
+        self.scale_dtype = quantized.scale_dtype
+        self.relative = max(FLOAT32, folded)
         self.stride = max(1, self.codes.size // SAMPLED) | 1
         self.limit = self._limit(bounds) if short else -1.0
 

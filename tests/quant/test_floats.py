@@ -146,3 +146,89 @@ def test_an_empty_constant_is_derived():
     assert (
         derive_float(np.zeros((0, 3)), floats(np.zeros((0, 3), np.float16), "float16")).verdict == "derived"
     )
+
+
+SCALED = {
+    "float8e4m3fn": (ml_dtypes.float8_e4m3fn, 448), "float8e4m3fnuz": (ml_dtypes.float8_e4m3fnuz, 240),
+    "float8e5m2": (ml_dtypes.float8_e5m2, 57344), "float8e5m2fnuz": (ml_dtypes.float8_e5m2fnuz, 57344),
+    "float4e2m1": (ml_dtypes.float4_e2m1fn, 6),
+}  # fmt: skip
+
+
+def scaled(weight, dtype, layout, scale_dtype="float"):
+    """Codes of a short float type with one scale for the tensor, each row, or each block of four columns."""
+    kind, top = SCALED[dtype]
+    parts = weight.reshape(weight.shape[0], -1, 4) if layout == "block" else weight[:, None]
+    over = {"tensor": (0, 1, 2), "channel": (1, 2), "block": (2,)}[layout]
+    scale = (np.abs(parts).max(axis=over, keepdims=True) / np.float32(top)).astype(np.float32)
+    codes = (parts / scale).astype(kind).astype(np.float32).reshape(weight.shape)
+    if scale_dtype == "float16":
+        scale = scale.astype(np.float16)
+    held = {"tensor": scale.reshape(-1), "channel": scale.reshape(-1), "block": scale[:, :, 0]}[layout]
+    axis, block = {"tensor": (None, 0), "channel": (0, 0), "block": (1, 4)}[layout]
+    value = coded(codes, held, dtype="float32", axis=axis, block=block, scale_dtype=scale_dtype)
+    return replace(value, dtype=dtype, quantized=replace(value.quantized, dtype=dtype))
+
+
+@pytest.mark.parametrize("dtype", SCALED)
+@pytest.mark.parametrize("layout", ["tensor", "channel", "block"])
+@pytest.mark.parametrize("scale_dtype", ["float", "float16"])
+def test_short_floats_with_scales_are_derived_and_every_other_code_is_located(dtype, layout, scale_dtype):
+    rng = np.random.default_rng(0)
+    kind, _ = SCALED[dtype]
+    for seed in range(12):
+        weight = weights(seed, tail=0.5)
+        value = scaled(weight, dtype, layout, scale_dtype)
+        assert derive_float(weight, value).verdict == "derived"
+        index = (int(rng.integers(8)), int(rng.integers(16)))
+        codes = value.stored().copy()
+        # Two codes on in the order of the type: no rounding leads there.
+        raw = codes[index].astype(kind)
+        away = np.float32(raw) * (2 if abs(np.float32(raw)) < 3 else 0.25) or np.float32(2)
+        codes[index] = away
+        found = derive_float(weight, with_codes(value, codes))
+        assert (found.verdict, found.count) == ("outsiders", 1)
+        assert found.outsiders[0].index == index
+        assert found.outsiders[0].xor == int(
+            np.asarray(away).astype(kind).reshape(1).view(np.uint8)[0]
+        ) ^ int(np.asarray(raw).reshape(1).view(np.uint8)[0])
+
+
+@pytest.mark.parametrize("dtype", SCALED)
+def test_short_floats_that_saturate_are_derived(dtype):
+    weight = weights(1)
+    kind, top = SCALED[dtype]
+    scale = np.float32(np.abs(weight).max() / top / 2)
+    codes = np.clip(weight / scale, -top, top).astype(kind).astype(np.float32)
+    value = replace(coded(codes, scale, dtype="float32"), dtype=dtype)
+    assert derive_float(weight, value).verdict == "derived"
+    codes[np.unravel_index(np.argmax(weight), weight.shape)] *= -1
+    assert derive_float(weight, with_codes(value, codes)).count == 1
+
+
+def test_an_overflow_is_not_what_rounding_leaves():
+    weight = np.full((8, 16), 1e6, np.float32)
+    weight[0] = 1
+    with np.errstate(over="ignore"):
+        found = derive_float(weight, floats(weight.astype(np.float16), "float16"))
+    assert (found.verdict, found.count) == ("outsiders", 112)
+    assert "not finite" in found.reason
+
+
+def test_a_folded_factor_moves_the_binade_with_it():
+    weight = weights(4)
+    half = weight.astype(np.float16)
+    factor = np.linspace(0.3, 3, 8).astype(np.float32).reshape(8, 1)
+    value = replace(floats(half, "float16"), factor=factor)
+    assert derive_float(weight * factor, value).verdict == "derived"
+
+
+def test_a_large_tensor_is_compared_in_pieces(monkeypatch):
+    from qgate.quant import blocks
+
+    weight = weights(5, shape=(40, 30))
+    half = weight.astype(np.float16)
+    half[17, 3] *= 2
+    monkeypatch.setattr(blocks.pieces, "__defaults__", (64,))
+    found = derive_float(weight, floats(half, "float16"))
+    assert (found.verdict, found.count, found.outsiders[0].index) == ("outsiders", 1, (17, 3))
