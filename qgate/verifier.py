@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
+from qgate.report.write import leaves_file
 from qgate.sandbox.launch import Child, waiting_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
@@ -20,7 +21,7 @@ from qgate.sources.acquire import Acquired, acquire, acquire_file
 from qgate.sources.context import SideFiles, SourceContext
 from qgate.sources.locator import GitLocator
 from qgate.verify.again import judge_again
-from qgate.verify.contents import Sources, leaves_file, locate
+from qgate.verify.contents import Sources, locate
 from qgate.verify.pair import Acquire, Pair, Progress
 from qgate.verify.target import verify
 

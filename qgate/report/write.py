@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from qgate.errors import QgateError
@@ -41,9 +42,26 @@ def write_report(report: Report, folder: Path) -> Path:
 
     texts = (report.to_json(), render_summary(report), render_html(report))
     prepare_folder(folder)
-    for name, text in zip(NAMES, texts, strict=True):
-        _replace(folder / name, text)
+    try:
+        for name, text in zip(NAMES, texts, strict=True):
+            _replace(folder / name, text)
+    except QgateError:
+        _forget_leaves(report, folder)
+        raise
     return folder / NAMES[0]
+
+
+def leaves_file(folder: Path, target: str) -> Path:
+    """Where the leaves of a target's content digests lie in a report's folder."""
+    return folder / "leaves" / f"{target}.leaves"
+
+
+def _forget_leaves(report: Report, folder: Path) -> None:
+    """Leaves are written while a target is verified; without their report they belong to nothing."""
+    with suppress(OSError):
+        for target in report.targets:
+            leaves_file(folder, target.name).unlink(missing_ok=True)
+        (folder / "leaves").rmdir()
 
 
 def _replace(path: Path, text: str) -> None:

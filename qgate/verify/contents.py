@@ -69,11 +69,6 @@ def _not_written(error: OSError) -> Finding:
     )
 
 
-def leaves_file(folder: Path, target: str) -> Path:
-    """Where a target's leaves lie in a report's folder."""
-    return folder / "leaves" / f"{target}.leaves"
-
-
 @dataclass(frozen=True)
 class Sources:
     """Where a difference can be located from.

@@ -16,9 +16,10 @@ from qgate.baseline.content import Side, compare_contents
 from qgate.errors import SourceError
 from qgate.formats.read import read_model
 from qgate.report.schema import Artifact, ContentDelta
+from qgate.report.write import leaves_file
 from qgate.sources.acquire import Acquired, acquire_file
 from qgate.sources.context import SourceContext
-from qgate.verify.contents import Sources, digest_models, leaves_file, locate
+from qgate.verify.contents import Sources, digest_models, locate
 from qgate.verify.pair import Acquire
 from qgate.verify.state import State
 
