@@ -100,21 +100,23 @@ class Detours:
         theirs = tuple(n for n in theirs if not _is_float_cast(n))
         if not ours and not theirs:
             return None
+        before = (
+            f", before operand {reader[2]} of {reader[1].op} {reader[1].label!r}"
+            if reader is not None
+            else ""
+        )
         if not ours:
-            return Difference(
-                "added", f"{_named(theirs)} stands in the candidate and not in the reference", theirs
-            )
+            message = f"{_named(theirs)} stands in the candidate and not in the reference"
+            return Difference("added", message + before, theirs)
         if theirs:
             message = f"{_named(theirs)} stands where the reference has {_named(ours)}"
-            return Difference("replaced", message, theirs, ours)
+            return Difference("replaced", message + before, theirs, ours)
         message = f"{_named(ours)} of the reference is missing in the candidate"
         stand_in = self.right.graph.quantizers.get(tensor, [])
         if stand_in and {n.op for n in ours} <= {"Relu", "Clip"}:
             return _lost_activation(message, stand_in[0], ours)
-        if reader is None:
-            return Difference("removed", message, (), ours, {"tensor": tensor})
-        message = f"{message}, where {reader[1].op} {reader[1].label!r} reads {tensor!r}"
-        return Difference("removed", message, (), ours, {"tensor": tensor, "node": reader[1].label})
+        evidence = {"tensor": tensor, **({"node": reader[1].label} if reader is not None else {})}
+        return Difference("removed", message + before, (), ours, evidence)
 
 
 def _named(nodes: Nodes) -> str:

@@ -127,7 +127,7 @@ class _Walk:
         if self.outer is not None and self.left.is_captured(left) and self.right.is_captured(right):
             self.outer.queue.append((left, right, reader))
             return
-        if left not in self.left.inputs or self.same_source(left, right):
+        if self.same_source(left, right) or (self.outer is None and left not in self.left.inputs):
             return
         # An input that the candidate has under no name at all is told by the comparison of interfaces.
         if self.outer is not None or self.inputs.get(left, left) in self.right.inputs:

@@ -30,8 +30,9 @@ def measure_structure(
     alignment: Alignment, reference: FloatGraph, candidate: FloatGraph
 ) -> Iterator[Measurement]:
     """Yields ``structure.*`` and ``alignment.*`` measurements."""
+    rewritten = _rewritten(alignment)
     for difference in alignment.differences:
-        yield _difference(difference)
+        yield _difference(difference, rewritten=rewritten)
     yield from _loose_ends(alignment)
     for defect in candidate.defects:
         yield Measurement(
@@ -92,7 +93,14 @@ def _surplus(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph)
             )  # fmt: skip
 
 
-def _difference(difference: Difference) -> Measurement:
+def _rewritten(alignment: Alignment) -> bool:
+    """Whether operations that optimisers fuse into, or move data with, are among those that were not aligned."""
+    loose = {n.op for n in (*alignment.unmatched_reference, *alignment.unmatched_candidate)}
+    stepped = {n.op for d in alignment.differences for n in (*d.reference, *d.candidate)}
+    return bool((loose | stepped) & (FUSED | LAYOUT))
+
+
+def _difference(difference: Difference, *, rewritten: bool) -> Measurement:
     blamed = difference.candidate[0] if difference.candidate else None
     if "tensor" in difference.evidence:
         at = Place(tensor=difference.evidence["tensor"], node=difference.evidence.get("node"))
@@ -108,6 +116,8 @@ def _difference(difference: Difference) -> Measurement:
         "reference_operators": [n.op for n in difference.reference],
         **difference.evidence,
     }
+    if difference.kind == "unmatched":
+        detail["rewritten"] = rewritten
     return Measurement(name="structure.difference", at=at, value=difference.kind, detail=detail)
 
 

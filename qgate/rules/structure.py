@@ -25,9 +25,13 @@ def _unclear(strict: str, balanced: str, permissive: str) -> Param:
 
 
 def _structure(context: RuleContext) -> Iterator[Finding]:
-    moved = any(_is_layout(found) for found in context.all("structure.difference"))
-    for found in context.all("structure.difference"):
+    every = context.all("structure.difference")
+    moved = any(_is_layout(found) for found in every)
+    for found in every:
         unclear = _may_be_optimised(found) or (moved and _is_moved_axis(found))
+        if unclear and len(every) == 1 and _operators(found) & _CHANGES_DATA:
+            # A transposition or padding that was moved leaves two traces: what left one place came to another.
+            unclear = False
         yield context.finding(
             str(found.detail["message"]),
             at=found.at,
@@ -37,10 +41,16 @@ def _structure(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+_CHANGES_DATA = {"Transpose", "Pad", "Expand"}
+
+
+def _operators(found: Measurement) -> set[str]:
+    return {*found.detail.get("reference_operators", ()), *found.detail.get("candidate_operators", ())}
+
+
 def _is_layout(found: Measurement) -> bool:
     """Only operations that move data, and change none, were added or taken out."""
-    operators = {*found.detail.get("reference_operators", ()), *found.detail.get("candidate_operators", ())}
-    return found.value in ("added", "removed", "replaced") and operators <= LAYOUT
+    return found.value in ("added", "removed", "replaced") and _operators(found) <= LAYOUT
 
 
 def _is_moved_axis(found: Measurement) -> bool:
@@ -63,7 +73,7 @@ def _may_be_optimised(found: Measurement) -> bool:
     ours: Counter[str] = Counter(found.detail.get("reference_operators", ()))
     theirs: Counter[str] = Counter(found.detail.get("candidate_operators", ()))
     if found.value == "unmatched":
-        return True
+        return bool(found.detail.get("rewritten", True))
     if found.value != "replaced" or _is_layout(found):
         return _is_layout(found)
     fused = FUSED | LAYOUT
