@@ -17,7 +17,7 @@ Dim = int | str | None
 """A fixed size, the name of a symbolic one, or unknown."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TensorType:
     """Name, element type and shape of an input, an output or an inner tensor.
 
@@ -48,7 +48,7 @@ class StoredQuantization:
     block: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Constant:
     """A constant tensor of the file.
 
@@ -86,7 +86,7 @@ class Constant:
         return (self.size * self.bits + 7) // 8
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Node:
     """One operation. ``domain`` is empty for the standard one."""
 

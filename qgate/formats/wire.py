@@ -26,10 +26,11 @@ INT, INT32, FLOAT, STRING, TEXT, BYTES, RANGE, MESSAGE = range(8)
 place of bytes, as offsets (begin, end); a message."""
 
 MAX_STRING = 2**24
+_ESCAPED = 6  # bytes that are no text are shown with four characters each
 _INTS, _FLOATS = 8, 9
 _WIRE = {INT: 0, INT32: 0, FLOAT: 5}
 _PACKED_KIND = {INT: _INTS, FLOAT: _FLOATS}
-_COST = {INT: 40, INT32: 8, FLOAT: 32, STRING: 12, TEXT: 8, BYTES: 160, RANGE: 80, _INTS: 64, _FLOATS: 64}
+_COST = {INT: 64, INT32: 48, FLOAT: 48, STRING: 48, TEXT: 48, BYTES: 160, RANGE: 96, _INTS: 64, _FLOATS: 64}
 Buffer = bytes | mmap.mmap
 
 
@@ -168,7 +169,9 @@ class Decoder:
         if kind in (STRING, TEXT):
             return self._text(begin, end, f"{name}.{key}", keep=kind == STRING)
         if kind == BYTES:
-            self._spend(end - begin, begin)
+            if end - begin > MAX_STRING:
+                raise self.refused(f"{name}.{key} at byte {begin} is a text of {end - begin} bytes")
+            self._spend(_ESCAPED * (end - begin), begin)
             return bytes(self.buffer[begin:end])
         if kind == RANGE:
             return begin, end
@@ -183,6 +186,7 @@ class Decoder:
         return list(struct.unpack(f"<{count}f", self.buffer[begin:end]))
 
     def _ints(self, begin: int, end: int, name: str, key: str) -> list[int]:
+        self._spend(_COST[INT] * ((end - begin) // 10), begin)  # of the longest form there are as many
         numbers: list[int] = []
         at = begin
         while at < end:
@@ -202,7 +206,7 @@ class Decoder:
         if not keep:
             return ""
         # A dict's entry and the bytes beside the text; long texts are no names, and stand there once.
-        self._spend(sys.getsizeof(text) + (len(raw) + 150 if len(raw) < 128 else 0), begin)
+        self._spend(sys.getsizeof(text) + (len(raw) + 150 if len(raw) < 128 else sys.getsizeof(text)), begin)
         if len(raw) < 128:
             self._known[raw] = text
         return text

@@ -33,7 +33,8 @@ class Outcome:
     """One read.
 
     Args:
-        seconds: Wall clock of the call; infinite where it was ended at the deadline.
+        seconds: Processor time of the call, which other work on the machine does not change; infinite where
+            it was ended at the deadline, which is by the clock.
         peak_extra_bytes: Largest resident memory during the call, pages of mapped files among it, less
             what was resident before it.
         error: Type and text of the ``QgateError`` that it ended with, empty if it read the file.
@@ -112,7 +113,7 @@ def _main(target: str, path: str, warm: str) -> None:
     if warm:
         call(Path(warm))
     Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
-    before, started = _resident("VmRSS"), time.perf_counter()
+    before, started = _resident("VmRSS"), time.process_time()
     error = crash = ""
     try:
         call(Path(path))
@@ -120,7 +121,7 @@ def _main(target: str, path: str, warm: str) -> None:
         error = f"{type(refusal).__name__}: {refusal}"
     except BaseException as fault:
         crash = f"{type(fault).__name__}: {fault}"[:2000]
-    seconds, peak = time.perf_counter() - started, _resident("VmHWM")
+    seconds, peak = time.process_time() - started, _resident("VmHWM")
     print(
         json.dumps(
             {"seconds": seconds, "peak_extra_bytes": max(0, peak - before), "error": error, "crash": crash}

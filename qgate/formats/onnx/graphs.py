@@ -9,7 +9,7 @@ from typing import Any
 from qgate.errors import FormatError
 from qgate.formats.model import Constant, Dim, Graph, Node, TensorType
 from qgate.formats.onnx.dtypes import DTYPES
-from qgate.formats.onnx.tensors import TensorReader
+from qgate.formats.onnx.tensors import TensorReader, text_of
 from qgate.formats.wire import Build, Values
 
 MAX_NODES = 200_000
@@ -114,7 +114,7 @@ class GraphReader:
             return _Attribute(name, None, f"has an attribute {name!r} without its value")
         value = proto.get(field, _DEFAULTS.get(field, ()))
         if field in ("s", "strings"):
-            value = _text(value) if isinstance(value, bytes) else tuple(map(_text, value))
+            value = text_of(value) if isinstance(value, bytes) else tuple(map(text_of, value))
         return _Attribute(name, tuple(value) if isinstance(value, list) else value)
 
     def _node(self, proto: Values, index: int) -> Node:
@@ -239,7 +239,3 @@ def _owned(value: Any, owner: str) -> Any:
     if isinstance(value, tuple) and value and isinstance(value[0], Constant):
         return tuple(_owned(each, owner) for each in value)
     return value
-
-
-def _text(value: bytes) -> str:
-    return value.decode("utf-8", "backslashreplace")

@@ -24,12 +24,12 @@ MAX_RANK = 32
 MAX_UNFOLD = 4
 SMALL = 2**24
 _EXTERNAL = 1
-_DATA = ("raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
+_DATA = {"raw_data", "float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data"}
 _ELEMENT_BYTES = {"float_data": 4, "double_data": 8}
 _REMEDY = "Export the model again; do not merge this file"
 
 
-@dataclass(frozen=True)
+@dataclass
 class TensorReader:
     """Makes constants of the tensors of one file.
 
@@ -42,6 +42,10 @@ class TensorReader:
     buffer: Buffer
     side_files: SideFiles
     where: str
+
+    def __post_init__(self) -> None:
+        buffer = self.buffer
+        self._here: Callable[[], Buffer] = lambda: buffer
 
     def constant(self, proto: Values, _: int = 0) -> Constant:
         """One tensor.
@@ -56,7 +60,7 @@ class TensorReader:
             raise self.refused(name, "has an unknown type or a size that no tensor has")
         if "segment" in proto:
             raise self.refused(name, "is a part of a tensor")
-        held = [field for field in _DATA if _holds(proto, field)]
+        held = [field for field in proto if field in _DATA and _holds(proto, field)]
         location = proto.get("data_location", 0)
         if location not in (0, _EXTERNAL):
             raise self.refused(name, f"says that its data lie in place {location}")
@@ -78,8 +82,7 @@ class TensorReader:
         begin, end = proto.get(field, (0, 0))
         stored = Stored(begin, end, field)
         self._require(name, dtype, elements, self._fits(stored, name, dtype, bits, shape))
-        place = partial(_here, self.buffer)
-        return self._made(name, dtype, shape, bits, stored, place, "")
+        return self._made(name, dtype, shape, bits, stored, self._here, "")
 
     def _made(
         self,
@@ -145,7 +148,7 @@ class TensorReader:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Held:
     """The numbers of one tensor, read when they are asked for."""
 
@@ -170,18 +173,21 @@ class _Held:
         return self.place() if self.needed else b""
 
 
-def _here(buffer: Buffer) -> Buffer:
-    return buffer
-
-
 def _holds(proto: Values, field: str) -> bool:
     """Raw data count even where they are empty, for runtimes look for the field and not for its length."""
-    if field not in proto or field in ("raw_data", "string_data"):
-        return field in proto
+    if field in ("raw_data", "string_data"):
+        return True
     begin, end = proto[field]
     return bool(end > begin)
 
 
+def text_of(value: bytes) -> str:
+    """Bytes as text; what is no UTF-8 is written as Python writes bytes."""
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return repr(value)[2:-1]
+
+
 def _strings(values: list[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
-    texts = [value.decode("utf-8", "backslashreplace") for value in values]
-    return np.array(texts, dtype=object).reshape(shape)
+    return np.array([text_of(value) for value in values], dtype=object).reshape(shape)
