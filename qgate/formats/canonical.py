@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from qgate.errors import FormatError
 from qgate.formats.model import Constant, Graph, Node, StaticModel, TensorType
 from qgate.merkle import token
 
@@ -188,8 +189,20 @@ class _Walk:
                 self.attribute(item, f"{name}[{position}]", graphs)
         elif isinstance(value, float):
             self.digest.update(_tokens("float") + struct.pack("<d", value))
-        else:
+        elif isinstance(value, Mapping):
+            self.digest.update(_tokens("mapping", str(len(value))))
+            for key in sorted(value, key=str):
+                self.digest.update(_tokens(str(key)))
+                self.attribute(value[key], f"{name}.{key}", graphs)
+        elif value is None or isinstance(value, int | str | bytes | complex):
             self.digest.update(_tokens(type(value).__name__, str(value)))
+        else:
+            raise FormatError(
+                f"{name} is a {type(value).__name__}, which has no digest",
+                remedy="Export the model without it",
+                rule="ART103",
+                tensor=name,
+            )
 
     def name_value(self, name: str) -> _Id:
         """What a value is called here: an input, a constant by its number, a node's result, or from outside."""
