@@ -158,7 +158,7 @@ def _word(word: str, *, first: bool) -> str:
         return code(word)
     if first and _LIST_MARKER.fullmatch(word):
         return code(word)
-    if len(word) > NAME_LIMIT or not _WORD.fullmatch(core) or _LINKED.search(core):
+    if len(word) > NAME_LIMIT or not _WORD.fullmatch(core) or _LINKED.search(core + closing):
         if opening.endswith("'") and closing.startswith("'"):  # quoted is what the span shows anyway
             return f"{opening[:-1]}{code(core)}{closing[1:]}"
         return f"{opening}{code(core)}{closing}"

@@ -99,6 +99,7 @@ def test_short_names_stay_apart(one: str, other: str) -> None:
         ("see (http://e.vil/x).", "see (`http://e.vil/x`)."),
         ("by @octocat for #12 at deadbeef", "by `\\x40octocat` for `\\x2312` at `deadbeef`"),
         ("GH-12 TICKET-7 CVE-2026-1 www.e.vil", "`GH-12` `TICKET-7` `CVE-2026-1` `www.e.vil`"),
+        ("at www. and (www.)", "at `www`. and (`www`.)"),
         ("- item", "`-` item"),
         ("1. item", "`1.` item"),
         ("a ` b", "a `\\x60` b"),
