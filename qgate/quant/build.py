@@ -12,6 +12,7 @@ import numpy as np
 from qgate.errors import FormatError
 from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
+from qgate.quant.codes import carry, operands
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized
 from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer, held_graphs, named_graphs, outer_names
 from qgate.quant.folding import fold
@@ -20,19 +21,6 @@ from qgate.quant.order import in_order
 from qgate.quant.parameters import computed_parameters
 from qgate.quant.scope import Scope
 from qgate.quant.simplify import simplify
-
-_LAYOUT = {
-    "Reshape",
-    "Flatten",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "MaxPool",
-    "Gather",
-    "Slice",
-    "Split",
-    "Concat",
-}
 
 
 def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
@@ -118,7 +106,8 @@ class Builder(Scope):
         if folded is not None:
             self.constants[node.outputs[0]] = folded
             return
-        self.emit(node, node.op, [self.ref(name) for name in node.inputs], list(node.outputs))
+        self.emit(node, node.op, operands(self, node), list(node.outputs))
+        carry(self, node)
 
     def emit(
         self,
@@ -150,9 +139,6 @@ class Builder(Scope):
             self.constants,
         )
         self.nodes.append(made)
-        if op in _LAYOUT and len(inputs) > 0 and node.inputs and node.inputs[0] in self.coded:
-            for name in node.outputs:
-                self.coded[name] = self.coded[node.inputs[0]]
         return made
 
     def bodies(self, node: Node) -> dict[str, FloatGraph]:

@@ -51,13 +51,24 @@ class Quantizer:
     zero_input: str = ""
     axis: int = 1
 
+    def same_as(self, other: Quantizer) -> bool:
+        """Whether the codes of both stand for the same numbers."""
+        return (
+            self.dtype == other.dtype
+            and np.array_equal(self.scale.reshape(-1), other.scale.reshape(-1))
+            and np.array_equal(self._zeros(), other._zeros())
+        )
+
+    def _zeros(self) -> Array:
+        return np.zeros(1) if self.zero_point is None else self.zero_point.astype(np.float64).reshape(-1)
+
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest float that the codes can stand for."""
         if self.dtype not in INTEGER_RANGES:
             return float("-inf"), float("inf")
         least, greatest = INTEGER_RANGES[self.dtype]
         scale = self.scale.astype(np.float64).reshape(-1)
-        zero = np.zeros(1) if self.zero_point is None else self.zero_point.astype(np.float64).reshape(-1)
+        zero = self._zeros()
         with np.errstate(all="ignore"):
             low, high = np.min((least - zero) * scale), np.max((greatest - zero) * scale)
         return float(low), float(high)

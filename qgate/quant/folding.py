@@ -117,41 +117,51 @@ def _scaled_codes(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | 
     if len(held) != 2 or node.op not in ("Mul", "Sub"):
         return None
     codes, other = (held[0], held[1]) if held[0].dtype in _CODES else (held[1], held[0])
-    if codes.dtype not in _CODES or codes.size < 2 or codes.views or other.is_quantized:
+    if codes.dtype not in _CODES or codes.size < 2 or other.is_quantized or codes.quantized is None:
         return None
-    if codes.quantized is None or np.broadcast_shapes(codes.shape, other.shape) != codes.shape:
+    if codes.quantized.scale_name or np.broadcast_shapes(codes.shape, other.shape) != codes.shape:
         return None
-    if node.op == "Sub" and codes is held[0] and not codes.quantized.scale_name:
-        zero = other.codes().astype(np.float64)
-        return replace(codes, quantized=_affine(codes, np.ones(1), zero, "", other.name, "float"))
-    if node.op == "Mul" and other.dtype in FLOATS:
-        if codes.quantized.scale_name:
-            return None
-        zero_point, zero_name = codes.quantized.zero_point, codes.quantized.zero_name
-        return replace(
-            codes, quantized=_affine(codes, other.values(), zero_point, other.name, zero_name, other.dtype)
+    if node.op == "Sub" and codes is held[0]:
+        zero = _in_file_layout(codes, other.codes().astype(np.float64))
+        made = None if zero is None else _affine(codes, np.ones(1), zero, "", other.name, "float")
+    elif node.op == "Mul" and other.dtype in FLOATS:
+        scale = _in_file_layout(codes, other.values())
+        held_zero = codes.quantized.zero_point, codes.quantized.zero_name
+        made = (
+            None
+            if scale is None
+            else _affine(codes, scale, held_zero[0], other.name, held_zero[1], other.dtype)
         )
-    return None
+    else:
+        return None
+    return None if made is None else replace(codes, quantized=made)
+
+
+def _in_file_layout(codes: ConstantValue, values: Array) -> Array | None:
+    """A scale or zero point that broadcasts against a constant, brought to the layout of the file's own codes.
+
+    None where the codes are too many to follow a change of shape.
+    """
+    if values.size == 1:
+        return values
+    # Mul broadcasts from the last axis, DequantizeLinear by a named one: full rank serves both.
+    full = values.reshape((1,) * (len(codes.shape) - values.ndim) + values.shape)
+    if not codes.views:
+        return full
+    if codes.size > MAX_ELEMENTS and any(view.perm is None for view in codes.views):
+        return None
+    spread = codes.as_stored(np.broadcast_to(full, codes.shape), codes.stored().shape)
+    for axis in range(spread.ndim):
+        first = spread.take([0], axis=axis)
+        if bool((spread == first).all()):
+            spread = first
+    return np.ascontiguousarray(spread)
 
 
 def _affine(
     codes: ConstantValue, scale: Array, zero: Array | None, scale_name: str, zero_name: str, scale_dtype: str
 ) -> Quantized:
-    # Mul broadcasts from the last axis, DequantizeLinear by a named one: full rank serves both.
-    def full(values: Array) -> Array:
-        missing = len(codes.shape) - values.ndim
-        return values.reshape((1,) * missing + values.shape) if values.size > 1 and missing > 0 else values
-
-    return Quantized(
-        codes.dtype,
-        full(scale),
-        None if zero is None else full(zero),
-        None,
-        0,
-        scale_name,
-        zero_name,
-        scale_dtype,
-    )
+    return Quantized(codes.dtype, scale, zero, None, 0, scale_name, zero_name, scale_dtype)
 
 
 def _numbers(value: ConstantValue) -> Array:
