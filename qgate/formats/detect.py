@@ -9,6 +9,7 @@ from qgate.errors import FormatError
 from qgate.formats.code import CodeError
 from qgate.formats.elements import Mapped
 from qgate.formats.torch.archive import names_of
+from qgate.formats.torch.bare import refuse_pickle
 from qgate.formats.torch.legacy import is_legacy
 
 LFS_PREFIX = b"version https://git-lfs.github.com/spec/"
@@ -48,7 +49,6 @@ _WHY_CODE = {
     "torch-export-old": "PyTorch loads this form with an unrestricted pickle",
     "aotinductor": "it is native code",
     "native": "it is native code",
-    "pickle": "loading it runs whatever it names",
 }
 _OPAQUE = {
     "tensorrt-engine": (
@@ -83,6 +83,13 @@ def detect_format(path: Path) -> str:
     if path.is_dir():
         raise FormatError(
             "a directory where a model file is expected",
+            where=where,
+            remedy="Name the model file itself",
+            rule="ART101",
+        )
+    if path.exists() and not path.is_file():
+        raise FormatError(
+            "a device, a pipe or a socket where a model file is expected",
             where=where,
             remedy="Name the model file itself",
             rule="ART101",
@@ -188,6 +195,8 @@ def _zip_kind(path: Path) -> str:
 def refuse_other_format(kind: str, path: Path) -> FormatError:
     """The error for a format that is recognised and not read."""
     name = FORMAT_NAMES[kind]
+    if kind == "pickle":
+        return refuse_pickle(path)
     if kind in _WHY_CODE:
         return CodeError(f"{name}: {_WHY_CODE[kind]}", where=path.name, kind=kind)
     what, remedy = _OPAQUE.get(

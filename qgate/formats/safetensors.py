@@ -71,7 +71,8 @@ def _begin(name: str, entry: Any, where: str) -> tuple[int, int]:
     if not isinstance(entry, dict) or set(entry) != _KEYS:
         _refuse(f"tensor {name!r} has other entries than dtype, shape and data_offsets", where, name)
     offsets = entry["data_offsets"]
-    if not isinstance(offsets, list) or len(offsets) != 2 or any(type(n) is not int for n in offsets):
+    numbers = isinstance(offsets, list) and len(offsets) == 2 and all(type(n) is int for n in offsets)
+    if not numbers or not 0 <= offsets[0] <= offsets[1]:
         _refuse(f"tensor {name!r} lies nowhere", where, name)
     return offsets[0], offsets[1]
 
@@ -89,8 +90,8 @@ def _constant(
     if not isinstance(shape, list) or any(type(n) is not int for n in shape):
         _refuse(f"tensor {name!r} has a shape that is none", where, name)
     span = Span(file, begin + first, _DTYPES[dtype], tuple(shape))
-    constant = spanned(name, span, max(0, last - first), where)
-    if not 0 <= first <= last or constant.size * BITS[span.dtype] != 8 * (last - first):
+    constant = spanned(name, span, last - first, where)
+    if constant.size * BITS[span.dtype] != 8 * (last - first):
         _refuse(
             f"tensor {name!r} declares {constant.size} elements of {dtype} in {last - first} bytes",
             where,

@@ -34,11 +34,11 @@ def _zip(*names: str) -> bytes:
 
 def _safetensors() -> bytes:
     head = b'{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}'
-    return len(head).to_bytes(8, "little") + head + bytes(4)
+    return len(head).to_bytes(8, "little") + head + bytes(5)
 
 
-def _checkpoint() -> bytes:
-    return _zip("model/data.pkl", "model/data/0", "model/version")
+def _script() -> bytes:
+    return _zip("model/data.pkl", "model/code/model.py", "model/version")
 
 
 def _arrays(**change: object) -> bytes:
@@ -67,15 +67,10 @@ MODELS: dict[str, tuple[bytes | None, str, str, str]] = {
     "truncated": (CANDIDATE.read_bytes()[:3000], "ART104", "not a whole ONNX file", ""),
     "random": (NOISE, "ART104", "not a model", ""),
     "text": (b"hello, this is a text\n", "ART104", "not a model", ""),
-    "an npz": (INPUTS.read_bytes(), "ART104", "a zip archive that is no model", ""),
-    "pytorch": (
-        _checkpoint(),
-        "ART103",
-        "a PyTorch checkpoint: verifying PyTorch files is a capability",
-        "ONNX",
-    ),
-    "pickle": (pickle.dumps({"w": [1.0]}), "ART103", "a Python pickle: verifying PyTorch files", "ONNX"),
-    "safetensors": (_safetensors(), "ART103", "a safetensors file: verifying PyTorch files", "ONNX"),
+    "an npz": (INPUTS.read_bytes(), "ART103", "a NumPy archive (.npz): it holds arrays", "--inputs"),
+    "torchscript": (_script(), "ART114", "a TorchScript archive: its functions", "`trust: code`"),
+    "pickle": (pickle.dumps({"w": [1.0]}), "ART114", "a Python pickle that is no checkpoint", "ONNX"),
+    "safetensors": (_safetensors(), "ART105", "its tensors end at byte 66 of 67", "Save the model again"),
 }
 
 

@@ -19,7 +19,7 @@ from qgate.formats.torch.values import (
 )  # fmt: skip
 
 MAX_DEPTH = 64
-MAX_VISITS = 400_000
+MAX_VISITS = 200_000
 MAX_WORDS = 500
 MAX_WORD = 200
 MAX_NAME = 512

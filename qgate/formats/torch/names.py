@@ -28,7 +28,7 @@ SCHEMES = {"torch.per_tensor_affine", "torch.per_channel_affine", "torch.per_cha
 _UTILS = "torch._utils."
 FUNCTIONS = {
     "collections.OrderedDict", "collections.Counter", "torch.Size", "torch.device", "torch.serialization._get_layout",
-    "_codecs.encode", "builtins.set", "builtins.complex", "builtins.bytearray",
+    "_codecs.encode", "builtins.set", "builtins.complex", "builtins.bytearray", "builtins.bytes",
     *(_UTILS + f"_rebuild_{n}" for n in ("tensor", "tensor_v2", "tensor_v3", "parameter", "parameter_with_state")),
     *(_UTILS + f"_rebuild_{n}" for n in ("qtensor", "wrapper_subclass")), "torch._tensor._rebuild_from_type_v2",
     "numpy.dtype", "numpy.core.multiarray.scalar", "numpy.core.multiarray._reconstruct",

@@ -149,7 +149,11 @@ class _Reader:
         for given in _part(found, "inputs", list, self.where):
             if not isinstance(given, dict) or not isinstance(given.get("arg"), dict):
                 _damaged(f"node {position} is given something that is none", self.where)
-            self.argument(str(given.get("name"))[:100], given["arg"], inputs, attributes, depth)
+            # Higher-order operators give their arguments no names; none may take another's place.
+            key = str(given.get("name"))[:100]
+            if not key or key in attributes:
+                key = f"{key}#{len(attributes)}"
+            self.argument(key, given["arg"], inputs, attributes, depth)
         outputs = [n for o in _part(found, "outputs", list, self.where) for n in self._tensors(o)]
         name = found.get("name")
         label = name if isinstance(name, str) and name.isprintable() else ""

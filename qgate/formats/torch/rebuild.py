@@ -291,6 +291,11 @@ def _bytearray(arguments: tuple[Any, ...]) -> bytes:
     return bytes(arguments[0])
 
 
+def _no_bytes(arguments: tuple[Any, ...]) -> bytes:
+    _need(not arguments, "bytes are made of something")
+    return b""
+
+
 def _numpy_type(arguments: tuple[Any, ...]) -> NumpyType:
     _need(
         len(arguments) == 3 and type(arguments[0]) is str and arguments[0] in NUMPY,
@@ -332,6 +337,7 @@ _CALLS: Mapping[str, Callable[[tuple[Any, ...]], Any]] = {
     "collections.OrderedDict": _ordered, "collections.Counter": _counter, "torch.Size": _size,
     "torch.device": _words("torch.device"), "torch.serialization._get_layout": _words("torch.layout"),
     "_codecs.encode": _encode, "builtins.set": _set, "builtins.complex": _complex, "builtins.bytearray": _bytearray,
+    "builtins.bytes": _no_bytes,
     "numpy.dtype": _numpy_type, "numpy.core.multiarray.scalar": _numpy_scalar,
     "numpy.core.multiarray._reconstruct": _numpy_array,
 }  # fmt: skip
