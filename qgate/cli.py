@@ -186,6 +186,44 @@ def explain(rule: str | None, target: str | None, config: str | None, base: str 
 
 
 @main.command()
+@click.option("--reference", "-r", type=click.Path(path_type=Path), help="Full-precision model.")
+@click.option("--candidate", "-c", type=click.Path(path_type=Path), help="Quantized model.")
+@click.option("--inputs", "-i", type=click.Path(path_type=Path), help="X.npz, as for verify.")
+@click.option("--target", "-t", help="A target of the policy, in place of a pair.")
+@click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
+@click.option("--most", type=click.IntRange(1, 100), default=5, show_default=True,
+              help="How many layers are tried in float; each takes up to three runs.")  # fmt: skip
+@click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the candidate "
+              "with the advised layers in float.")  # fmt: skip
+@guarded
+def bisect(
+    reference: Path | None,
+    candidate: Path | None,
+    inputs: Path | None,
+    target: str | None,
+    config: str | None,
+    most: int,
+    write: Path | None,
+) -> int:
+    """Names the layers that cost the most, and what leaving them in float would give."""
+    from qgate.commands.bisection import bisect_pair, bisect_target
+    from qgate.sandbox.protect import protect_parent
+
+    protect_parent()
+    if target is not None:
+        if reference or candidate or inputs:
+            raise UsageError("--target and a pair are two things", remedy="Give one of them")
+        return bisect_target(target, config, most, write)
+    if candidate is None or reference is None:
+        raise UsageError(
+            "there is nothing to look into", remedy="Give --reference and --candidate, or --target"
+        )
+    from qgate.verifier import AdHoc
+
+    return bisect_pair(AdHoc(candidate=candidate, reference=reference, inputs=inputs), most, write)
+
+
+@main.command()
 @click.argument("target")
 @click.option("--reason", required=True, help="Why the new numbers are accepted; stored in the file.")
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")

@@ -83,6 +83,17 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
     Raises:
         UsageError: Labels or slices are named without inputs.
     """
+    pair = ad_hoc_pair(asked)
+    with staging_directory() as staging:
+        return verify(pair, staging=staging, progress=progress, child=child)
+
+
+def ad_hoc_pair(asked: AdHoc) -> Pair:
+    """The pair that somebody names, without policy and baseline.
+
+    Raises:
+        UsageError: Labels or slices are named without inputs.
+    """
     if asked.inputs is None and (asked.labels or asked.slices):
         raise UsageError("--labels and --slices name arrays of the inputs", remedy="Give --inputs X.npz")
     context = SourceContext(repo=Path())
@@ -92,7 +103,7 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
             return lambda folder: acquire_file(path, folder, context)
         return _naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
-    pair = Pair(
+    return Pair(
         name=asked.candidate.stem or "pair",
         candidate=copied(asked.candidate, model=True),
         candidate_locator=str(asked.candidate),
@@ -116,8 +127,6 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         if asked.leaves is not None
         else None,
     )
-    with staging_directory() as staging:
-        return verify(pair, staging=staging, progress=progress, child=child)
 
 
 def target_verifier(
@@ -131,7 +140,7 @@ def target_verifier(
 
     def run_target(run: TargetRun) -> TargetReport:
         shown = progress(run) if progress is not None else None
-        pair = _pair(run, settings, today)
+        pair = target_pair(run, settings, today)
         if leaves is not None and run.purpose == "judge":
             pair = replace(pair, leaves=leaves_file(leaves, run.name))
         with staging_directory() as staging, waiting_child(pair.limits or Limits()) as child:
@@ -168,7 +177,8 @@ def rejudge_target(report: TargetReport, run: TargetRun) -> TargetReport:
     return judge_again(report, target=run.target, policy=run.policy, profile=run.profile)
 
 
-def _pair(run: TargetRun, settings: Settings, today: date | None) -> Pair:
+def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -> Pair:
+    """The pair of a planned target."""
     target, policy = run.target, run.policy
     data = run.data
     return Pair(

@@ -28,7 +28,7 @@ ROAD = (
     "stats", "sandbox", "signing", "runtimes", "measure",
     "rules", "policy", "judge",
     "report", "plan", "baseline",
-    "verify", "verifier", "gate",
+    "verify", "verifier", "bisect", "gate",
     "github",
     "commands",
     "programs",

@@ -71,7 +71,7 @@ def accept_target(
             "a reason of 1 to 500 characters is needed", where="--reason", remedy="Say why this is accepted"
         )
     repo = open_repository(settings.workspace)
-    run = _work_tree_run(repo, settings, name)
+    run = work_tree_run(repo, settings, name)
     report = verify(run)
     if report.verdict is Verdict.ERROR:
         raise BaselineError(
@@ -99,7 +99,13 @@ def accept_target(
     return Accepted(target, baseline, deltas, content, report)
 
 
-def _work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun:
+def work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun:
+    """A target of the work tree's own policy, ready to be measured.
+
+    Raises:
+        UsageError: There is no policy, or no such target.
+        QgateError: The policy cannot be read.
+    """
     content = repo.read(None, settings.config, MAX_BYTES)
     if content is None:
         raise UsageError(

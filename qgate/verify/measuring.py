@@ -16,6 +16,7 @@ from qgate.verify.state import State, error_finding, timed
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.inspection import Inspection
+    from qgate.measure.pair import Known
     from qgate.measure.request import PairRequest
     from qgate.sandbox.engaged import Engaged
     from qgate.sandbox.launch import Child
@@ -58,46 +59,11 @@ def run(
 ) -> None:
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
-    from qgate.measure.pair import Known, measure_pair
-    from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
-    from qgate.sandbox.limits import Limits
+    from qgate.measure.pair import measure_pair
 
     if not inspection.runnable:
         return
-    candidate, reference = models
-    interface = pair.interface
-    request = PairRequest(
-        candidate=candidate.path,
-        reference=reference.path if reference is not None else None,
-        inputs=data if isinstance(data, Path) else None,
-        labels=pair.labels,
-        slices=pair.slices,
-        task=pair.task,
-        task_output=pair.task_output,
-        io_map=dict(interface.map) if interface else {},
-        io_optional=interface.optional if interface else (),
-        io_types={**_halved(candidate, reference), **(interface.types if interface else {})},
-        scheme=inspection.scheme.name,
-        dynamic=inspection.dynamic,
-        taps=inspection.taps,
-        layers=inspection.layers,
-        seed=pair.seed,
-        samples=pair.samples or DEFAULT_SAMPLES,
-        limits=pair.limits or Limits(),
-        reference_label=pair.reference_locator or "",
-        candidate_label=pair.candidate_locator,
-        inputs_label=pair.data_locator or "",
-        side_files=tuple(
-            model.path.parent / name for model in models if model is not None for name in model.side_files
-        ),
-    )
-    leading = reference or candidate
-    request = _observed(request, reference, candidate)
-    known = Known(
-        inputs=tuple(each.name for each in leading.graph.inputs),
-        outputs=tuple(each.name for each in leading.graph.outputs),
-        candidate_outputs=tuple(each.name for each in candidate.graph.outputs),
-    )
+    request, known = pair_request(pair, inspection, models, data)
     started = time.perf_counter()
     try:
         result = measure_pair(request, progress, child, known)
@@ -132,6 +98,61 @@ def run(
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
         )
+
+
+def pair_request(
+    pair: Pair,
+    inspection: Inspection,
+    models: tuple[StaticModel, StaticModel | None],
+    data: Path | bool | None,
+) -> tuple[PairRequest, Known]:
+    """What is asked of the child for a pair, and what its answer can be at all.
+
+    Args:
+        pair: The pair.
+        inspection: What looking at it showed.
+        models: Candidate and reference.
+        data: The copy of the inputs; anything but a path generates them.
+    """
+    from qgate.measure.pair import Known
+    from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
+    from qgate.sandbox.limits import Limits
+
+    candidate, reference = models
+    interface = pair.interface
+    request = PairRequest(
+        candidate=candidate.path,
+        reference=reference.path if reference is not None else None,
+        inputs=data if isinstance(data, Path) else None,
+        labels=pair.labels,
+        slices=pair.slices,
+        task=pair.task,
+        task_output=pair.task_output,
+        io_map=dict(interface.map) if interface else {},
+        io_optional=interface.optional if interface else (),
+        io_types={**_halved(candidate, reference), **(interface.types if interface else {})},
+        scheme=inspection.scheme.name,
+        dynamic=inspection.dynamic,
+        taps=inspection.taps,
+        layers=inspection.layers,
+        seed=pair.seed,
+        samples=pair.samples or DEFAULT_SAMPLES,
+        limits=pair.limits or Limits(),
+        reference_label=pair.reference_locator or "",
+        candidate_label=pair.candidate_locator,
+        inputs_label=pair.data_locator or "",
+        side_files=tuple(
+            model.path.parent / name for model in models if model is not None for name in model.side_files
+        ),
+    )
+    leading = reference or candidate
+    request = _observed(request, reference, candidate)
+    known = Known(
+        inputs=tuple(each.name for each in leading.graph.inputs),
+        outputs=tuple(each.name for each in leading.graph.outputs),
+        candidate_outputs=tuple(each.name for each in candidate.graph.outputs),
+    )
+    return request, known
 
 
 def _observed(request: PairRequest, reference: StaticModel | None, candidate: StaticModel) -> PairRequest:

@@ -1,0 +1,1 @@
+"""Which layers cost a quantized model its signal, shown by putting them back to float."""

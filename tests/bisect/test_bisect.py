@@ -1,0 +1,152 @@
+"""``qgate bisect`` on real models: it names the layer, says what is wrong with it, and its repair holds."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from qgate.align.walk import align
+from qgate.bisect.ranking import first_to_drift, rank
+from qgate.bisect.repair import Repair, What
+from qgate.formats.read import read_model
+from qgate.quant.build import float_view
+from qgate.records import Measurement, Place
+from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+DIGITS = EXAMPLES / "digits"
+QGATE = Path(sys.executable).with_name("qgate")
+
+
+def said(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [QGATE, "bisect", *map(str, arguments)], capture_output=True, text=True, check=False, timeout=240
+    )
+
+
+def figures(text: str, node: str) -> list[float]:
+    """The decibels of a layer's line: what it keeps, and what each part in float gives."""
+    line = next(line for line in text.splitlines() if line.startswith(node))
+    return [float(each) for each in re.findall(r"([+-]?\d+\.\d) dB", line)]
+
+
+def test_an_edited_scale_is_found_confirmed_and_repaired(tmp_path: Path) -> None:
+    fault, data = EXAMPLES / "faults/w04_scale_x2_layer/model.onnx", EXAMPLES / "faults/data.npz"
+    repaired = tmp_path / "repaired.onnx"
+    found = said(
+        "-r", EXAMPLES / "faults/reference.onnx", "-c", fault, "-i", data, "--most", 1, "--write", repaired
+    )
+    assert found.returncode == 0, found.stderr
+    assert "First to drift: /c4/Conv (Conv), the signal falls from 36.6 dB to 0.7 dB." in found.stdout
+    keeps, whole, weights, inputs = figures(found.stdout, "/c4/Conv")[:4]
+    assert keeps == 0.7
+    assert whole > 30
+    assert weights > 30
+    assert abs(inputs) < 1
+    assert 'nodes_to_exclude=["/c4/Conv"]' in found.stdout
+    session, exact = OnnxRuntimeRunner(repaired), OnnxRuntimeRunner(EXAMPLES / "faults/reference.onnx")
+    images = np.load(data)["image"][:64]
+    ours, theirs = (each.run({each.inputs[0].name: images})[0] for each in (session, exact))
+    assert 20 * np.log10(np.linalg.norm(theirs) / np.linalg.norm(ours - theirs)) > 35
+    again = said("-r", EXAMPLES / "faults/reference.onnx", "-c", fault, "-i", data, "--write", repaired)
+    assert again.returncode == 2
+    assert "there already" in again.stderr
+
+
+def test_a_narrow_input_range_is_told_from_weights(tmp_path: Path) -> None:
+    found = said(
+        "-r", DIGITS / "digits_fp32.onnx", "-c", DIGITS / "digits_badcalib_mild.onnx", "-i", DIGITS / "digits_test.npz",
+        "--most", 1,
+    )  # fmt: skip
+    _, whole, weights, inputs, _ = figures(found.stdout, "/c1/Conv")
+    assert inputs > 6
+    assert abs(weights) < 0.5
+    assert whole >= inputs - 0.5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ((), "Give --reference and --candidate"),
+        (("-t", "x", "-c", "y"), "Give one of them"),
+        (
+            ("-r", DIGITS / "digits_fp32.onnx", "-c", EXAMPLES / "faults/f01_truncated/model.onnx"),
+            "not a whole ONNX file",
+        ),
+        (("-r", DIGITS / "digits_fp32.onnx", "-c", "missing.onnx"), "no such file"),
+        (("-r", DIGITS / "digits_fp32.onnx", "-c", EXAMPLES / "torch/digits_int8_state.pt"), ""),
+    ],
+)
+def test_what_cannot_be_looked_into_is_an_error(arguments: tuple[object, ...], hint: str) -> None:
+    found = said(*arguments)
+    assert found.returncode == 2
+    assert hint in found.stderr
+    assert "Traceback" not in found.stderr
+    assert found.stdout == ""
+
+
+def layer(node: str, value: float, before: float | None = None) -> Measurement:
+    detail = {"operator": "Conv"} | ({} if before is None else {"before_db": before})
+    return Measurement(
+        name="layer.sqnr_db", at=Place(tensor=f"{node}_out", node=node), value=value, detail=detail
+    )
+
+
+def test_layers_rank_by_what_they_add_and_not_by_what_they_inherit() -> None:
+    ranked = rank([layer("a", 40.0), layer("b", 10.0, 40.0), layer("c", 9.9, 10.0), layer("d", 30.0, 9.9)])
+    assert [suspect.node for suspect in ranked[:2]] == ["b", "c"]
+    assert ranked[-1].added == 0.0
+    first = first_to_drift(ranked)
+    assert first is not None
+    assert first.node == "b"
+    assert first_to_drift(rank([layer("a", 40.0, 30.0)])) is None
+    assert first_to_drift(()) is None
+
+
+FORMS = {
+    "qdq": ("digits_int8_pc.onnx", (What.ALL, What.WEIGHTS, What.INPUTS, What.OUTPUT)),
+    "qoperator": ("digits_int8_qop.onnx", (What.ALL, What.WEIGHTS)),
+    "dynamic": ("digits_dyn.onnx", (What.ALL, What.INPUTS)),
+    "int4": ("digits_w4a8.onnx", (What.ALL, What.WEIGHTS, What.INPUTS, What.OUTPUT)),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_putting_every_layer_back_gives_the_reference(form: str, tmp_path: Path) -> None:
+    """All at once: what is left is the rounding of what no operation with weights makes."""
+    name, parts = FORMS[form]
+    reference, candidate = DIGITS / "digits_fp32.onnx", DIGITS / name
+    views = float_view(read_model(reference)), float_view(read_model(candidate))
+    repair = Repair(candidate, align(*views, {}, {}), *views)
+    nodes = [
+        node.label
+        for node in views[1].nodes
+        if repair.can_restore(node.label) and repair.has_weights(node.label)
+    ]
+    assert len(nodes) == 6
+    images = np.load(DIGITS / "digits_test.npz")["image"][:64]
+    sessions = [
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        for path in (reference, candidate)
+    ]
+    exact, rounded = (each.run(None, {each.get_inputs()[0].name: images})[0] for each in sessions)
+    distance = {}
+    for what in parts:
+        target = tmp_path / f"{what}.onnx"
+        repair.write(nodes, what, target)
+        onnx.checker.check_model(str(target))
+        session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+        distance[what] = np.linalg.norm(session.run(None, {session.get_inputs()[0].name: images})[0] - exact)
+    before = np.linalg.norm(rounded - exact)
+    assert distance[What.ALL] <= min(distance.values()) + 1e-6
+    if form == "qoperator":
+        assert distance[What.ALL] < 1.2 * before  # activations stay codes
+    else:
+        assert distance[What.ALL] < 0.1 * before
