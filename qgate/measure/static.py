@@ -60,7 +60,9 @@ def inspect_pair(
         found += measure_structure(alignment, original, view)
         weights = measure_weights(alignment, view)
         found += weights.measurements
-        taps = tuple(_taps(alignment, original, view, weights.scaled))
+        taken = _taps(alignment, original, view, weights.scaled)
+        # Tensors of a function's body have names that no runtime knows.
+        taps = tuple(tap for tap in taken if tap.tensor not in reference.inlined)
         layers = plan_layers(alignment, original, view, weights.scaled)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())

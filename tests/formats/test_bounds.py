@@ -17,13 +17,6 @@ SMALL = 2**16
 WARM = Path(__file__).parents[2] / "examples" / "digits" / "digits_int8_pt.onnx"
 # One of each way to be expensive; all others go through the full size in the long run.
 SCALED = ["tiny_tensors", "long_texts", "float8_as_packed_numbers", "raw_int2"]
-    "tiny_tensors",
-    "packed_ints",
-    "inputs_of_one_node",
-    "long_texts",
-    "float8_as_packed_numbers",
-    "raw_int2",
-]
 
 
 def test_what_is_measured_is_measured(tmp_path):

@@ -1,56 +1,28 @@
-"""Model-local functions: checked, and put in place of the nodes that call them.
+"""Model-local functions of a file: what may be defined at all.
 
-What runs is the body, so the graph that everybody else sees has to hold it. Bindings follow the ONNX IR
-specification (Functions): a reference to an attribute takes the caller's value, else the function's
-default, else the attribute is left out; an input or output that the caller leaves out is left out inside.
-Every name of a body gets the calling node's name in front, so that nothing is captured by accident.
+A function that stands where a specification has an operator would change what a reader understands; one
+that calls itself has no end; one that is written for another version of an operator computes another thing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from qgate.errors import FormatError
-from qgate.formats.model import Constant, Graph, Node
-from qgate.formats.onnx.graphs import MAX_NODES, Function, Reference
+from qgate.formats.model import Graph, Node
+from qgate.formats.onnx.graphs import MAX_NODES, Function
 from qgate.formats.onnx.operators import is_reserved, same_meaning
 
 MAX_CALLS_DEEP = 32
-MAX_NAME_CHARACTERS = 2**26
-_LABEL = 120
-_KINDS: Mapping[int, type] = {
-    1: float,
-    2: int,
-    3: str,
-    4: Constant,
-    5: Graph,
-    **dict.fromkeys(range(6, 11), tuple),
-}
+REMEDY = "Export the model with its functions inlined; do not merge this file"
 Key = tuple[str, str]
 
 
-@dataclass(frozen=True)
-class Inlined:
-    """A graph without calls of functions.
+def check_functions(functions: Sequence[Function], opsets: Mapping[str, int], where: str) -> Functions:
+    """Checks every function by itself, used or not.
 
     Args:
-        graph: The graph.
-        opsets: The model's operator sets, and those that only functions import.
-        made: Tensors that only this graph has: no runtime knows them by these names.
-    """
-
-    graph: Graph
-    opsets: Mapping[str, int]
-    made: frozenset[str] = frozenset()
-
-
-def inline(graph: Graph, functions: Sequence[Function], opsets: Mapping[str, int], where: str) -> Inlined:
-    """Puts the bodies of functions in place of their calls, in subgraphs too.
-
-    Args:
-        graph: The main graph.
         functions: The file's functions.
         opsets: The model's operator sets.
         where: The file's name, for messages.
@@ -59,55 +31,38 @@ def inline(graph: Graph, functions: Sequence[Function], opsets: Mapping[str, int
         FormatError: A function stands for a known operator, is defined twice, calls itself, is written for
             operators of another meaning, leaves an output unmade, or unfolds to too much.
     """
-    work = _Inliner(_table(functions, where), dict(opsets), where)
-    work.check()
-    done = graph
-    if work.calls(graph):
-        work.taken = set(_names(graph))
-        done = work.graph(graph)
-    work.forbid_references(done)
-    return Inlined(done, work.opsets, frozenset(work.made))
-
-
-def _table(functions: Sequence[Function], where: str) -> dict[Key, Function]:
     table: dict[Key, Function] = {}
     for function in functions:
         key = function.domain, function.name
         if is_reserved(function.domain):
-            raise _refused(
-                f"function {_label(key)} stands where operators of a specification stand", where, key
-            )
+            raise refusal(key, "stands where operators of a specification stand", where)
         if table.setdefault(key, function) is not function:
-            raise _refused(f"function {_label(key)} is defined twice", where, key)
-    return table
+            raise refusal(key, "is defined twice", where)
+    found = Functions(table, dict(opsets), where)
+    found.check()
+    return found
 
 
 @dataclass
-class _Inliner:
-    """The work on one model.
+class Functions:
+    """The functions of one file.
 
     Args:
-        functions: By domain and name.
-        opsets: The model's operator sets.
+        table: By domain and name.
+        opsets: The model's operator sets, and those that only functions import.
         where: The file's name.
-        taken: Every name that is in use.
-        made: Names that were made for bodies.
     """
 
-    functions: Mapping[Key, Function]
+    table: Mapping[Key, Function]
     opsets: dict[str, int]
     where: str
-    taken: set[str] = field(default_factory=set)
-    made: set[str] = field(default_factory=set)
     _sizes: dict[Key, int] = field(default_factory=dict)
-    _nodes: int = 0
-    _characters: int = 0
 
     def check(self) -> None:
-        """Every function by itself, used or not."""
-        for key, function in self.functions.items():
+        """See ``check_functions``."""
+        for key, function in self.table.items():
             self._check_scope(key, function)
-            for node in _all_nodes(function.nodes):
+            for node in all_nodes(function.nodes):
                 self._check_version(key, function, node)
             self._size(key, ())
 
@@ -116,220 +71,49 @@ class _Inliner:
         for node in function.nodes:
             for output in filter(None, node.outputs):
                 if output in known:
-                    raise self._refused(key, f"makes {output!r} twice")
+                    raise self.refused(key, f"makes {output!r} twice")
                 known.add(output)
         missing = [name for name in function.outputs if name not in known]
         if missing:
-            raise self._refused(key, f"does not make its output {missing[0]!r}")
+            raise self.refused(key, f"does not make its output {missing[0]!r}")
 
     def _check_version(self, key: Key, function: Function, node: Node) -> None:
         if node.domain not in function.opsets:
-            raise self._refused(key, f"uses {node.op} of an operator set that it does not import")
+            raise self.refused(key, f"uses {node.op} of an operator set that it does not import")
         theirs = function.opsets[node.domain]
         ours = self.opsets.setdefault(node.domain, theirs)
         if not same_meaning(node.domain, node.op, ours, theirs):
-            raise self._refused(
+            raise self.refused(
                 key, f"is written for version {theirs} of {node.op}, the model for version {ours}", "ART103"
             )
 
     def _size(self, key: Key, above: tuple[Key, ...]) -> int:
         """Nodes that a call unfolds to."""
         if key in above:
-            raise self._refused(key, "calls itself")
+            raise self.refused(key, "calls itself")
         if len(above) > MAX_CALLS_DEEP:
-            raise self._refused(key, f"calls functions more than {MAX_CALLS_DEEP} deep")
+            raise self.refused(key, f"calls functions more than {MAX_CALLS_DEEP} deep")
         if key not in self._sizes:
             size = 0
-            for node in _all_nodes(self.functions[key].nodes):
+            for node in all_nodes(self.table[key].nodes):
                 called = (node.domain, node.op)
-                size += 1 + (self._size(called, (*above, key)) if called in self.functions else 0)
+                size += 1 + (self._size(called, (*above, key)) if called in self.table else 0)
                 if size > MAX_NODES:
-                    raise self._refused(key, f"unfolds to more than {MAX_NODES} nodes")
+                    raise self.refused(key, f"unfolds to more than {MAX_NODES} nodes")
             self._sizes[key] = size
         return self._sizes[key]
 
-    def calls(self, graph: Graph) -> bool:
-        """Whether a function is called anywhere in a graph."""
-        return bool(self.functions) and any((n.domain, n.op) in self.functions for n in graph.all_nodes())
-
-    def forbid_references(self, graph: Graph) -> None:
-        """Outside of functions there is no caller to give a value."""
-        for node in graph.all_nodes():
-            for name, value in node.attributes.items():
-                if isinstance(value, Reference):
-                    raise FormatError(
-                        f"node {node.label!r} takes its attribute {name!r} from a caller, and has none",
-                        where=self.where, remedy=_REMEDY, rule="ART105", tensor=node.name or None,
-                    )  # fmt: skip
-
-    def graph(self, graph: Graph) -> Graph:
-        """A graph of which every name is final, with calls replaced."""
-        nodes: list[Node] = []
-        for node in graph.nodes:
-            nodes += self._expanded(node)
-        placed = tuple(n if n.position == at else replace(n, position=at) for at, n in enumerate(nodes))
-        return replace(graph, nodes=placed)
-
-    def _expanded(self, node: Node) -> Iterator[Node]:
-        self._nodes += 1
-        if self._nodes > MAX_NODES:
-            raise FormatError(
-                f"its functions unfold to more than {MAX_NODES} nodes",
-                where=self.where, remedy=_REMEDY, rule="ART105",
-            )  # fmt: skip
-        held = {name: _mapped(v, self.graph) for name, v in node.attributes.items() if _has_graph(v)}
-        if held:
-            node = replace(node, attributes={**node.attributes, **held})
-        function = self.functions.get((node.domain, node.op))
-        if function is None:
-            yield node
-        else:
-            for inner in self._body(node, function):
-                yield from self._expanded(inner)
-
-    def _body(self, call: Node, function: Function) -> Iterator[Node]:
-        """The nodes of one call, calls within them not yet replaced."""
-        key = call.domain, call.op
-        if call.domain not in self.opsets:
-            raise self._refused(key, "is called, and its domain is not imported")
-        inputs, outputs = function.inputs, function.outputs
-        if len(call.inputs) > len(inputs) or len(call.outputs) > len(outputs):
-            raise self._refused(key, "is called with more inputs or outputs than it has")
-        scope = _Scope(self, f"{call.label[:_LABEL]}/")
-        bound = dict(zip(inputs, (*call.inputs, *[""] * len(inputs)), strict=False))
-        scope.names.update(bound)
-        passed: list[tuple[str, str]] = []
-        for inner, outer in zip(outputs, call.outputs, strict=False):
-            if inner in bound:
-                passed.append((bound[inner], outer))
-            elif outer:
-                scope.names[inner] = outer
-        given = self._attributes(call, function)
-        for node in function.nodes:
-            yield scope.node(node, given, key)
-        for source, target in passed:
-            if target and not source:
-                raise self._refused(key, f"hands out an input for {target!r} that it is not given")
-            if target:
-                yield Node(f"{scope.prefix}output", "Identity", "", (source,), (target,), {}, 0)
-
-    def _attributes(self, call: Node, function: Function) -> dict[str, Any]:
-        declared = {*function.attributes, *function.defaults}
-        given = {name: value for name, value in call.attributes.items() if name in declared}
-        return {**function.defaults, **given}
-
-    def fresh(self, name: str) -> str:
-        """A name that nothing has, counted against a limit."""
-        self._characters += len(name)
-        if self._characters > MAX_NAME_CHARACTERS:
-            raise FormatError(
-                "its functions unfold to more names than are read",
-                where=self.where, remedy=_REMEDY, rule="ART105",
-            )  # fmt: skip
-        free, number = name, 1
-        while free in self.taken:
-            number += 1
-            free = f"{name}.{number}"
-        self.taken.add(free)
-        self.made.add(free)
-        return free
-
-    def value(self, reference: Reference, given: Mapping[str, Any], key: Key) -> Any:
-        """The value of a reference; None where the attribute is left out."""
-        function = self.functions[key]
-        if reference.name not in function.defaults and reference.name not in function.attributes:
-            raise self._refused(key, f"refers to the attribute {reference.name!r}, which it does not have")
-        value = given.get(reference.name)
-        if value is not None and not isinstance(value, _KINDS.get(reference.kind, object)):
-            raise self._refused(key, f"is given an attribute {reference.name!r} of another kind")
-        return value
-
-    def _refused(self, key: Key, what: str, rule: str = "ART105") -> FormatError:
-        return _refused(f"function {_label(key)} {what}", self.where, key, rule)
+    def refused(self, key: Key, what: str, rule: str = "ART105") -> FormatError:
+        """An error about one function."""
+        return refusal(key, what, self.where, rule)
 
 
-@dataclass
-class _Scope:
-    """Names of one call's body: inputs and outputs are the caller's, all others are made.
-
-    Args:
-        work: The model's work.
-        prefix: What stands before the names that are made.
-        names: Names so far, inside to outside.
-    """
-
-    work: _Inliner
-    prefix: str
-    names: dict[str, str] = field(default_factory=dict)
-
-    def name(self, inner: str) -> str:
-        if inner and inner not in self.names:
-            self.names[inner] = self.work.fresh(self.prefix + inner)
-        return self.names.get(inner, "")
-
-    def node(self, node: Node, given: Mapping[str, Any], key: Key) -> Node:
-        attributes: dict[str, Any] = {}
-        for name, value in node.attributes.items():
-            if isinstance(value, Reference):
-                found = self.work.value(value, given, key)
-                if found is not None:
-                    attributes[name] = found
-            else:
-                attributes[name] = _mapped(value, lambda inner: self.graph(inner, given, key))
-        return replace(
-            node,
-            name=self.prefix + node.name if node.name else "",
-            inputs=tuple(map(self.name, node.inputs)),
-            outputs=tuple(map(self.name, node.outputs)),
-            attributes=attributes,
-        )
-
-    def graph(self, graph: Graph, given: Mapping[str, Any], key: Key) -> Graph:
-        """A subgraph of the body: names of its own are made too, what it captures is the body's."""
-        own = dict.fromkeys((*(t.name for t in graph.inputs), *graph.constants, *graph.overridable))
-        own.update(dict.fromkeys(o for n in graph.nodes for o in n.outputs))
-        inner = _Scope(self.work, self.prefix, {k: v for k, v in self.names.items() if k not in own})
-        inner.names.update({k: self.work.fresh(self.prefix + k) for k in own if k})
-        nodes = tuple(inner.node(node, given, key) for node in graph.nodes)
-        return Graph(
-            inputs=tuple(replace(t, name=inner.name(t.name)) for t in graph.inputs),
-            outputs=tuple(replace(t, name=inner.name(t.name)) for t in graph.outputs),
-            nodes=nodes,
-            constants={inner.name(k): replace(c, name=inner.name(k)) for k, c in graph.constants.items()},
-            types={inner.name(k): replace(t, name=inner.name(k)) for k, t in graph.types.items()},
-            overridable=tuple(map(inner.name, graph.overridable)),
-        )
-
-
-_REMEDY = "Export the model with its functions inlined; do not merge this file"
-
-
-def _mapped(value: Any, change: Any) -> Any:
-    if isinstance(value, Graph):
-        return change(value)
-    return tuple(change(each) for each in value) if _has_graph(value) else value
-
-
-def _has_graph(value: Any) -> bool:
-    return isinstance(value, Graph) or (isinstance(value, tuple) and any(isinstance(v, Graph) for v in value))
-
-
-def _all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+def all_nodes(nodes: Sequence[Node]) -> Iterator[Node]:
+    """Nodes with those of the graphs that they hold."""
     return Graph((), (), tuple(nodes), {}).all_nodes()
 
 
-def _names(graph: Graph) -> Iterator[str]:
-    for each in (graph, *graph.subgraphs()):
-        yield from (t.name for t in (*each.inputs, *each.outputs))
-        yield from each.constants
-        yield from each.types
-        for node in each.nodes:
-            yield from (*node.inputs, *node.outputs)
-
-
-def _label(key: Key) -> str:
-    return f"{key[0] or 'ai.onnx'}::{key[1]}"
-
-
-def _refused(what: str, where: str, key: Key, rule: str = "ART105") -> FormatError:
-    return FormatError(what, where=where, remedy=_REMEDY, rule=rule, tensor=_label(key))
+def refusal(key: Key, what: str, where: str, rule: str = "ART105") -> FormatError:
+    """An error about one function."""
+    label = f"{key[0] or 'ai.onnx'}::{key[1]}"
+    return FormatError(f"function {label} {what}", where=where, remedy=REMEDY, rule=rule, tensor=label)

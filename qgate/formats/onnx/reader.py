@@ -12,8 +12,8 @@ from typing import Any
 from qgate.errors import FormatError
 from qgate.formats.external import SideFiles
 from qgate.formats.model import StaticModel
-from qgate.formats.onnx.functions import inline
 from qgate.formats.onnx.graphs import GraphReader
+from qgate.formats.onnx.inline import inline
 from qgate.formats.onnx.schema import SCHEMA
 from qgate.formats.onnx.tensors import TensorReader
 from qgate.formats.wire import Buffer, Decoder, Values
