@@ -7,18 +7,23 @@ A second core takes SHA-256 of large tensors, and a part of the leaves.
 from __future__ import annotations
 
 import hashlib
+import mmap
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from qgate.errors import FormatError
 from qgate.formats.canonical import CanonicalModel, Slot, canonical_model
 from qgate.formats.model import Constant, StaticModel
-from qgate.formats.stored import stored_bytes
+from qgate.formats.stored import Bytes, stored_bytes
 from qgate.merkle import LEAF_ELEMENTS, TensorId, content_digest, entry_text, leaf_digests, tensor_root
 
 _LARGE = 2**18
 _UNLOCKED = 2**11
+_ROOM = 16
+_LEAST_ROOM = 2**26
 _DEEPEST = 4
 
 
@@ -92,7 +97,8 @@ def model_content(model: StaticModel) -> ModelContent:
     canonical = canonical_model(model)
     slots = tuple(_with_parameters(canonical))
     with ThreadPoolExecutor(max_workers=1) as second:
-        return ModelContent(canonical.graph, tuple(_tensor(slot, second) for slot in slots))
+        hashing = _Hashing(second, _LEAST_ROOM + _ROOM * model.file_bytes, model.path.name)
+        return ModelContent(canonical.graph, tuple(hashing.tensor(slot) for slot in slots))
 
 
 def content_of(model: StaticModel) -> str:
@@ -126,18 +132,60 @@ def identity_of(constant: Constant) -> TensorId:
     return TensorId(constant.dtype, constant.shape, told)
 
 
-def _tensor(slot: Slot, second: ThreadPoolExecutor) -> TensorContent:
-    constant = slot.constant
-    values = stored_bytes(constant).data
-    if len(values) < _LARGE:
-        sha256, leaves = hashlib.sha256(values).digest(), leaf_digests(_pieces(constant, values))
-    else:
-        whole = second.submit(lambda: hashlib.sha256(values).digest())
+@dataclass
+class _Hashing:
+    """The hashing of one model. A range of the file that many tensors share is hashed once."""
+
+    second: ThreadPoolExecutor
+    room: int
+    where: str
+    done: dict[tuple[str, int, int, int], tuple[bytes, bytes]] = field(default_factory=dict)
+
+    def tensor(self, slot: Slot) -> TensorContent:
+        """One tensor's digests.
+
+        Raises:
+            FormatError: It does not hold what it declares, or the tensors hold many times what the file does.
+        """
+        constant = slot.constant
+        stored = stored_bytes(constant)
+        place = _place(constant, stored)
+        digests = self.done.get(place) if place is not None else None
+        if digests is None:
+            self.room -= stored.size
+            if self.room < 0:
+                raise FormatError(
+                    f"its tensors hold more than {_ROOM} times the bytes of the file",
+                    where=self.where,
+                    remedy="Export the model again; do not merge this file",
+                    rule="ART105",
+                    tensor=slot.name,
+                )
+            digests = self.digests(constant, stored.data)
+            if place is not None:
+                self.done[place] = digests
+        return TensorContent(slot.name, identity_of(constant), *digests)
+
+    def digests(self, constant: Constant, values: memoryview) -> tuple[bytes, bytes]:
+        """SHA-256 and leaves."""
+        if len(values) < _LARGE:
+            return hashlib.sha256(values).digest(), leaf_digests(_pieces(constant, values))
+        whole = self.second.submit(lambda: hashlib.sha256(values).digest())
         own, rest = _shared(constant, values)
-        later = second.submit(lambda: leaf_digests(_pieces(constant, rest)))
+        later = self.second.submit(lambda: leaf_digests(_pieces(constant, rest)))
         leaves = leaf_digests(_pieces(constant, own)) + later.result()
-        sha256 = whole.result()
-    return TensorContent(slot.name, identity_of(constant), sha256, leaves)
+        return whole.result(), leaves
+
+
+def _place(constant: Constant, stored: Bytes) -> tuple[str, int, int, int] | None:
+    """Where in which file a view lies, with its element's bits; None for values of their own."""
+    base: object = stored.base
+    while isinstance(base, np.ndarray | memoryview):
+        base = base.base if isinstance(base, np.ndarray) else base.obj
+    if not isinstance(base, mmap.mmap) or constant.dtype == "string":
+        return None
+    offset = stored.ctypes.data - np.frombuffer(base, np.uint8, 1).ctypes.data
+    return constant.file, offset, stored.size, constant.bits
 
 
 def _shared(constant: Constant, values: memoryview) -> tuple[memoryview, memoryview]:

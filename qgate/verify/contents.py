@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from qgate.formats.model import Constant, StaticModel
 
 SHOWN_RANGES = 8
+_ROOM = 4
+_LEAST_ROOM = 2**26
 
 
 def digest_models(
@@ -138,8 +140,14 @@ def locate_elements(delta: ContentDelta, old: StaticModel, new: StaticModel) -> 
     from qgate.formats.content import tensor_slots
 
     before, after = ({slot.name: slot.constant for slot in tensor_slots(side)} for side in (old, new))
-    tensors = tuple(_with_elements(tensor, before, after) for tensor in delta.tensors)
-    return delta.model_copy(update={"tensors": tensors, "located": "elements", "reason": ""})
+    # Tensors may share one range of a file, so that listing them costs more than the files have bytes.
+    room = _LEAST_ROOM + _ROOM * (old.file_bytes + new.file_bytes)
+    tensors = []
+    for tensor in delta.tensors:
+        held = after.get(tensor.name)
+        room -= held.bytes if held is not None and _has_places(tensor) else 0
+        tensors.append(_with_elements(tensor, before, after) if room >= 0 else tensor)
+    return delta.model_copy(update={"tensors": tuple(tensors), "located": "elements", "reason": ""})
 
 
 def _with_elements(

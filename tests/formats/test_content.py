@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto
 
+import qgate.formats.content as content_module
 from qgate.errors import FormatError
 from qgate.formats.content import ModelContent, model_content
 from qgate.formats.model import Constant, Graph, Node, StaticModel, StoredQuantization
@@ -257,3 +258,37 @@ def test_a_checkpoint_and_a_safetensors_file_of_the_same_tensors_are_one_content
     tensors["a"][1, 2] += 1
     torch.save(tensors, tmp_path / "n.pt")
     assert of(model_content(read_model(tmp_path / "n.pt"))) != of(found[0])
+
+
+def tied(path: Path, count: int, size: int, *, dirty: bool = False) -> Path:
+    """Tensors that all are the same range of a side file."""
+    side = path.parent / "w.bin"
+    side.write_bytes(bytes(size - 1) + (b"\xff" if dirty else b"\0"))
+    tensors = []
+    for number in range(count):
+        tensor = TensorProto(
+            name=f"w{number}", data_type=TensorProto.UINT4, dims=[2 * size - 1], data_location=1
+        )
+        for key, text in (("location", "w.bin"), ("offset", "0"), ("length", str(size))):
+            tensor.external_data.add(key=key, value=text)
+        tensors.append(tensor)
+    return file_of(path, *tensors)
+
+
+def test_tied_weights_are_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = []
+    plain = content_module._Hashing.digests
+    monkeypatch.setattr(
+        content_module._Hashing, "digests", lambda self, *of: (hashed.append(of[0].name), plain(self, *of))[1]
+    )
+    found = model_content(read_model(tied(tmp_path / "m.onnx", 500, 2**20)))
+    assert hashed == ["w0"]
+    assert len({tensor.root for tensor in found.tensors}) == 1
+    assert len(found.tensors) == 500
+
+
+def test_tensors_that_multiply_the_file_are_refused(tmp_path: Path) -> None:
+    """Bits behind the last element are cleared in a copy, which no range of the file stands for."""
+    with pytest.raises(FormatError, match="16 times the bytes of the file") as caught:
+        model_content(read_model(tied(tmp_path / "m.onnx", 500, 2**20, dirty=True)))
+    assert caught.value.rule == "ART105"
