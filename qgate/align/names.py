@@ -103,7 +103,7 @@ def _left(
 ) -> list[Difference]:
     """Tensors without a counterpart."""
     matched = {pair.reference.name for pair in alignment.constants} | used
-    found = {pair.candidate.name for pair in alignment.constants}
+    found = {pair.candidate.name for pair in alignment.constants} | used
     differences = []
     for side, held, known in (("reference", ours, matched), ("candidate", theirs, found)):
         folded = {name.rpartition(".")[0] for name in used}

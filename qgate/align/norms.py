@@ -38,33 +38,75 @@ class _Norm:
 
 
 def fold_norms(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph) -> set[str]:
-    """Folds each BatchNorm that has no counterpart into the weight that it fits best.
+    """Folds each BatchNorm that one side has alone into that side's weight that it fits best.
 
     Args:
         alignment: Pairs of weights and biases; those that are folded are replaced.
         reference: The reference's view; ``candidate`` likewise.
 
     Returns:
-        Names of the reference's tensors that went into a layer.
+        Names of the tensors that went into a layer, of either side.
     """
-    graphs = (reference, candidate)
-    matched = {pair.reference.name for pair in alignment.constants}
-    norms = [n for n in _norms(reference) if not matched & set(n.names)]
     used: set[str] = set()
-    for pair in [p for p in alignment.constants if p.role == "weight"]:
-        if not norms or pair.reference.shape != pair.candidate.shape:
-            continue
-        norm = _best(pair, norms, graphs)
-        if norm is None:
-            continue
-        norms = [n for n in norms if n is not norm]
-        axis = _axis(pair.candidate_node, pair.candidate)
-        epsilon = _epsilon(pair, norm, axis)
-        factor = _along(norm.factor(epsilon), pair.reference, axis)
-        folded = replace(pair, reference=pair.reference.times(factor))
-        alignment.constants[:] = [folded if p is pair else p for p in alignment.constants]
-        used |= _fold_bias(alignment, pair, norm, epsilon, graphs) | set(norm.names)
+    for side, graphs in (("reference", (reference, candidate)), ("candidate", (candidate, reference))):
+        matched = {getattr(pair, side).name for pair in alignment.constants}
+        norms = [n for n in _norms(graphs[0]) if not matched & set(n.names)]
+        for pair in [p for p in alignment.constants if p.role == "weight"]:
+            layer = _Layer(pair, side, graphs)
+            if not norms or layer.own.shape != layer.other.shape:
+                continue
+            norm = _best(layer, norms)
+            if norm is None:
+                continue
+            norms = [n for n in norms if n is not norm]
+            used |= _fold(alignment, layer, norm, _epsilon(layer, norm)) | set(norm.names)
     return used
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A pair of weights, of which the one side's may have a BatchNorm behind it.
+
+    Args:
+        pair: The weights.
+        side: ``reference`` or ``candidate``: whose BatchNorm it is.
+        graphs: That side's view, and the other's.
+    """
+
+    pair: ConstantPair
+    side: str
+    graphs: tuple[FloatGraph, FloatGraph]
+
+    @property
+    def own(self) -> ConstantValue:
+        """The weight before the BatchNorm."""
+        return self.pair.reference if self.side == "reference" else self.pair.candidate
+
+    @property
+    def other(self) -> ConstantValue:
+        """The weight that has it in itself already."""
+        return self.pair.candidate if self.side == "reference" else self.pair.reference
+
+    @property
+    def axis(self) -> int:
+        """The axis of the outputs."""
+        return 0 if self.pair.candidate_node.op == "Conv" else len(self.own.shape) - 1
+
+    @property
+    def channels(self) -> int:
+        """Number of outputs."""
+        return self.own.shape[self.axis]
+
+    def biases(self) -> tuple[ConstantValue | None, ConstantValue | None]:
+        """The bias before the BatchNorm, and the other side's."""
+        nodes = (self.pair.reference_node, self.pair.candidate_node)
+        if self.side == "candidate":
+            nodes = (nodes[1], nodes[0])
+        return _bias(self.graphs[0], nodes[0]), _bias(self.graphs[1], nodes[1])
+
+    def along(self, factor: Array) -> Array:
+        """A factor of each output, laid out with the weight."""
+        return factor.reshape(tuple(-1 if i == self.axis else 1 for i in range(len(self.own.shape))))
 
 
 def _norms(reference: FloatGraph) -> list[_Norm]:
@@ -79,47 +121,33 @@ def _norms(reference: FloatGraph) -> list[_Norm]:
     return found
 
 
-def _axis(node: FloatNode, value: ConstantValue) -> int:
-    """The axis of the outputs."""
-    return 0 if node.op == "Conv" else len(value.shape) - 1
-
-
-def _along(factor: Array, value: ConstantValue, axis: int) -> Array:
-    return factor.reshape(tuple(-1 if i == axis else 1 for i in range(len(value.shape))))
-
-
-def _best(pair: ConstantPair, norms: list[_Norm], graphs: tuple[FloatGraph, FloatGraph]) -> _Norm | None:
-    """The BatchNorm that brings the reference's weight and bias closest to the candidate's; None for none.
+def _best(layer: _Layer, norms: list[_Norm]) -> _Norm | None:
+    """The BatchNorm that brings weight and bias closest to the other side's; None for none.
 
     One whose factors are all alike changes no direction, so that the bias decides as well.
     """
-    axis = _axis(pair.candidate_node, pair.candidate)
-    channels = pair.candidate.shape[axis]
+    channels = layer.channels
     fitting = [norm for norm in norms if norm.gamma.size == channels]
     if not fitting:
         return None
     ours, theirs = (
-        np.moveaxis(np.nan_to_num(v.values().astype(np.float64)), axis, 0).reshape(channels, -1)
-        for v in (pair.reference, pair.candidate)
+        np.moveaxis(np.nan_to_num(v.values().astype(np.float64)), layer.axis, 0).reshape(channels, -1)
+        for v in (layer.own, layer.other)
     )
     products, squares = np.sum(ours * theirs, axis=1), np.sum(np.square(ours), axis=1)
     length = float(np.sum(np.square(theirs)))
-    before, after = (
-        _flat(_bias(graph, node), channels)
-        for graph, node in zip(graphs, (pair.reference_node, pair.candidate_node), strict=True)
-    )
+    before, after = (_flat(bias, channels) for bias in layer.biases())
 
     def distance(factor: Array, bias: Array) -> float:
-        """Squared distances of weight and bias, each as a share of the candidate's own size."""
+        """Squared distances of weight and bias, each as a share of the other side's own size."""
         apart = float(np.sum(np.square(factor) * squares) - 2 * np.sum(factor * products)) + length
         shifted = float(np.sum(np.square(np.nan_to_num(bias) - after)))
         return apart / max(length, 1e-300) + shifted / max(float(np.sum(np.square(after))), 1e-300)
 
-    found = [(distance(np.ones(channels), before), None)] + [
-        (distance(factor, (before - norm.mean) * factor + norm.beta), norm)
-        for norm in fitting
-        for factor in (np.nan_to_num(norm.factor(_EPSILONS[0])),)
-    ]
+    found: list[tuple[float, _Norm | None]] = [(distance(np.ones(channels), before), None)]
+    for norm in fitting:
+        factor = np.nan_to_num(norm.factor(_EPSILONS[0]))
+        found.append((distance(factor, (before - norm.mean) * factor + norm.beta), norm))
     return min(found, key=lambda entry: entry[0])[1]
 
 
@@ -135,38 +163,41 @@ def _flat(value: ConstantValue | None, channels: int) -> Array:
     return np.nan_to_num(value.values().astype(np.float64)).reshape(-1)
 
 
-def _epsilon(pair: ConstantPair, norm: _Norm, axis: int) -> float:
+def _epsilon(layer: _Layer, norm: _Norm) -> float:
     """The eps that leaves the fewest codes unexplained, or brings float weights closest."""
-    reference = pair.reference.values()
-    theirs = pair.candidate.values().astype(np.float64)
+    candidate = layer.pair.candidate
     found: list[tuple[float, float]] = []
     for epsilon in _EPSILONS:
-        folded = reference * _along(norm.factor(epsilon), pair.reference, axis)
-        if pair.candidate.is_quantized and np.isfinite(folded).all():
-            left = float(derive(folded.astype(np.float32), pair.candidate).count)
+        folded = layer.own.times(layer.along(norm.factor(epsilon)))
+        values = folded.values()
+        if layer.side == "reference" and candidate.is_quantized and np.isfinite(values).all():
+            left = float(derive(values, candidate).count)
+        elif candidate.is_quantized and np.isfinite(values).all():
+            left = float(derive(layer.other.values(), folded).count)
         else:
-            left = float(np.sum(np.abs(np.nan_to_num(theirs - folded))))
+            left = float(np.sum(np.abs(np.nan_to_num(layer.other.values() - values))))
         if left == 0:
             return epsilon
         found.append((left, epsilon))
     return min(found)[1]
 
 
-def _fold_bias(
-    alignment: Alignment,
-    pair: ConstantPair,
-    norm: _Norm,
-    epsilon: float,
-    graphs: tuple[FloatGraph, FloatGraph],
-) -> set[str]:
-    """The bias that belongs to a folded weight: its pair is made, or made anew."""
-    own, other = _bias(graphs[0], pair.reference_node), _bias(graphs[1], pair.candidate_node)
+def _fold(alignment: Alignment, layer: _Layer, norm: _Norm, epsilon: float) -> set[str]:
+    """Puts a BatchNorm into a weight and its bias; the bias's pair is made, or made anew."""
+    pair = layer.pair
+    folded = layer.own.times(layer.along(norm.factor(epsilon)))
+    made = replace(pair, reference=folded) if layer.side == "reference" else replace(pair, candidate=folded)
+    alignment.constants[:] = [made if p is pair else p for p in alignment.constants]
+    own, other = layer.biases()
     used = {own.name} if own is not None else set()
     if other is None or (own is not None and own.size != norm.gamma.size):
         return used
-    folded = (_flat(own, norm.gamma.size) - norm.mean) * norm.factor(epsilon) + norm.beta
-    value = computed(own.name if own is not None else norm.names[1], folded.astype(np.float32))
-    made = ConstantPair(value, other, pair.reference_node, pair.candidate_node, 2, "folded")
-    kept = [p for p in alignment.constants if p.candidate.name != other.name]
-    alignment.constants[:] = [*kept, made]
+    shifted = (_flat(own, norm.gamma.size) - norm.mean) * norm.factor(epsilon) + norm.beta
+    value = computed(own.name if own is not None else norm.names[1], shifted.astype(np.float32))
+    sides = (value, other) if layer.side == "reference" else (other, value)
+    bias = ConstantPair(*sides, pair.reference_node, pair.candidate_node, 2, "folded")
+    gone = {value.name, other.name}
+    alignment.constants[:] = [
+        p for p in alignment.constants if p.role != "bias" or not gone & {p.reference.name, p.candidate.name}
+    ] + [bias]
     return used

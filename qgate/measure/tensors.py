@@ -21,6 +21,7 @@ from qgate.measure.operators import unknown_operators
 from qgate.measure.programs import measure_programs
 from qgate.measure.structure import measure_structure
 from qgate.measure.weights import measure_weights
+from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.scheme import detect_scheme
@@ -58,10 +59,21 @@ def inspect_tensors(
         alignment = align_by_name(
             original, view, roots, ordered=reference.format == candidate.format == "torch-export"
         )
+        found += _left_over(alignment)
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
         found += measure_weights(alignment, view).measurements
     return Inspection(tuple(found), scheme, view.dynamic, (), runnable=False)
+
+
+def _left_over(alignment: Alignment) -> Iterator[Measurement]:
+    """Tensors of either side without a counterpart: what they are for, a file without a graph does not say."""
+    for difference in alignment.differences:
+        yield Measurement(
+            name="structure.difference", at=Place(tensor=difference.evidence["tensor"]), value=difference.kind,
+            detail={"message": difference.message, "tensors": list(difference.evidence["tensors"])},
+        )  # fmt: skip
+    alignment.differences.clear()
 
 
 def _view(model: StaticModel) -> FloatGraph:
