@@ -73,6 +73,7 @@ def confine(limits: Limits, parent: int, channel: int, libraries: Callable[[], I
     lacking: dict[str, int] = {}
     version, filtered = 0, False
     try:
+        _tie_to(parent)
         with _step("limits"):
             _limit_resources(limits)
         inputs = [*libraries()]
@@ -119,8 +120,13 @@ def _become_nobody(parent: int) -> None:
     with _step("privileges"):
         drop_capabilities()
         forbid_new_privileges()
+    # Changing the user clears the death signal, so it is asked for again.
+    _tie_to(parent)
+
+
+def _tie_to(parent: int) -> None:
+    """This process dies with its parent; the check closes the race with a parent that is gone already."""
     with _step("parent"):
-        # Changing the user clears the death signal, so it is asked for last; the check closes the race.
         die_with_parent(signal.SIGKILL)
         if os.getppid() != parent:
             raise ProcessLookupError("the parent process is gone")

@@ -74,7 +74,8 @@ def closed_channel(facts: dict[str, Any]) -> None:
 def killed(facts: dict[str, Any]) -> None:
     """Ends by a signal that it can send to itself."""
     number = getattr(signal, facts["signal"])
-    signal.signal(number, signal.SIG_DFL)
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
 
