@@ -79,7 +79,7 @@ DIRECTIONS = (
     Direction(_ending("metric_drop"), -1, "metric", of_samples=True),
     Direction(_ending("class_recall_drop|slice_drop"), -1, "metric", of_samples=True),
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
-    Direction(_ending("nonfinite_candidate|nonfinite|outsiders"), -1),
+    Direction(_ending("nonfinite_candidate|nonfinite|outsiders|unread_nodes"), -1),
     Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )
 

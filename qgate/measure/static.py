@@ -22,6 +22,7 @@ from qgate.measure.operators import unknown_operators
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
 from qgate.measure.tensors import inspect_tensors
+from qgate.measure.unread import measure_unread
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
@@ -48,6 +49,7 @@ def inspect_pair(
     view = float_view(candidate, fold_norms=fold_norms)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
+    found += measure_unread(reference, candidate)
     taps: tuple[Tap, ...] = ()
     layers: tuple[Layer, ...] = ()
     if reference is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from qgate.quant.alignment import Alignment, Difference
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT
+from qgate.quant.quantizers import odd_quantizers
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
 
@@ -41,9 +42,20 @@ def measure_structure(
             value=defect.kind,
             detail={"message": defect.message, **defect.evidence},
         )
+    yield from _odd_quantizers(candidate)
     yield from _telling_operators(alignment, reference, candidate)
     yield from _surplus(alignment, reference, candidate)
     yield from _coverage(alignment, reference, candidate)
+
+
+def _odd_quantizers(candidate: FloatGraph) -> Iterator[Measurement]:
+    for odd in odd_quantizers(candidate):
+        yield Measurement(
+            name="structure.quantizer",
+            at=Place(tensor=odd.quantizer.scale_name, node=odd.quantizer.node),
+            value=odd.kind,
+            detail={"message": odd.message, "quantized": odd.quantizer.source, **odd.evidence},
+        )
 
 
 def _telling_operators(

@@ -198,9 +198,20 @@ class Builder(Scope):
             scale_input=scale,
             zero_input=zero,
             axis=int(node.attribute("axis", 1)) if node.op == "QuantizeLinear" else 1,
+            before=self._quantizer_before(source) if source != codes else None,
         )
         self.quantizers[quantizer.tensor].append(quantizer)
         self.coded[codes] = quantizer
+
+    def _quantizer_before(self, name: str) -> Quantizer | None:
+        """The quantizer whose codes, dequantized, a tensor is."""
+        for _ in range(len(self.alias) + 1):
+            if name in self.coded:
+                return self.coded[name]
+            if name not in self.alias:
+                break
+            name = self.alias[name]
+        return None
 
     def quantize_table(self, codes: str, scale: str, zero: str) -> bool:
         """Rows of a table of codes that are read as quantized after they were gathered: the table is."""

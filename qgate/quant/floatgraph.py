@@ -35,6 +35,7 @@ class Quantizer:
         codes: The tensor of the file that holds the codes.
         scale_input: What the node reads its scale from; ``zero_input`` the zero point, or empty.
         axis: The axis that scales vary along, where there are several.
+        before: The quantizer whose codes it dequantizes to quantize them again, if it does.
     """
 
     tensor: str
@@ -50,6 +51,7 @@ class Quantizer:
     scale_input: str = ""
     zero_input: str = ""
     axis: int = 1
+    before: Quantizer | None = None
 
     def same_as(self, other: Quantizer) -> bool:
         """Whether the codes of both stand for the same numbers."""

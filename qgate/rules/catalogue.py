@@ -30,10 +30,12 @@ def catalogue() -> Mapping[str, Rule]:
         signature,
         structure,
         traceability,
+        unread,
     )
 
     modules = (
         artifact,
+        unread,
         signature,
         scheme,
         derivation,

@@ -102,6 +102,16 @@ def _coverage(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _quantizers(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("structure.quantizer"):
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={k: v for k, v in found.detail.items() if k != "message"},
+            severity=Severity(context.word("severity_mild")) if found.value == "series-mild" else None,
+        )
+
+
 RULES = (
     rule(
         "QNT301",
@@ -130,5 +140,20 @@ RULES = (
         params=(Param("min_share", "Least share of the compute layers.", 0.95, 0.8, 0.5, unit="ratio"),),
         severity=_DOUBT,
         check=_coverage,
+    ),
+    rule(
+        "QNT304",
+        "No quantizer of an activation is out of line",
+        why="An extra pair of QuantizeLinear and DequantizeLinear is no operation of the model, and yet clips what a trigger "
+        "needs clipped, or leaves a tensor a handful of values.",
+        how="A quantizer behind another of the same tensor must not narrow its range nor coarsen its steps (error from twice "
+        "on); and at least 16 codes, or a quarter of them, must be able to occur, by interval arithmetic (Moore 1966) "
+        "from the ranges of the quantizers before it.",
+        remedy="Quantize again; if a converter placed it, raise it with the converter and waive it",
+        params=(
+            Param("severity_mild", "How much it weighs where it is less than twice out of line.", "error", "warning", "note",
+                  choices=tuple(Severity)),
+        ),
+        check=_quantizers,
     ),
 )  # fmt: skip

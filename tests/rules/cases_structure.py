@@ -23,13 +23,45 @@ _REQUANTIZED = measured(
     "structure.defect", "requantized", Place(tensor="t"), message="read with another scale", scale=2.0
 )
 
+_QUANTIZER = Place(tensor="s2", node="q2")
+
+
+def _odd(kind: str):
+    return measured("structure.quantizer", kind, _QUANTIZER, message="quantized again by 'q2'", coarser=3.0)
+
+
+def _unread(size: float, nodes: int = 0):
+    model = Place(file="model")
+    return (
+        measured(
+            "artifact.unread_bytes", size, model, n=2, tensors=[["blob", size - 4], ["rest", 4]], share=0.1
+        ),
+        measured("artifact.unread_nodes", nodes, model, nodes=["n1"] * nodes, operators=["Mul"] * nodes),
+    )
+
+
 CASES = (
+    Case("ART118", "nothing unread", _unread(0), SILENT),
+    Case("ART118", "what exporters leave", _unread(200), SILENT),
+    Case("ART118", "a kilobyte", _unread(1000), ("error", None, None), "'blob'", "tensor blob"),
+    Case("ART118", "two kilobytes", _unread(2000), ("error", "warning", None), "2,000 bytes"),
+    Case("ART118", "a payload", _unread(70_000), ("error", "error", "note"), "70,000 bytes"),
+    Case("ART118", "a large payload", _unread(2**25), ERROR),
+    Case("ART118", "NaN", _unread(math.nan)[:1], ERROR, effect=Verdict.ERROR),
+    Case("ART118", "an operation without use", _unread(0, 1), ("error", "warning", None), "Mul 'n1'", "node n1"),
+    Case("ART118", "many operations without use", _unread(0, 20), ("error", "warning", "note")),
+    Case("QNT304", "a second quantizer", (_odd("series"),), ERROR, "again by 'q2'", "tensor s2 node q2"),
+    Case("QNT304", "a handful of levels", (_odd("levels"),), ERROR),
+    Case("QNT304", "a little narrower", (_odd("series-mild"),), limits("QNT304", "severity_mild")),
+    Case("QNT304", "none", (), SILENT),
+    Case("QNT301", "what no optimiser makes", (_difference("unmatched", ("Conv",), (), rewritten=False),), ERROR),
     Case("QNT301", "another activation", (_difference("replaced", ("Relu",), ("Sigmoid",)),), ERROR, "Sigmoid", "tensor t3 node n3"),
     Case("QNT301", "another attribute", (_difference("attribute", ("Conv",), ("Conv",), attribute="strides"),), ERROR),
     Case("QNT301", "a trigger", (_difference("operator", (), ("If",)),), ERROR),
     Case("QNT301", "a fusion", (_difference("replaced", ("Erf",), ("Gelu",)),), **_STRUCTURE),
     Case("QNT301", "what the walk does not meet", (_difference("unmatched", ("Conv",), ()),), **_STRUCTURE),
-    Case("QNT301", "only layout", (_difference("added", (), ("Transpose",)),), **_STRUCTURE),
+    Case("QNT301", "only layout", (_difference("added", (), ("Reshape",)),), **_STRUCTURE),
+    Case("QNT301", "a transposition of its own", (_difference("added", (), ("Transpose",)),), ERROR),
     Case("QNT301", "an axis, nothing moved", (_difference("attribute", ("Gather",), ("Gather",), attribute="axis"),), ERROR),
     Case("QNT301", "the same", (), SILENT),
     Case("QNT302", "read with another scale", (_REQUANTIZED,), ERROR, "another scale", "tensor t"),

@@ -1,0 +1,136 @@
+"""Activation quantizers that no converter places: a second one in a row, or one of a handful of levels.
+
+An extra QuantizeLinear and DequantizeLinear is no operation of the float view, and yet it can clip what a
+trigger needs clipped, or throw a tensor's resolution away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qgate.quant.constants import INTEGER_RANGES
+from qgate.quant.floatgraph import FloatGraph, Quantizer
+from qgate.quant.intervals import intervals
+
+_MIN_LEVELS = 16
+_MILD = 1.01
+_SEVERE = 2.0
+_FAR = 4.0
+# What they make has the values of what they read, each as often: two calibrations of it see the same range.
+_PERMUTES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth"}
+
+
+@dataclass(frozen=True)
+class OddQuantizer:
+    """A quantizer that is out of line.
+
+    Args:
+        kind: ``levels``, ``series`` (twice or more out of line) or ``series-mild``.
+        message: What is wrong, in one sentence.
+        quantizer: The quantizer.
+        evidence: Ranges, steps and levels.
+    """
+
+    kind: str
+    message: str
+    quantizer: Quantizer
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+def odd_quantizers(graph: FloatGraph) -> Iterator[OddQuantizer]:
+    """Every quantizer of a graph or one of its bodies that is out of line, each once."""
+    for view in graph.graphs():
+        bounds = intervals(view)
+        for tensor, held in view.quantizers.items():
+            for quantizer in held:
+                if quantizer.dtype not in INTEGER_RANGES or not _is_sound(quantizer):
+                    continue
+                found = _after_another(view, tensor, quantizer) or _levels(quantizer, bounds.get(tensor))
+                if found is not None:
+                    yield found
+
+
+def _is_sound(quantizer: Quantizer) -> bool:
+    """Finite and positive; what is not is told as a defect of the scale."""
+    return (
+        bool(np.isfinite(quantizer.scale).all() and (quantizer.scale > 0).all()) and quantizer.scale.size > 0
+    )
+
+
+def _step(quantizer: Quantizer) -> float:
+    return float(np.max(quantizer.scale))
+
+
+def _after_another(view: FloatGraph, tensor: str, quantizer: Quantizer) -> OddQuantizer | None:
+    before, limit = quantizer.before, _SEVERE
+    if before is None:
+        before, limit = _permuted(view, tensor), _FAR
+    if before is None or before.dtype not in INTEGER_RANGES or not _is_sound(before):
+        return None
+    (low, high), (least, most) = quantizer.bounds(), before.bounds()
+    if least >= most:
+        return None
+    # How many times the range is narrower, on the worse side, and the steps coarser.
+    narrower = max(least / low if low < 0 and least < 0 else _cut(low - least, most - least),
+                   most / high if high > 0 and most > 0 else _cut(most - high, most - least))  # fmt: skip
+    coarser = _step(quantizer) / float(np.min(before.scale))
+    worst = max(narrower, coarser)
+    if worst <= _MILD or (limit == _FAR and worst < _FAR):
+        return None
+    what = []
+    if narrower > _MILD:
+        what.append(f"cuts its range [{least:.4g}, {most:.4g}] to [{low:.4g}, {high:.4g}]")
+    if coarser > _MILD:
+        what.append(f"makes its steps {coarser:.3g} times as coarse ({_step(quantizer):.4g})")
+    return OddQuantizer(
+        "series" if worst >= _SEVERE else "series-mild",
+        f"tensor {quantizer.source!r} was quantized by {before.node!r} already, and {quantizer.node!r} quantizes it again: "
+        f"that {' and '.join(what)}, where the reference does nothing",
+        quantizer,
+        {"before": before.node, "range_before": [least, most], "range": [low, high], "coarser": coarser},
+    )  # fmt: skip
+
+
+def _cut(lost: float, span: float) -> float:
+    """As how many times narrower it counts that an end of a range moved inwards, where its sign does not compare."""
+    share = lost / span
+    return 1.0 if share <= 0.004 else float("inf") if share >= 1 else 1 / (1 - share)
+
+
+def _permuted(view: FloatGraph, tensor: str) -> Quantizer | None:
+    """The quantizer of the tensor that this one is a mere rearrangement of."""
+    makers = view.producers()
+    for _ in range(8):
+        maker = makers.get(tensor)
+        if maker is None or maker.op not in _PERMUTES or not maker.inputs:
+            return None
+        tensor = maker.inputs[0]
+        held = view.quantizers.get(tensor, [])
+        if held:
+            raw = any(q.source in maker.node.inputs and not q.inherent for q in held)
+            return None if raw or len(held) != 1 else held[0]
+    return None
+
+
+def _levels(quantizer: Quantizer, bounds: tuple[float, float] | None) -> OddQuantizer | None:
+    """Fewer codes than any calibration leaves, of a tensor whose bounds are proven."""
+    least, greatest = INTEGER_RANGES[quantizer.dtype]
+    if bounds is None or not np.isfinite(bounds).all() or bounds[1] <= bounds[0]:
+        return None
+    low, high = (max(bounds[0], quantizer.bounds()[0]), min(bounds[1], quantizer.bounds()[1]))
+    step = float(np.min(quantizer.scale))
+    levels = max(int(np.floor(max(high - low, 0.0) / step + 0.5)) + 1, 1)
+    total = greatest - least + 1
+    if levels >= min(_MIN_LEVELS, total // 4):
+        return None
+    return OddQuantizer(
+        "levels",
+        f"{quantizer.node!r} quantizes tensor {quantizer.source!r}, which cannot leave [{bounds[0]:.4g}, {bounds[1]:.4g}], in "
+        f"steps of {step:.4g}: no more than {levels} of {total} codes can ever occur",
+        quantizer,
+        {"levels": levels, "codes": total, "bounds": list(bounds), "step": step},
+    )
