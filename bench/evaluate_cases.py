@@ -121,11 +121,18 @@ def _silero(root: Path) -> Iterator[Case]:
 
 def _torch(root: Path) -> Iterator[Case]:
     reference = _find(root, "torch", "digits_fp32_state.pt")
-    for name in ("digits_int8_state.pt", "digits_fx_int8.ts", "fault_nan_bias.pt"):
+    for name, verdict, about in (
+        ("digits_int8_state.pt", "INCONCLUSIVE", "PyTorch checkpoint: its tensors follow, and nothing was run"),
+        ("digits_fp16_state.pt", "INCONCLUSIVE", "PyTorch checkpoint: its tensors follow, and nothing was run"),
+        ("digits_fx_int8.ts", "ERROR", "TorchScript: recognised and refused by name"),
+    ):
         candidate = _find(root, "torch", name)
         if reference and candidate:
-            about = "PyTorch file: recognised and refused by name"
-            yield Case(f"torch/{name}", "unsupported", reference, candidate, ("ERROR",), about=about)
+            yield Case(f"torch/{name}", "unsupported", reference, candidate, (verdict,), about=about)
+    for name in ("fault_nan_bias.pt", "fault_scale_x2.pt"):
+        candidate = _find(root, "torch", name)
+        if reference and candidate:
+            yield Case(f"torch/{name}", "fault", reference, candidate, ("FAIL",), about="PyTorch checkpoint")
 
 
 def _data(root: Path, folder: str, name: str, scratch: Path) -> Path | None:

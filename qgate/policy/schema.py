@@ -170,7 +170,7 @@ class Target(Record):
     )
     trust: Literal["data", "code"] = Field(
         default="data",
-        description="code: formats that hold code (TorchScript, .pt2) may be run, in the sandbox",
+        description="code: files that hold code (TorchScript, pickled modules) are not refused",
     )
 
 
