@@ -7,14 +7,11 @@ when it runs; that the payloads are alive is shown by loading each as a careless
 
 from __future__ import annotations
 
-import io
 import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -22,19 +19,14 @@ from integrity_peers import Peer, scan
 from integrity_rows import Row
 from integrity_verify import Said, verify
 
-from tests.corpus.hostile import build, exported, onnx_base, reading, torch_bytes
+from tests.corpus.hostile import build, reading, twins
 from tests.corpus.hostile.benign import benign, counts
+from tests.corpus.hostile.twins import TWINS
 
 JOBS = 2
 FALSE_SHARE = 0.01
 CLAIMED = ("pickle", "torch-zip", "torch-legacy", "data")
 """Families of the formats that both peers say they scan: pickle, PyTorch, NumPy."""
-
-TWINS = {
-    "pickle": "checkpoint.pt", "torch-zip": "checkpoint.pt", "torch-legacy": "legacy.pt", "torch-code": "checkpoint.pt",
-    "pt2": "program.pt2", "safetensors": "tensors.safetensors", "onnx": "model.onnx", "data": "model.onnx",
-    "other": "model.onnx",
-}  # fmt: skip
 
 
 def run(scale: float) -> Iterator[Row]:
@@ -49,8 +41,8 @@ def _containers(folder: Path, scale: float) -> Iterator[Row]:
     rows = build.write(folder / "hostile")
     rows = rows[:: max(1, round(1 / scale))]
     alive = build.prove(folder / "hostile", rows)
-    twins = _twins(folder / "twins")
-    said = _verified(folder, rows, twins)
+    honest_files = twins.write(folder / "twins")
+    said = _verified(folder, rows, honest_files)
     ran = build.canaries(folder / "hostile")
     honest, skipped = benign(folder / "benign", full=scale >= 1)
     paths = {row["name"]: folder / "hostile" / row["file"] for row in rows}
@@ -83,35 +75,18 @@ def _containers(folder: Path, scale: float) -> Iterator[Row]:
     yield Row("honest twins refused", str(len(sound)), "0", not sound, misses=tuple(sound))
 
 
-def _twins(folder: Path) -> dict[str, Path]:
-    """An honest file of each form, and inputs for the model."""
-    from tests.fuzz.formats import safetensors_seeds
-
-    folder.mkdir()
-    weights = io.BytesIO()
-    np.savez(weights, x=np.random.default_rng(0).normal(size=(128, 8)).astype(np.float32))
-    held = {
-        "checkpoint.pt": torch_bytes.checkpoint(), "legacy.pt": torch_bytes.legacy(), "program.pt2": exported.planted({}),
-        "tensors.safetensors": next(iter(safetensors_seeds())), "model.onnx": onnx_base.base().SerializeToString(),
-        "inputs.npz": weights.getvalue(),
-    }  # fmt: skip
-    for name, data in held.items():
-        (folder / name).write_bytes(data)
-    return {name: folder / name for name in held}
-
-
-def _verified(folder: Path, rows: list[build.Row], twins: dict[str, Path]) -> dict[str, Said]:
+def _verified(folder: Path, rows: list[build.Row], honest: dict[str, Path]) -> dict[str, Said]:
     """Every case against its twin, and each twin against itself."""
 
     def one(name: str, family: str, path: Path, role: str) -> tuple[str, Said]:
-        reference = twins[TWINS[family]]
-        candidate, inputs = (reference, path) if role == "data" else (path, twins["inputs.npz"])
+        reference = honest[TWINS[family]]
+        candidate, inputs = (reference, path) if role == "data" else (path, honest["inputs.npz"])
         given = inputs if reference.suffix == ".onnx" else None
         return name, verify(reference, candidate, folder / "reports" / name, "--scheme", "none", inputs=given)
 
     orders = [(row["name"], row["family"], folder / "hostile" / row["file"], row["role"]) for row in rows]
     families = {twin: family for family, twin in TWINS.items()}
-    orders += [(twin, family, twins[twin], "candidate") for twin, family in families.items()]
+    orders += [(twin, family, honest[twin], "candidate") for twin, family in families.items()]
     with ThreadPoolExecutor(JOBS) as pool:
         return dict(pool.map(lambda order: one(*order), orders))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from qgate.errors import QgateError
 from tests.fuzz import formats, texts
 from tests.fuzz.harness import CORPUS, HARNESSES, Harness
 from tests.fuzz.mutations import mutated
@@ -42,6 +43,19 @@ def test_corpus_and_mutations_of_it(name: str) -> None:
     for data in inputs:
         harness(data)
     mutated(harness, inputs, examples=EXAMPLES, seed=SEED)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_honest_input_gets_all_the_way_in(name: str) -> None:
+    harness = HARNESSES[name]
+    accepted = 0
+    for data in harness.inputs():
+        try:
+            harness.target(data)
+        except QgateError:
+            continue
+        accepted += 1
+    assert accepted, "mutations of what is refused at the door find nothing"
 
 
 def test_a_defect_would_be_found() -> None:

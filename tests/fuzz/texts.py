@@ -10,12 +10,14 @@ from pathlib import Path
 import cmarkgfm
 from cmarkgfm.cmark import Options
 
-from qgate.baseline.record import read_baseline
+from qgate.baseline.record import Baseline, read_baseline
 from qgate.events import read_activity
-from qgate.measure.result import parse_answer
+from qgate.measure.result import Failure, parse_answer
 from qgate.policy.load import load_policy
+from qgate.records import Verdict
 from qgate.report.escape import code, name, prose, visible, workflow_message, workflow_property
 from qgate.report.schema import read_report
+from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.protocol import Listener
 from qgate.sandbox.quoting import one_line
 from tests.fuzz import injections as injected
@@ -50,32 +52,39 @@ def report(data: bytes) -> None:
 
 
 def baselines() -> Iterable[bytes]:
-    yield b'{"schema": "qgate-baseline/v1", "target": "digits", "isa": "x", "verdict": "PASS"}'
+    made = Baseline(
+        target="digits", candidate=samples.artifact("a.onnx", 9), isa="x86-64-v3", verdict=Verdict.PASS
+    )
+    yield made.to_json().encode()
     yield b'{"schema": "qgate-baseline/v9"}'
     yield b'{"target": NaN}'
 
 
-@harness(baselines, runs=2000)
+@harness(baselines, runs=800)
 def baseline(data: bytes) -> None:
     found = read_baseline(data, "digits")
     assert (found.state == "stored") == (found.baseline is not None and not found.reason), found
     assert "\n" not in found.reason or found.state == "corrupt"
 
 
-@harness(
-    lambda: [
-        b'{"schema": "qgate-child/v1", "error": {"kind": "crash", "message": "x"}}',
-        b'{"result": 1e400}',
-    ],
-    runs=2000,
-)
+def answers() -> Iterable[bytes]:
+    failure = Failure(kind="memory", role="candidate", what="x")
+    yield json.dumps({"schema": "qgate-child/v1", "error": failure.model_dump(mode="json")}).encode()
+    yield b'{"schema": "qgate-child/v1", "result": {"samples": 1e400}}'
+
+
+@harness(answers, runs=500, length=16384)
 def child_answer(data: bytes) -> None:
     parse_answer(data, "fuzz")
 
 
-@harness(
-    lambda: [b"hello\nprogress 1 2\nresult 3\nabc", b"hello\n{}\nresult 99999999999999999999\n"], runs=3000
-)
+def streams() -> Iterable[bytes]:
+    confined = Engaged(65534, 6, seccomp=True).line() + b"\n"
+    yield b"hello\n" + confined + b"progress 1 2\nprogress 2 2\nresult 3\nabc"
+    yield b"hello\n" + Engaged(0, lacking={"landlock": 38}).line() + b"\nresult 99999999999999999999\n"
+
+
+@harness(streams, runs=1000)
 def child_stream(data: bytes) -> None:
     whole, parts = Listener(), Listener()
     outcomes = []
@@ -141,7 +150,7 @@ def rendered(markdown: str) -> str:
     return cmarkgfm.github_flavored_markdown_to_html(markdown, options=Options.CMARK_OPT_UNSAFE)
 
 
-@harness(injections, runs=1500, length=1024)
+@harness(injections, runs=400, length=1024)
 def markdown(data: bytes) -> None:
     text = data.decode("utf-8", "replace")
     for shown in (prose(text), code(text)):
@@ -161,7 +170,7 @@ def markdown(data: bytes) -> None:
         assert table.count("<td>") == 2, table
 
 
-@harness(injections, runs=3000, length=1024)
+@harness(injections, runs=1000, length=1024)
 def terminal(data: bytes) -> None:
     text = data.decode("utf-8", "surrogateescape")
     for shown in (visible(text), one_line(text), name(text)):

@@ -26,6 +26,7 @@ _KNOWN = re.compile(
     rf"|data/weights/({_NAME}_weights_config\.json|weight_\d{{1,9}})"
     rf"|data/constants/({_NAME}_constants_config\.json|tensor_\d{{1,9}})|data/sample_inputs/{_NAME}\.pt|extra/.*"
 )
+MAX_EXTRA = 2**20
 _OBJECTS = re.compile(r"data/constants/(custom_obj|opaque_obj)_.*")
 
 
@@ -80,6 +81,8 @@ def _model_name(archive: Archive, where: str) -> str:
             )
         if not _KNOWN.fullmatch(member):
             _refuse(f"the member {member!r} belongs to no exported program", where)
+        if member.startswith("extra/") and not _is_text(archive.read(member)):
+            _refuse(f"the member {member!r} is no text, and loaders hand out nothing else", where)
         if member.startswith("models/"):
             models.append(member.removeprefix("models/").removesuffix(".json"))
     if len(models) != 1:
@@ -90,6 +93,15 @@ def _model_name(archive: Archive, where: str) -> str:
     if order != b"little":
         _refuse("its tensors are stored in another byte order than little-endian", where)
     return models[0]
+
+
+def _is_text(data: memoryview) -> bool:
+    if len(data) > MAX_EXTRA:
+        return False
+    try:
+        return "\0" not in str(data, "utf-8")
+    except UnicodeDecodeError:
+        return False
 
 
 def _entries(found: Any, where: str) -> list[tuple[str, dict[str, Any]]]:

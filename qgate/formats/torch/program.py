@@ -13,6 +13,7 @@ from qgate.errors import FormatError
 from qgate.formats.code import CodeError
 from qgate.formats.model import Constant, Graph, Node, TensorType
 from qgate.formats.torch.expression import is_plain_expression, symbol_of
+from qgate.formats.torch.treespec import check_tree_specs
 
 MAX_NODES = 200_000
 MAX_DEPTH = 8
@@ -54,6 +55,7 @@ def read_program(found: dict[str, Any], where: str) -> Program:
         CodeError: It holds Python, or objects that only a loader could build.
     """
     check_expressions(found, where)
+    check_tree_specs(found, where)
     module = _part(found, "graph_module", dict, where)
     if found.get("guards_code"):
         raise CodeError(
@@ -107,6 +109,9 @@ class _Reader:
     def graph(self, found: dict[str, Any], depth: int) -> Graph:
         if depth > MAX_DEPTH:
             _damaged("its graphs nest too deep", self.where)
+        ends = [*(found.get("inputs") or ()), *(found.get("outputs") or ())]
+        if found.get("custom_obj_values") or any(isinstance(a, dict) and "as_custom_obj" in a for a in ends):
+            raise self._object("a graph", "")
         types = {
             _name(name, self.where): self.type(name, meta)
             for name, meta in _part(found, "tensor_values", dict, self.where).items()
@@ -178,10 +183,7 @@ class _Reader:
         elif kind == "as_graph" and isinstance(value, dict):
             attributes[name] = self.graph(_part(value, "graph", dict, self.where), depth + 1)
         elif kind in ("as_custom_obj", "as_operator"):
-            raise CodeError(
-                f"the exported program gives an operation an object of its own ({str(value)[:80]})",
-                where=self.where, kind="torch-export",
-            )  # fmt: skip
+            raise self._object("an operation", f" ({str(value)[:80]})")
         elif kind not in (
             "as_none",
             "as_tensors",
@@ -191,6 +193,13 @@ class _Reader:
             "as_optional_tensor",
         ):
             _damaged(f"an operation is given {kind[:40]!r}, which the schema does not have", self.where)
+
+    def _object(self, what: str, which: str) -> CodeError:
+        return CodeError(
+            f"the exported program gives {what} an object of its own{which}",
+            where=self.where,
+            kind="torch-export",
+        )
 
     def _symbolic(self, value: Any) -> Any:
         if not isinstance(value, dict):
@@ -208,12 +217,13 @@ class _Reader:
         waiting: list[Any] = [
             arg.get(k) for k in ("as_tensor", "as_tensors", "as_optional_tensors", "as_optional_tensor", "as_nested_tensors")
         ]  # fmt: skip
+        waiting.reverse()  # the next one stands last, so that taking it costs nothing
         while waiting:
-            value = waiting.pop(0)
+            value = waiting.pop()
             if isinstance(value, list):
-                waiting = [*value, *waiting]
+                waiting.extend(reversed(value))
             elif isinstance(value, dict) and "as_tensor" in value:
-                waiting.insert(0, value["as_tensor"])
+                waiting.append(value["as_tensor"])
             elif isinstance(value, dict) and "name" in value:
                 found.append(_name(value["name"], self.where))
         return found

@@ -211,15 +211,57 @@ def target_exec(t):
     return target("torch.ops.higher_order.wrap")
 
 
-@silent()
-def tree_type(t):
-    """a tree specification with a type of its own"""
+def tree(kind: str, context: object) -> bytes:
+    """The archive with another description of its arguments."""
 
     def edit(model):
-        spec = '[1, {"type": "os.system", "context": "null", "children_spec": []}]'
-        model["graph_module"]["module_call_graph"][0]["signature"]["in_spec"] = spec
+        spec = [1, {"type": kind, "context": json.dumps(context), "children_spec": []}]
+        model["graph_module"]["module_call_graph"][0]["signature"]["in_spec"] = json.dumps(spec)
 
     return edited(MODEL, edit)
+
+
+def cdll(t: Target) -> dict[str, object]:
+    """A member of an enumeration, which is a library to be loaded."""
+    (t.folder / "libx.so").write_bytes(shared_library(t.canary))
+    return {"__enum__": True, "fqn": "ctypes:cdll", "name": str(t.folder / "libx.so")}
+
+
+@loads()
+def tree_enumeration(t):
+    """the description of the arguments names a member of an enumeration, which loads a library"""
+    return tree("builtins.dict", [cdll(t)])
+
+
+@silent()
+def tree_enumeration_nested(t):
+    """the same within the context of a defaultdict"""
+    factory = {"default_factory_module": "builtins", "default_factory_name": "list"}
+    return tree("collections.defaultdict", {**factory, "dict_context": [cdll(t)]})
+
+
+@loads()
+def tree_enumeration_escaped(t):
+    """the same, spelled in escapes"""
+    made = json.dumps(json.dumps([cdll(t)])).replace("__enum__", "\\u005f_enum__")
+    return planted({MODEL: tree_text(made)})
+
+
+def tree_text(context: str) -> bytes:
+    """The program with this text as the context of its arguments, as it is."""
+    model = json.loads(clean()[MODEL])
+    spec = '[1, {"type": "builtins.dict", "context": ' + context + ', "children_spec": []}]'
+    model["graph_module"]["module_call_graph"][0]["signature"]["in_spec"] = spec
+    return json.dumps(model).encode()
+
+
+@silent()
+def tree_factory(t):
+    """a defaultdict whose factory is imported from any module"""
+    return tree(
+        "collections.defaultdict",
+        {"default_factory_module": "os", "default_factory_name": "system", "dict_context": []},
+    )
 
 
 @silent()
@@ -337,6 +379,18 @@ def json_huge_number(t):
     return planted(
         {MODEL: clean()[MODEL].replace(b'{"as_int": 4}', b'{"as_int": ' + b"9" * 1_000_000 + b"}")}
     )
+
+
+@silent()
+def json_long_argument(t):
+    """an operation of three hundred thousand tensors"""
+
+    def edit(model):
+        node = model["graph_module"]["graph"]["nodes"][0]
+        node["inputs"][0]["arg"] = {"as_tensors": [{"name": "x"}] * 300_000}
+        node["target"] = "torch.ops.my_library.do.default"
+
+    return edited(MODEL, edit)
 
 
 @silent()

@@ -340,8 +340,8 @@ def unknown_input(t):
 
 @model()
 def huge_name(t):
-    """a name of eight megabytes"""
-    return spoiled(lambda m: setattr(m.graph.node[0], "name", "x" * (8 << 20)))
+    """a name of eighteen megabytes"""
+    return spoiled(lambda m: setattr(m.graph.node[0], "name", "x" * (18 << 20)))
 
 
 @model()

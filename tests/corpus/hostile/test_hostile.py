@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.corpus.hostile import build, catalogue, reading
+from tests.corpus.hostile import build, catalogue, reading, twins
 from tests.corpus.hostile.benign import Benign, benign, counts
 
 SECONDS = 10
@@ -73,10 +73,12 @@ def limited(seconds: int) -> Iterator[None]:
 def test_every_case_is_refused_in_time_and_none_runs(corpus: tuple[Path, list[build.Row]]) -> None:
     out, rows = corpus
     wrong = {}
+    honest = twins.write(out / "twins")
     for row in rows:
         try:
             with limited(SECONDS):
-                why = reading.refusal(out / row["file"], row["role"])
+                twin = honest[twins.TWINS[row["family"]]]
+                why = reading.refusal(out / row["file"], row["role"], twin)
         except Exception as error:
             wrong[row["name"]] = f"{type(error).__name__}: {error}"
             continue
@@ -84,6 +86,17 @@ def test_every_case_is_refused_in_time_and_none_runs(corpus: tuple[Path, list[bu
             wrong[row["name"]] = "read"
     assert build.canaries(out) == [], "a payload ran"
     assert wrong == {}
+
+
+def test_honest_twins_are_not_refused(corpus: tuple[Path, list[build.Row]]) -> None:
+    held = twins.write(corpus[0] / "honest")
+    models = {name: path for name, path in held.items() if path.suffix != ".npz"}
+    assert {name: reading.refusal(path, twin=path) for name, path in models.items()} == dict.fromkeys(
+        models, ""
+    )
+    # What a twin's own errors excuse is that nothing ran and nothing was quantized, and no more.
+    excused = frozenset().union(*(reading._own_errors(path) for path in models.values()))
+    assert excused <= {"ART115", "QNT101", "QNT103"}
 
 
 def test_honest_files_of_many_exporters_are_read(honest: list[Benign]) -> None:
