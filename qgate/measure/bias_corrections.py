@@ -26,7 +26,9 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         if pair.role != "bias" or entry.derivation.verdict not in ("outsiders", "not-derived"):
             continue
         weight = weights.get(id(pair.candidate_node))
-        few = entry.derivation.verdict == "outsiders" and entry.derivation.count < 0.5 * pair.candidate.size
+        # A correction moves every output; the only one there is cannot be told from a flipped bit by that.
+        size = pair.candidate.size
+        few = entry.derivation.verdict == "outsiders" and size > 1 and entry.derivation.count <= 0.5 * size
         layer = None if few or weight is None else _layer(pair, weight.pair, candidate)
         if layer is None:
             continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def _cores() -> int:
 
 def scratch(name: str, shape: tuple[int, ...]) -> Array:
     """A float32 array of this thread's own, to be overwritten; it is used again for the next piece."""
-    size = int(np.prod(shape, dtype=np.int64))
+    size = math.prod(shape)
     held: dict[str, Array] = _SCRATCH.__dict__
     if name not in held or held[name].size < size:
         held[name] = np.empty(max(size, PIECE), np.float32)
@@ -131,3 +132,29 @@ def laid(constant: ConstantValue, values: Array, shape: tuple[int, ...]) -> Spre
     if spread.ndim != len(shape) or np.broadcast_shapes(spread.shape, shape) != shape:
         raise ValueError(f"scales of shape {list(values.shape)} do not fit {list(shape)}")
     return Spread(spread)
+
+
+RUN = 1024
+"""Elements whose products are added in float32 before they are widened."""
+_ONES = np.ones(RUN, np.float32)
+
+
+def total(flat: Array) -> float:
+    """Sum of float32 values, in float32 over short runs alone."""
+    runs = flat[: flat.size // RUN * RUN].reshape(-1, RUN)
+    found = float(np.sum(np.vecdot(runs, _ONES), dtype=np.float64))
+    return found + float(np.sum(flat[runs.size :], dtype=np.float64))
+
+
+def squares(values: Array) -> float:
+    """Sum of squares; in float32 over short runs where nothing overflows, else in float64."""
+    flat = values.reshape(-1)
+    if flat.dtype == np.float32:
+        runs = flat[: flat.size // RUN * RUN].reshape(-1, RUN)
+        found = float(np.sum(np.vecdot(runs, runs), dtype=np.float64))
+        rest = flat[runs.size :].astype(np.float64)
+        found += float(rest @ rest)
+        if 1e-25 * flat.size < found < 1e30:
+            return found
+    wide = flat.astype(np.float64)
+    return float(np.sum(np.square(wide)))

@@ -15,13 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from qgate.quant.blocks import Piece, in_parallel, scratch, start_of
+from qgate.quant.blocks import Piece, in_parallel, scratch, squares, start_of, total
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 from qgate.quant.side_by_side import MARGIN, Layout, half_ulp
 
 NEAR_TIE = 0.6
 """Distance up to which a code that is not the nearest is one of two nearly equal choices."""
 LISTED = 64
+MAX_ROW = 8192
+"""Elements of a row whose squares are added in float32."""
 
 
 @dataclass(frozen=True)
@@ -179,16 +181,12 @@ def _part(job: Layout, piece: Piece) -> _Part:
 
 def _compared(job: Layout, piece: Piece) -> _Part:
     codes, weights = job.codes[piece], job.reference[piece]
-    scale = job.scale.cut(piece)
-    if job.factor is not None:
-        scale = scale * job.factor.cut(piece)
-    zero = None if job.zero is None else job.zero.cut(piece)
-    scale32 = scale.astype(np.float32)
+    scale32, zero = job.short_steps(piece), job.offsets(piece)
     quotient, error = scratch("quotient", codes.shape), scratch("error", codes.shape)
     np.divide(weights, scale32, out=quotient, casting="same_kind")
     error[...] = codes
     if zero is not None:
-        error -= zero.astype(np.float32)
+        error -= zero
     error -= quotient
     flat = error.reshape(-1)
     largest = max(float(flat.max()), -float(flat.min()))
@@ -200,32 +198,41 @@ def _compared(job: Layout, piece: Piece) -> _Part:
         quotient.reshape(-1)[chosen].copy(),
         (some <= job.least) | (some >= job.greatest),
     )
-    part.signal = _squares(weights)
+    part.signal = squares(weights)
     if largest <= job.limit:
         part.max_steps = largest
     else:
         unsure = ~(np.abs(error) <= job.limit)
         part.max_steps = float(np.max(np.abs(error), where=~unsure, initial=0.0))
-        _exact(job, part, unsure, (codes, weights, scale, zero), first)
+        _exact(job, part, unsure, piece)
         error[unsure] = 0
         part.inside -= int(np.count_nonzero(unsure))
-    part.bias += _sum(flat)
+    part.bias += total(flat)
     part.inside += flat.size
-    part.square += _squares(error)
+    if scale32.size > 1 and error.shape[-1] * scale32.size == error.size <= MAX_ROW * scale32.size:
+        rows = np.vecdot(error, error).reshape(-1).astype(np.float64)
+        part.square += float(np.sum(rows))
+        part.noise += float(rows @ np.square(scale32.reshape(-1).astype(np.float64)))
+        return part
+    square = squares(error)
+    part.square += square
+    if scale32.size == 1:
+        part.noise += square * float(scale32.reshape(-1)[0]) ** 2
+        return part
     error *= scale32
-    part.noise += _squares(error)
+    part.noise += squares(error)
     return part
 
 
-def _exact(
-    job: Layout, part: _Part, unsure: Array, held: tuple[Array, Array, Array, Array | None], first: int
-) -> None:
+def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
     """Looks again at some elements in float64."""
-    codes, weights, scale, zero = held
-    code = codes[unsure].astype(np.float64)
-    target = weights[unsure].astype(np.float64)
-    step = np.broadcast_to(scale, codes.shape)[unsure]
-    offset: Any = 0.0 if zero is None else np.broadcast_to(zero, codes.shape)[unsure]
+    first, offsets = start_of(piece, job.codes.shape), job.offsets(piece)
+    code = job.codes[piece][unsure].astype(np.float64)
+    target = job.reference[piece][unsure].astype(np.float64)
+    step = np.broadcast_to(job.steps(piece), unsure.shape)[unsure]
+    offset: Any = 0.0
+    if offsets is not None:
+        offset = np.broadcast_to(offsets, unsure.shape)[unsure].astype(np.float64)
     # A scale of zero stands for zeros whatever the codes are; of anything else it is no rounding.
     plain = np.where((step == 0) & (target == 0), code - offset, target / step)
     quotient = plain + offset
@@ -259,28 +266,3 @@ def _exact(
             Element(int(p), int(code[i]), float(quotient[i]), float(distance[i]), float(slack[i]))
             for p, i in zip(positions, worst, strict=True)
         )
-
-
-_RUN = 1024
-_ONES = np.ones(_RUN, np.float32)
-
-
-def _sum(flat: Array) -> float:
-    """Sum of float32 values, in float32 over short runs alone."""
-    runs = flat[: flat.size // _RUN * _RUN].reshape(-1, _RUN)
-    total = float(np.sum(np.vecdot(runs, _ONES), dtype=np.float64))
-    return total + float(np.sum(flat[runs.size :], dtype=np.float64))
-
-
-def _squares(values: Array) -> float:
-    """Sum of squares; in float32 over short runs where nothing overflows, else in float64."""
-    flat = values.reshape(-1)
-    if flat.dtype == np.float32:
-        runs = flat[: flat.size // _RUN * _RUN].reshape(-1, _RUN)
-        total = float(np.sum(np.vecdot(runs, runs), dtype=np.float64))
-        rest = flat[runs.size :].astype(np.float64)
-        total += float(rest @ rest)
-        if 1e-25 * flat.size < total < 1e30:
-            return total
-    wide = flat.astype(np.float64)
-    return float(np.sum(np.square(wide)))

@@ -168,14 +168,19 @@ def _statistics(found: Comparison) -> dict[str, Any]:
 
 
 def _outsider(element: Element, found: Comparison, candidate: ConstantValue) -> Outsider:
-    bits = _BITS.get(candidate.dtype, candidate.bits)
-    expected = int(np.clip(np.rint(element.quotient), found.least, found.greatest))
+    mask = (1 << _BITS.get(candidate.dtype, candidate.bits)) - 1
+    # Of the two codes of a tie the one that fewer changed bits lead from: what was stored was one of both.
+    nearest = np.rint(
+        np.array([element.quotient, element.quotient - element.slack, element.quotient + element.slack])
+    )
+    possible = [int(code) for code in np.clip(nearest, found.least, found.greatest)]
+    expected = min(possible, key=lambda code: ((element.code ^ code) & mask).bit_count())
     return Outsider(
         index=tuple(int(i) for i in np.unravel_index(element.position, found.shape)) if found.shape else (),
         stored=element.code,
         expected=expected,
         steps=element.distance,
-        xor=(element.code ^ expected) & ((1 << bits) - 1),
+        xor=(element.code ^ expected) & mask,
     )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from qgate.quant.blocks import Piece, Spread, in_parallel, laid, start_of
+from qgate.quant.blocks import Piece, Spread, in_parallel, laid, squares, start_of
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.derivation import MAX_LISTED, Derivation, Outsider, decibels
 from qgate.quant.side_by_side import half_ulp
-from qgate.quant.storage import FLOAT_TYPES, SINGLE, changed_bits, rounded
+from qgate.quant.storage import FLOAT_TYPES, SINGLE, changed_bits, half_spacing, widened
 
 # Converters to fp16 lift tiny values to this, or to the least subnormal, and cut large ones to that
 # (onnxconverter-common, onnxruntime.transformers).
@@ -120,6 +120,7 @@ class _Job:
             wide = np.broadcast_to(np.asarray(candidate.factor, np.float64), candidate.shape)
             self.factor = Spread(candidate.as_stored(wide, shape))
         self.moved = candidate.factor is not None
+        self._plain = self.scale is None and self.factor is None
         self.scale_dtype = candidate.quantized.scale_dtype if candidate.quantized else ""
         wide_type = self.moved or candidate.dtype in _WIDE
         self.computed = 2.0**-19 if wide_type else 2.0**-22
@@ -142,11 +143,15 @@ class _Job:
     def _part(self, piece: Piece) -> _Part:
         codes, reference = self.stored[piece], self.reference[piece]
         unsure = np.ones(codes.shape, bool)
-        if self.scale is None and self.factor is None:
-            short = rounded(reference, self.dtype)
-            if short is not None:
-                unsure = (codes != short) | ~np.isfinite(codes)
         part = _Part()
+        values32 = widened(codes, self.dtype) if self._plain else None
+        if values32 is not None and reference.dtype == np.float32:
+            moved = values32 - reference
+            unsure = ~(np.abs(moved) <= half_spacing(reference, self.dtype))
+            if not unsure.any():
+                part.signal, part.noise = squares(reference), squares(moved)
+                part.product = part.signal
+                return part
         wide = reference.astype(np.float64)
         values = codes.astype(np.float64)
         unit = self._unit(piece, codes.shape)

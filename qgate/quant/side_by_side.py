@@ -5,6 +5,8 @@ Codes lie in order there and scales keep their structure, so that any piece is c
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from qgate.quant.blocks import Piece, Spread, laid
@@ -59,8 +61,11 @@ class Layout:
         elif candidate.factor is not None:
             scale = scale * float(np.asarray(candidate.factor).reshape(-1)[0])
         self.scale = laid(candidate, scale, shape)
+        self._short_scale = replace(self.scale, values=self.scale.values.astype(np.float32))
         zero = quantized.zero_point
-        self.zero = None if zero is None else laid(candidate, zero.astype(np.float64), shape)
+        # Zero points of up to sixteen bits are exact in float32.
+        exact = np.float64 if candidate.bits > 16 else np.float32
+        self.zero = None if zero is None else laid(candidate, zero.astype(exact), shape)
         if self.zero is not None and not self.zero.values.any():
             self.zero = None
         bounds = INTEGER_RANGES[candidate.dtype]
@@ -90,9 +95,22 @@ class Layout:
             return -1.0
         return 0.5 + MARGIN - largest * _SHORT_ERROR
 
+    def steps(self, piece: Piece) -> Array:
+        """Scales of a piece in float64."""
+        scale = self.scale.cut(piece)
+        return scale if self.factor is None else scale * self.factor.cut(piece)
+
+    def short_steps(self, piece: Piece) -> Array:
+        """Scales of a piece in float32."""
+        return self._short_scale.cut(piece) if self.factor is None else self.steps(piece).astype(np.float32)
+
+    def offsets(self, piece: Piece) -> Array | None:
+        """Zero points of a piece; None where all are zero."""
+        return None if self.zero is None else self.zero.cut(piece)
+
     def quotients(self, piece: Piece, weights: Array) -> Array:
         """w/s + z in float64."""
-        scale = (
-            self.scale.cut(piece) if self.factor is None else self.scale.cut(piece) * self.factor.cut(piece)
+        offset = self.offsets(piece)
+        return np.asarray(
+            weights / self.steps(piece) + (0.0 if offset is None else offset.astype(np.float64))
         )
-        return np.asarray(weights / scale + (0.0 if self.zero is None else self.zero.cut(piece)))

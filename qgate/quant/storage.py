@@ -44,19 +44,28 @@ FLOAT_TYPES = {
 }
 
 
-def rounded(values: Array, dtype: str) -> Array | None:
-    """Values as rounding to nearest even stores them; None for types that this is not quick for."""
-    if dtype == "float16":
-        return values.astype(np.float16)
-    if dtype == "float":
-        return values.astype(np.float32)
-    if dtype == "double":
-        return values
-    if dtype != "bfloat16" or values.dtype != np.float32:
+def widened(codes: Array, dtype: str) -> Array | None:
+    """Codes of a short float type as float32, quickly; None for types, or values, that this is not for."""
+    if codes.dtype == np.float32:
+        return codes if dtype in ("float", "bfloat16") else None
+    if codes.dtype != np.float16:
         return None
-    bits = np.ascontiguousarray(values).view(np.uint32)
-    even = bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))
-    return np.where(np.isnan(values), values, (even & np.uint32(0xFFFF0000)).view(np.float32))
+    raw = np.ascontiguousarray(codes).view(np.uint16).astype(np.uint32)
+    # Read as the bits of a float32 the magnitude is too small by a power of two, subnormal numbers included.
+    wide = ((raw & np.uint32(0x7FFF)) << np.uint32(13)).view(np.float32)
+    wide *= np.float32(2.0**112)
+    if wide.size and not float(np.max(wide)) < 65536.0:
+        return None
+    bits = wide.view(np.uint32)
+    bits |= (raw & np.uint32(0x8000)) << np.uint32(16)
+    return wide
+
+
+def half_spacing(values: Array, dtype: str) -> Array:
+    """Half the distance between neighbours of a type at float32 values: how far rounding to it may move them."""
+    known = FLOAT_TYPES[dtype]
+    binade = (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0x7F800000)).view(np.float32)
+    return np.asarray(np.maximum(binade, np.float32(known.least)) * np.float32(known.spacing / 2))
 
 
 def changed_bits(stored: float, wanted: float, dtype: str) -> int | None:

@@ -353,6 +353,16 @@ def smoothquant_static(model, work):
     return static(changed, work, op_types_to_quantize=["MatMul", "Gemm"])
 
 
+@recipe(scheme="int4", form="qdq")
+def awq_int4(model, work):
+    return handmade.weight_only(rewrites.activation_aware(model), kind="int4")
+
+
+@recipe(form="qdq")
+def awq_int8(model, work):
+    return handmade.weight_only(rewrites.activation_aware(model, 127), kind="int8")
+
+
 @recipe(form="qdq")
 def bias_corrected(model, work):
     return rewrites.bias_corrected(model, static(model, work, per_channel=False))

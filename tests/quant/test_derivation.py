@@ -94,6 +94,15 @@ def test_both_rules_for_ties_are_allowed(tie):
     assert derive(weight, coded(codes, np.float32(1))).verdict == "derived"
 
 
+@pytest.mark.parametrize("was", [2, 3])
+@pytest.mark.parametrize("bit", [2, 4, 7])
+def test_a_flipped_code_of_a_tie_is_held_against_the_one_that_it_was(was, bit):
+    weight = np.array([[2.5, 7, -3, 127]], np.float32)
+    value = flipped(coded([[was, 7, -3, 127]], np.float32(1)), (0, 0), bit)
+    (outsider,) = derive(weight, value).outsiders
+    assert (outsider.expected, outsider.xor) == (was, 1 << bit)
+
+
 def test_saturated_codes_are_allowed_however_far_the_weight_lies_out():
     weight = np.array([[500.0, -500, 3, 127.4]], np.float32)
     assert derive(weight, coded([[127, -128, 3, 127]], np.float32(1))).verdict == "derived"
