@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qgate.records import Sandbox
 from qgate.report import figures
 from qgate.report.schema import Report
 
@@ -21,6 +22,8 @@ def run_origin(report: Report) -> Iterator[tuple[str, str]]:
     if used.cpu or used.isa:
         flags = f" ({', '.join(used.cpu_flags)})" if used.cpu_flags else ""
         yield "Processor", f"{used.cpu or 'unknown'}, ISA class {used.isa or 'unknown'}{flags}"
+    if held := list(dict.fromkeys(_sandbox(t.sandbox) for t in report.targets if t.sandbox is not None)):
+        yield "Sandbox", "; ".join(held)
     if used.versions:
         yield "Versions", ", ".join(f"{name} {version}" for name, version in sorted(used.versions.items()))
     yield "Seed", figures.whole(used.seed)
@@ -28,6 +31,17 @@ def run_origin(report: Report) -> Iterator[tuple[str, str]]:
         yield "Measured at", used.generated_at
     if used.run_url:
         yield "Run", used.run_url
+
+
+def _sandbox(held: Sandbox) -> str:
+    """What confined the models' process, the least of it first."""
+    parts = [f"without {what}" for what in held.lacking.values()]
+    if held.landlock:
+        parts.append(f"Landlock (version {figures.whole(held.landlock)})")
+    if held.seccomp:
+        parts.append("system calls filtered")
+    limits = f"{figures.whole(held.memory_mb)} MiB, {figures.whole(held.cpu_seconds)} s of processor time"
+    return ", ".join((*parts, f"user {held.user}", limits))
 
 
 def _policy(report: Report) -> str:
