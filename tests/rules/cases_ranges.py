@@ -2,7 +2,7 @@
 
 import math
 
-from qgate.records import Place
+from qgate.records import Measurement, Place
 from qgate.rules.base import PROFILES
 
 from .cases import ERROR, NOTE, SILENT, Case, ladder, limits, measured, missing, weight_of
@@ -57,6 +57,11 @@ def _clip(share: float, energy: float):
                      observed_min=-9.0, observed_max=9.0, clipped_energy=energy, range_ratio=9.0),)  # fmt: skip
 
 
+def _reach(share: float, low: float = -4.0, high: float = 4.0):
+    detail = {"low": low, "high": high, "observed_min": low * share / 2, "observed_max": high * share}
+    return (Measurement(name="activation.clipped_share", at=_TAP, value=0.0, n=9, detail=detail),)
+
+
 def _used(value: float, bits: int = 8):
     return (measured("activation.used_range", value, _TAP, n=9, reference_tensor="a", bits=bits),)
 
@@ -103,6 +108,15 @@ CASES = (
     Case("RNG105", "sixteen bits have eight to spare", _used(_USED[0] / 255, bits=16), SILENT),
     Case("RNG105", "sixteen bits and not even eight used", _used(_USED[2] / 257, bits=16), _UNUSED),
     Case("RNG105", "generated data", _used(0.001), NOTE, declared={"data": "generated"}),
+    *ladder("RNG109", "min_reached", _reach, at_least=True, step=_STEP, says="times too wide", at="tensor act_scale node conv1"),
+    Case("RNG109", "a doubled scale", _reach(0.5), (*weight_of("RNG109")[:2], None), "2 times too wide"),
+    Case("RNG109", "nothing but zeros", _reach(0.0), weight_of("RNG109")),
+    Case("RNG109", "one end is enough", _reach(1.0, low=-8.0), SILENT),
+    Case("RNG109", "a sigmoid's range", _reach(0.2, low=0.0, high=255 / 256), SILENT),
+    Case("RNG109", "a picture's range", _reach(0.2, low=-1.0, high=127 / 128), SILENT),
+    Case("RNG109", "no range at all", _reach(1.0, low=0.0, high=0.0), weight_of("RNG109")),
+    Case("RNG109", "generated data", _reach(0.2), NOTE, declared={"data": "generated"}),
+    Case("RNG109", "not measured", (_NOT_TAPPED,), SILENT),
     *ladder("RNG106", "min_codes", _levels, at_least=True, step=1, says="of 256 codes"),
     Case("RNG107", "not compared", (_NOT_TAPPED,), weight_of("RNG107"), "no such tensor"),
     Case("RNG107", "compared", _clip(0.0, 0.0), SILENT),
