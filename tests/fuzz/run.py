@@ -43,7 +43,9 @@ def load(engine: str) -> dict[str, Any]:
 
 def guided(harness: Any, arguments: argparse.Namespace) -> int:
     """One harness by atheris, in a fork, for the engine ends its process; the exit status."""
-    folder = Path(tempfile.mkdtemp(prefix=f"fuzz-{harness.name}-"))
+    home = Path(tempfile.mkdtemp(prefix=f"fuzz-{harness.name}-"))
+    folder = home / "corpus"
+    folder.mkdir()
     for number, data in enumerate(harness.inputs()):
         (folder / f"seed-{number:04}").write_bytes(data)
     FAILURES.mkdir(parents=True, exist_ok=True)
@@ -57,11 +59,12 @@ def guided(harness: Any, arguments: argparse.Namespace) -> int:
     if not child:
         import atheris
 
+        tempfile.tempdir = str(home)  # what the harness writes goes with it
         atheris.Setup([sys.argv[0], *flags, str(folder)], harness)
-        atheris.Fuzz()
+        atheris.Fuzz()  # ends the process itself
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    shutil.rmtree(folder)
+    shutil.rmtree(home)
     return status
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import signal
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,12 @@ import pytest
 from tests.corpus.hostile import build, catalogue, reading, twins
 from tests.corpus.hostile.benign import Benign, benign, counts
 
-SECONDS = 10
+SECONDS = 10.0
+"""Of processor time, which other work on the machine does not change."""
+
+PATIENCE = 90
+"""Of waiting; only what never ends takes as long."""
+
 QUICK = ("pickle", "torch-legacy", "data")
 """Families that are loaded naively here: the others need torch in every fork, and the bench has them."""
 
@@ -75,8 +81,9 @@ def test_every_case_is_refused_in_time_and_none_runs(corpus: tuple[Path, list[bu
     wrong = {}
     honest = twins.write(out / "twins")
     for row in rows:
+        began = time.process_time()
         try:
-            with limited(SECONDS):
+            with limited(PATIENCE):
                 twin = honest[twins.TWINS[row["family"]]]
                 why = reading.refusal(out / row["file"], row["role"], twin)
         except Exception as error:
@@ -84,6 +91,8 @@ def test_every_case_is_refused_in_time_and_none_runs(corpus: tuple[Path, list[bu
             continue
         if not why and row["name"] not in catalogue.BOUNDED:
             wrong[row["name"]] = "read"
+        if time.process_time() - began > SECONDS:
+            wrong[row["name"]] = "slow"
     assert build.canaries(out) == [], "a payload ran"
     assert wrong == {}
 
