@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Literal
 
 from qgate.formats.model import Dim, StaticModel, TensorType
@@ -36,9 +37,41 @@ def measure_interface(
     reference: StaticModel, candidate: StaticModel, declared: Interface
 ) -> Iterator[Measurement]:
     """Yields an ``interface.difference`` for each undeclared difference."""
+    yield from _unknown_names(reference, candidate, declared)
     yield from _side("input", reference.graph.inputs, candidate.graph.inputs, declared)
     yield from _overridable(reference, candidate)
     yield from _side("output", reference.graph.outputs, candidate.graph.outputs, declared)
+
+
+def _unknown_names(
+    reference: StaticModel, candidate: StaticModel, declared: Interface
+) -> Iterator[Measurement]:
+    """Declared differences of inputs and outputs that are not there: a slip of the pen that declares nothing."""
+    ours, theirs = _names_of(reference), _names_of(candidate)
+    either = {**ours, **theirs}
+    asked = [
+        *((name, ours, "map", "the reference") for name in declared.map),
+        *((name, theirs, "map", "the candidate") for name in declared.map.values()),
+        *((name, either, "optional", "either model") for name in declared.optional),
+        *((name, either, "types", "either model") for name in declared.types),
+        *((name, either, "shapes", "either model") for name in declared.shapes),
+    ]
+    for name, known, key, whose in asked:
+        if name in known:
+            continue
+        near = get_close_matches(name, list(known), n=1, cutoff=0.0)
+        hint = f"; the nearest is the {known[near[0]]} {near[0]!r}" if near else ""
+        at = Place(input=name)
+        message = (
+            f"`io` declares {name!r} under `{key}`, and no input or output of {whose} is called that{hint}"
+        )
+        detail = {"message": message, "side": "declared", "declared": key, "nearest": near[0] if near else ""}
+        yield Measurement(name="interface.difference", at=at, value="unknown-name", detail=detail)
+
+
+def _names_of(model: StaticModel) -> dict[str, str]:
+    """Whether each name is an input or an output."""
+    return {t.name: "output" for t in model.graph.outputs} | {t.name: "input" for t in model.graph.inputs}
 
 
 def _overridable(reference: StaticModel, candidate: StaticModel) -> Iterator[Measurement]:

@@ -310,6 +310,25 @@ def test_declared_differences_of_the_interface_are_none(old, new, declared, tmp_
     assert told(tmp_path, IO, IO.replace(old, new), **declared) == []
 
 
+@pytest.mark.parametrize(
+    ("declared", "key", "name", "nearest"),
+    [
+        ({"map": {"kk": "other"}}, "map", "kk", "input 'k'"),
+        ({"map": {"k": "othr"}}, "map", "othr", "input 'other'"),
+        ({"map": {"k": "other"}, "optional": ("sr",)}, "optional", "sr", "nearest is"),
+        ({"map": {"k": "other"}, "types": {"X": "float16"}}, "types", "X", "nearest is"),
+        ({"map": {"k": "other"}, "shapes": {"xx": (1, 8)}}, "shapes", "xx", "input 'x'"),
+    ],
+)  # fmt: skip
+def test_a_declared_name_that_no_model_has_is_told_with_the_nearest(declared, key, name, nearest, tmp_path):
+    theirs = IO.replace("int64[3] k", "int64[3] other")
+    found = [m for m in named(inspect(model(IO), model(theirs), tmp_path, **declared), "interface.difference")
+             if m.value == "unknown-name"]  # fmt: skip
+    (entry,) = found
+    assert (entry.detail["declared"], entry.at.input) == (key, name)
+    assert nearest in entry.detail["message"]
+
+
 def test_a_declared_type_or_shape_that_is_not_there_is_told(tmp_path):
     assert told(tmp_path, IO, IO, types={"x": "float16"}) == [("float-type", "input", "x")]
     assert told(tmp_path, IO, IO, shapes={"x": (None, 9)}) == [("shape", "input", "x")]
