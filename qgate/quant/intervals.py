@@ -20,7 +20,7 @@ _SAME = frozenset(
     {
         "Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Expand", "Tile", "Gather", "GatherElements", "GatherND",
         "Slice", "Split", "DepthToSpace", "SpaceToDepth", "ReverseSequence", "Compress", "MaxPool", "GlobalMaxPool",
-        "GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceMin", "TopK",
+        "GlobalAveragePool", "ReduceMean", "ReduceMax", "ReduceMin", "TopK", "Dropout",
     }
 )  # fmt: skip
 _FIXED: Mapping[str, Interval] = {
@@ -149,10 +149,42 @@ def _pad(node: FloatNode, operands: list[Interval]) -> Interval | None:
     return _union([operands[0], (float(value), float(value))])
 
 
+def _bent(depth: float) -> Callable[[FloatNode, list[Interval]], Interval]:
+    """Activations that are about x above zero, and above ``-depth`` below it."""
+    return lambda _, o: (-depth if o[0][0] < 0 else 0.0, max(o[0][1], 0.0) * 1.001)
+
+
+def _elu(node: FloatNode, operands: list[Interval]) -> Interval | None:
+    alpha = float(node.attributes.get("alpha", 1.0))
+    return (-alpha if operands[0][0] < 0 else 0.0, max(operands[0][1], 0.0)) if alpha >= 0 else None
+
+
+def _prelu(_: FloatNode, operands: list[Interval]) -> Interval:
+    below = _corners(lambda a, b: a * b, (operands[0][0], 0.0), operands[1])
+    return _union([below, (0.0, max(operands[0][1], 0.0))])
+
+
+def _quotient(_: FloatNode, operands: list[Interval]) -> Interval | None:
+    low, high = operands[1]
+    return None if low <= 0 <= high else _corners(lambda a, b: a / b, operands[0], operands[1])
+
+
 _RULES: Mapping[str, Callable[[FloatNode, list[Interval]], Interval | None]] = {
     "Relu": lambda _, o: (max(o[0][0], 0.0), max(o[0][1], 0.0)),
     "Clip": _clip,
     "LeakyRelu": _leaky,
+    "Elu": _elu,
+    "Celu": _elu,
+    "Selu": lambda _, o: (-1.7581 if o[0][0] < 0 else 0.0, max(o[0][1], 0.0) * 1.0508),
+    "Gelu": _bent(0.1701),
+    "Mish": _bent(0.3089),
+    "HardSwish": _bent(0.3751),
+    "ThresholdedRelu": lambda _, o: (0.0, max(o[0][1], 0.0)),
+    "Softplus": lambda _, o: (0.0, max(o[0][1], 0.0) + 0.6932),
+    "PRelu": _prelu,
+    "Div": _quotient,
+    "Sqrt": lambda _, o: (float(np.sqrt(max(o[0][0], 0.0))), float(np.sqrt(max(o[0][1], 0.0)))),
+    "Exp": lambda _, o: (float(np.exp(o[0][0])), float(np.exp(o[0][1]))),
     "Neg": lambda _, o: (-o[0][1], -o[0][0]),
     "Abs": lambda _, o: (
         0.0 if o[0][0] <= 0 <= o[0][1] else min(abs(v) for v in o[0]),

@@ -78,6 +78,9 @@ def _may_be_optimised(found: Measurement) -> bool:
         return _is_layout(found)
     fused = FUSED | LAYOUT
     more, fewer = set(theirs - ours), set(ours - theirs)
+    if not (more | fewer) & fused:
+        # The same operators in the same place, with other inputs: nothing was fused.
+        return False
     return (more <= fused and fewer <= PARTS | fused) or (fewer <= fused and more <= ARITHMETIC | fused)
 
 
