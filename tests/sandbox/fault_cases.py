@@ -105,7 +105,7 @@ def lies() -> Iterator[Fault]:
 
 
 def _goes_missing(result: dict) -> None:
-    result["outputs"][0].update(missing="the candidate has no such output", errors=None, classes=None)
+    result["outputs"][0] = {"name": "logits", "missing": "the candidate has no such output"}
 
 
 def _activations(result: dict) -> None:
