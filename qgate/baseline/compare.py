@@ -13,6 +13,7 @@ from qgate.report.schema import Delta
 
 # Beyond this an SQNR tells rounding of the float32 arithmetic itself apart, and nothing of the model.
 _SQNR_CEILING_DB = 120.0
+_IN_DB = ("sqnr_db", "worst_sample_db", "signal_db")
 _SAMPLES = 2.0
 
 
@@ -39,7 +40,7 @@ class Direction:
     def worsening(self, entry: Entry, now: float) -> float:
         """How much worse than the baseline's a value is; positive is worse."""
         old, new = number_of(entry.value), now
-        if entry.name.endswith("sqnr_db"):
+        if entry.name.endswith(_IN_DB):
             old, new = min(old, _SQNR_CEILING_DB), min(new, _SQNR_CEILING_DB)
         if math.isnan(new) or math.isnan(old):
             return math.inf if math.isnan(new) and not math.isnan(old) else 0.0
@@ -73,7 +74,12 @@ DIRECTIONS = (
         "error_ratio",
     ),
     Direction(_ending("kl_mean|kl_p99"), -1, "kl_abs", "error_ratio"),
-    Direction(_ending("max_abs"), -1, "error_abs", "extreme_ratio"),
+    Direction(_ending("max_abs|max_abs_steps|abs_error_p99"), -1, "error_abs", "extreme_ratio"),
+    Direction(_ending(r"worst_sample_db|edge\.signal_db"), +1, "worst_db"),
+    Direction(_ending("top_change_p01"), +1, "distribution"),
+    Direction(
+        re.compile(r"(?:output|confidence)\.(?:ks|js|wasserstein|psi)"), -1, "distribution", "extreme_ratio"
+    ),
     Direction(_ending("kl_max"), -1, "kl_abs", "extreme_ratio"),
     Direction(_ending("clipped_share|differing_share"), -1, "share"),
     Direction(_ending("metric_drop"), -1, "metric", of_samples=True),

@@ -176,7 +176,7 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     """Decides which output meets which, which are class scores, and what the task is."""
     import numpy as np
 
-    from qgate.measure.outputs import score_form
+    from qgate.measure.classes import score_form
     from qgate.measure.run import Comparison
     from qgate.measure.task import OutputShape, plan_task
 
@@ -214,18 +214,27 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     observed = pair.session is not None
     taps = request.taps if pair.sides[leading].watched or observed else ()
     layers = request.layers if observed else ()
-    return Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task, layers)
+    found = Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task, layers)
+    if leading == "reference":
+        compared = (i for i, j in outputs.items() if j is not None and not _is_whole(pair, i, j))
+        found.sketched = frozenset(compared)
+    return found
 
 
 def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, Any]]:
     states = []
-    leading = pair.sides.get("reference", pair.sides.get("candidate"))
     for ours, theirs in comparison.outputs.items():
         if theirs is None:
             reason = pair.unfed or NO_SUCH_OUTPUT
             states.append({"name": comparison.names[ours], "missing": reason})
             continue
-        dtypes = leading.runner.outputs[ours].dtype, pair.sides["candidate"].runner.outputs[theirs].dtype
-        whole = not any(dtype.startswith("float") for dtype in dtypes)
+        whole = _is_whole(pair, ours, theirs)
         states.append({**record.outputs[ours].state(), "integer": whole})
     return states
+
+
+def _is_whole(pair: Any, ours: int, theirs: int) -> bool:
+    """Whether an output holds whole numbers on both sides, which are equal or not and have no distance."""
+    leading = pair.sides.get("reference", pair.sides.get("candidate"))
+    dtypes = leading.runner.outputs[ours].dtype, pair.sides["candidate"].runner.outputs[theirs].dtype
+    return not any(dtype.startswith("float") for dtype in dtypes)

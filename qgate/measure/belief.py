@@ -6,13 +6,14 @@ models have, for other samples than the data hold, leave out what was asked for,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgate.errors import MeasureError
 from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
-from qgate.measure.result import OutputState, PairState, TaskState
+from qgate.measure.result import PairState, TaskState
+from qgate.measure.states import OutputState
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,13 @@ class Known:
         inputs: Names of the inputs of the model that leads: the reference, or a candidate that is alone.
         outputs: Names of its outputs, in order.
         candidate_outputs: Names of the candidate's outputs.
+        steps: Step of the scale that the candidate gives an output, by the leading model's name of it.
     """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     candidate_outputs: tuple[str, ...]
+    steps: Mapping[str, float] = field(default_factory=dict)
 
 
 def require_belief(request: PairRequest, state: PairState, known: Known | None, where: str) -> None:

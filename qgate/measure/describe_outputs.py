@@ -1,17 +1,19 @@
-"""Measurements of outputs and activations, from the records that the child returned. Pure."""
+"""Measurements of outputs, from the records that the child returned. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from qgate.measure.request import Tap
-from qgate.measure.result import ClassState, ErrorState, OutputState, PairState, TapState
+from qgate.measure.describe_classes import class_measurements
+from qgate.measure.describe_spread import error_measurements, value_measurements
+from qgate.measure.plain import plain_number
+from qgate.measure.result import PairState
+from qgate.measure.states import ErrorState, OutputState
 from qgate.records import Measurement, Place
 from qgate.sandbox.quoting import one_line
 from qgate.stats.decibel import cosine, relative_l2, sqnr_db
-from qgate.stats.intervals import wilson
 
 _COMPARED = ("sqnr_db", "relative_l2", "cosine", "max_abs", "mean_relative_error")
 _UNITS = {
@@ -23,11 +25,19 @@ _UNITS = {
 }
 
 
-def output_measurements(state: PairState) -> Iterator[Measurement]:
-    """All ``output.*`` measurements; every output of the reference has them, or a reason."""
+def output_measurements(state: PairState, steps: Mapping[str, float]) -> Iterator[Measurement]:
+    """All ``output.*`` and ``confidence.*`` measurements; every output of the reference has them, or a reason.
+
+    Args:
+        state: What the child says.
+        steps: Step of the scale that the candidate gives an output, by the reference's name of it.
+    """
     for output in state.outputs:
         name = one_line(output.name, 1024)
-        yield from _alone(name, output) if state.alone else _compared(name, output)
+        if state.alone:
+            yield from _alone(name, output)
+        else:
+            yield from _compared(name, output, steps.get(output.name))
 
 
 def _alone(name: str, output: OutputState) -> Iterator[Measurement]:
@@ -58,7 +68,7 @@ def _not_compared(output: OutputState) -> str | None:
     return None
 
 
-def _compared(name: str, output: OutputState) -> Iterator[Measurement]:
+def _compared(name: str, output: OutputState, step: float | None) -> Iterator[Measurement]:
     at = Place(output=name)
     reason = _not_compared(output)
     if reason or output.errors is None:
@@ -77,8 +87,10 @@ def _compared(name: str, output: OutputState) -> Iterator[Measurement]:
             yield Measurement(name=f"output.{short}", at=at, not_measured=reason, unit=_UNITS[short])
         else:
             yield _metric(short, at, errors)
+    yield from error_measurements(at, errors, output.spread, step, reason)
+    yield from value_measurements(at, output.spread, reason)
     if output.classes is not None:
-        yield from _class_measurements(at, output.classes, errors)
+        yield from class_measurements(at, output.classes, errors)
 
 
 def _finiteness(at: Place, errors: ErrorState) -> Iterator[Measurement]:
@@ -155,14 +167,14 @@ def _sqnr(errors: ErrorState) -> tuple[float, dict[str, Any]]:
     worst = sqnr_db(1.0, errors.worst_ratio) if math.isfinite(errors.worst_ratio) else -math.inf
     return sqnr_db(errors.rr, errors.dd), {
         "worst_sample": errors.worst_sample,
-        "worst_sample_db": _plain(worst),
+        "worst_sample_db": plain_number(worst),
         "elements": errors.elements,
     }
 
 
 def _relative(errors: ErrorState) -> tuple[float, dict[str, Any]]:
     value = relative_l2(errors.rr, errors.dd)
-    return value, {"nmse": _plain(value * value)}
+    return value, {"nmse": plain_number(value * value)}
 
 
 def _largest(errors: ErrorState) -> tuple[float, dict[str, Any]]:
@@ -170,7 +182,7 @@ def _largest(errors: ErrorState) -> tuple[float, dict[str, Any]]:
         "worst_sample": errors.max_sample,
         "index": errors.max_index,
         **{
-            key: _plain(getattr(errors, key))
+            key: plain_number(getattr(errors, key))
             for key in ("reference_min", "reference_max", "candidate_min", "candidate_max")
         },
     }
@@ -191,115 +203,3 @@ _VALUES: dict[str, Callable[[ErrorState], tuple[float, dict[str, Any]]]] = {
     "max_abs": _largest,
     "mean_relative_error": _classic,
 }
-
-
-def _plain(value: float) -> float | str:
-    """A number that JSON can hold; details are not encoded as values are."""
-    if math.isfinite(value):
-        return value
-    return "nan" if math.isnan(value) else ("inf" if value > 0 else "-inf")
-
-
-def _class_measurements(at: Place, classes: ClassState, errors: ErrorState) -> Iterator[Measurement]:
-    if not classes.n:
-        for short in ("top1_agreement", "kl_mean", "kl_p99", "kl_max"):
-            yield Measurement(name=f"output.{short}", at=at, not_measured="no finite row of class scores")
-        return
-    low, high = wilson(classes.agree, classes.n)
-    yield Measurement(
-        name="output.top1_agreement",
-        at=at,
-        value=classes.agree / classes.n,
-        unit="ratio",
-        n=classes.n,
-        low=low,
-        high=high,
-        detail={
-            "disagreements": classes.n - classes.agree,
-            "near_ties": classes.near_ties,
-            "scores": classes.form,
-        },
-    )
-    for short in ("kl_mean", "kl_p99", "kl_max"):
-        value: float | None = getattr(classes, short)
-        name = f"output.{short}"
-        if value is None or errors.nonfinite_candidate:
-            reason = "the candidate is not finite where the reference is"
-            yield Measurement(name=name, at=at, not_measured=reason, unit="nats")
-            continue
-        detail: dict[str, Any] = {}
-        if short == "kl_mean":
-            detail = {"median": classes.kl_median, "p999": classes.kl_p999}
-        elif short == "kl_max":
-            detail = {"worst_sample": classes.kl_sample}
-        yield Measurement(name=name, at=at, value=value, unit="nats", n=classes.rows, detail=detail)
-
-
-def activation_measurements(state: PairState, taps: Sequence[Tap]) -> Iterator[Measurement]:
-    """All ``activation.*`` measurements, one set for each tap asked for."""
-    for number, tap in enumerate(taps):
-        at = Place(tensor=tap.name, node=tap.node)
-        reason = _untapped(state, number)
-        if reason is not None:
-            for short in ("clipped_share", "used_range", "nonfinite"):
-                yield Measurement(
-                    name=f"activation.{short}",
-                    at=at,
-                    not_measured=reason,
-                    detail={"reference_tensor": tap.tensor},
-                )
-            continue
-        yield from _range_use(at, tap, state.taps[number])
-
-
-def _untapped(state: PairState, number: int) -> str | None:
-    if state.untapped:
-        return one_line(state.untapped, 500)
-    if number >= len(state.taps):
-        return "the reference was not run"
-    found = state.taps[number]
-    if not found.elements and not found.nonfinite:
-        return "the reference has no such tensor of numbers"
-    return None
-
-
-def _range_use(at: Place, tap: Tap, found: TapState) -> Iterator[Measurement]:
-    seen = found.elements + found.nonfinite
-    yield Measurement(
-        name="activation.nonfinite",
-        at=at,
-        value=found.nonfinite,
-        unit="elements",
-        n=seen,
-        detail={"reference_tensor": tap.tensor},
-    )
-    if not found.elements:
-        for short in ("clipped_share", "used_range"):
-            yield Measurement(name=f"activation.{short}", at=at, not_measured="no finite value was observed")
-        return
-    span, width = found.maximum - found.minimum, tap.high - tap.low
-    ratio = span / width if width > 0 else math.inf
-    yield Measurement(
-        name="activation.clipped_share",
-        at=at,
-        value=found.outside / found.elements,
-        unit="ratio",
-        n=found.elements,
-        detail={
-            "reference_tensor": tap.tensor,
-            "low": _plain(tap.low),
-            "high": _plain(tap.high),
-            "observed_min": _plain(found.minimum),
-            "observed_max": _plain(found.maximum),
-            "clipped_energy": _plain(found.clipped_energy / found.energy if found.energy else 0.0),
-            "range_ratio": _plain(ratio),
-        },
-    )
-    yield Measurement(
-        name="activation.used_range",
-        at=at,
-        value=ratio,
-        unit="ratio",
-        n=found.elements,
-        detail={"reference_tensor": tap.tensor, "bits": tap.bits},
-    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -34,6 +34,7 @@ class Inspection:
     taps: tuple[Tap, ...]
     runnable: bool
     layers: tuple[Layer, ...] = ()
+    steps: Mapping[str, float] = field(default_factory=dict)
 
 
 def measure_constants(view: FloatGraph, scheme: Scheme) -> Iterator[Measurement]:

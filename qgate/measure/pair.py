@@ -8,7 +8,8 @@ from typing import NoReturn
 
 from qgate.errors import DataError, MeasureError
 from qgate.measure.belief import Known, require_belief
-from qgate.measure.describe_outputs import activation_measurements, output_measurements
+from qgate.measure.describe_activations import activation_measurements
+from qgate.measure.describe_outputs import output_measurements
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.layers.describe import layer_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
@@ -84,7 +85,7 @@ def measure_pair(
     if answer.result is None:
         raise AssertionError("an answer is a result or an error")
     require_belief(request, answer.result, known, where)
-    return replace(_assemble(request, answer.result), engaged=outcome.engaged)
+    return replace(_assemble(request, answer.result, known), engaged=outcome.engaged)
 
 
 def _check(request: PairRequest) -> None:
@@ -132,11 +133,11 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
     )
 
 
-def _assemble(request: PairRequest, state: PairState) -> PairResult:
+def _assemble(request: PairRequest, state: PairState, known: Known | None = None) -> PairResult:
     problems = tuple((one_line(kind, 40), one_line(message)) for kind, message in state.problems)
     deterministic = not any(kind == "nondeterministic" for kind, _ in problems)
     found: list[Measurement] = [
-        *output_measurements(state),
+        *output_measurements(state, known.steps if known is not None else {}),
         *activation_measurements(state, request.taps),
         *(layer_measurements(request.layers, state.layers, state.unobserved) if request.layers else ()),
         *task_measurements(state, request.slices, request.labels is not None and request.task != "none"),

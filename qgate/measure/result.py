@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, ValidationError, model_validator
 
 from qgate.errors import MeasureError
+from qgate.measure.states import Count, Energy, OutputState, Share, Text
 from qgate.records import Number, Record
 
 MAX_OUTPUTS = 1000
@@ -18,85 +19,9 @@ MAX_TAPS = 100_000
 MAX_GROUPS = 10_000
 MAX_PROBLEMS = 64
 
-Count = Annotated[int, Field(ge=0, le=2**62, strict=True)]
-Position = Annotated[int, Field(ge=-1, le=2**62, strict=True)]
-Energy = Annotated[Number, Field(ge=0)]
-Text = Annotated[str, Field(max_length=4096)]
-Shape = Annotated[tuple[Count, ...], Field(max_length=64)]
 Kind = Literal["data", "interface", "batch", "taps", "nondeterministic", "runtime", "task"]
 Step = Literal["load", "run", "run_reference", "run_candidate", "run_pair"]
 Five = Annotated[tuple[Number, ...], Field(min_length=5, max_length=5)]
-Share = Annotated[float, Field(ge=0, le=1)]
-
-
-class ErrorState(Record):
-    """``stats.errors.PairErrors`` as data."""
-
-    samples: Count
-    elements: Count
-    differing: Count
-    nonfinite_reference: Count
-    nonfinite_candidate: Count
-    first_sample: Position
-    first_index: Position
-    rr: Energy
-    cc: Energy
-    rc: Number
-    dd: Energy
-    relative: Energy
-    max_abs: Energy
-    max_sample: Position
-    max_index: Position
-    worst_ratio: Energy
-    worst_sample: Position
-    reference_min: Number
-    reference_max: Number
-    candidate_min: Number
-    candidate_max: Number
-
-
-class ClassState(Record):
-    """``measure.outputs.ClassErrors`` as data."""
-
-    form: Literal["scores", "log", "probabilities"]
-    n: Count
-    agree: Count
-    near_ties: Count
-    rows: Count
-    kl_mean: Energy | None = None
-    kl_median: Energy | None = None
-    kl_p99: Energy | None = None
-    kl_p999: Energy | None = None
-    kl_max: Energy | None = None
-    kl_sample: Position = -1
-
-    @model_validator(mode="after")
-    def _consistent(self) -> ClassState:
-        if self.agree + self.near_ties > self.n or self.rows > self.n:
-            raise ValueError("more rows counted than seen")
-        if self.rows and None in {self.kl_mean, self.kl_median, self.kl_p99, self.kl_p999, self.kl_max}:
-            raise ValueError("a divergence is missing")
-        return self
-
-
-class OutputState(Record):
-    """One output; ``missing`` says why it was not compared."""
-
-    name: Text
-    missing: Text | None = None
-    integer: bool = False
-    errors: ErrorState | None = None
-    classes: ClassState | None = None
-    mismatched: Count = 0
-    first_mismatch: Position = -1
-    shapes: tuple[Shape, Shape] | None = None
-    unsupported: Count = 0
-
-    @model_validator(mode="after")
-    def _either(self) -> OutputState:
-        if (self.missing is None) != (self.errors is not None):
-            raise ValueError("an output was either compared or has a reason")
-        return self
 
 
 class TapState(Record):

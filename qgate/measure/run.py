@@ -18,13 +18,15 @@ import numpy as np
 
 from qgate.measure.activations import RangeUse
 from qgate.measure.behaviour import TaskPlan, TaskRecord
+from qgate.measure.classes import ClassErrors
 from qgate.measure.layers.layer import Layer
 from qgate.measure.layers.session import LayerSession
 from qgate.measure.layers.statistics import LayerRecord, LayersError
 from qgate.measure.load import Pair
-from qgate.measure.outputs import ClassErrors, OutputErrors
+from qgate.measure.outputs import OutputErrors
 from qgate.measure.request import Tap
 from qgate.measure.side import PerSample, Side, identical, same_bits
+from qgate.stats.sketch import PairSketch, sketch_size
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -78,10 +80,11 @@ class Comparison:
     Args:
         outputs: Position in the leading model to the position in the candidate; None where it has none.
         names: Names of the leading model's outputs.
-        forms: Position to the form of class scores, see ``outputs.ClassErrors``.
+        forms: Position to the form of class scores, see ``classes.ClassErrors``.
         taps: Ranges to watch.
         task: The task, if there is one.
         layers: Layers to compare.
+        sketched: Positions whose values' distributions are compared.
     """
 
     outputs: Mapping[int, int | None]
@@ -90,6 +93,7 @@ class Comparison:
     taps: tuple[Tap, ...] = ()
     task: TaskPlan | None = None
     layers: Sequence[Layer] = ()
+    sketched: frozenset[int] = frozenset()
 
     @cached_property
     def by_tensor(self) -> dict[str, list[int]]:
@@ -105,7 +109,11 @@ class Comparison:
         for ours, theirs in self.outputs.items():
             if theirs is not None:
                 form = self.forms.get(ours)
-                outputs[ours] = OutputErrors(self.names[ours], classes=ClassErrors(form) if form else None)
+                outputs[ours] = OutputErrors(
+                    self.names[ours],
+                    sketch=PairSketch(sketch_size(len(self.sketched))) if ours in self.sketched else None,
+                    classes=ClassErrors(form) if form else None,
+                )
         taps = {i: RangeUse(tap.low, tap.high) for i, tap in enumerate(self.taps)}
         return Record(
             outputs=outputs,

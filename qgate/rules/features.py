@@ -38,7 +38,7 @@ GENERATED = Param(
 CLIPPED_ENERGY = 0.02
 
 
-def _weight(context: RuleContext) -> tuple[Severity | None, Verdict]:
+def weight(context: RuleContext) -> tuple[Severity | None, Verdict]:
     """Severity and effect: generated inputs outside of what a model was calibrated for prove no damage.
 
     They prove no health either, so that a profile may ask for real ones (INCONCLUSIVE).
@@ -53,7 +53,7 @@ def _weight(context: RuleContext) -> tuple[Severity | None, Verdict]:
     return Severity(context.word(GENERATED.name)), Verdict.INCONCLUSIVE
 
 
-def _bound(
+def bound(
     name: str, param: str, unit: str, what: str, *, at_least: bool
 ) -> Callable[[RuleContext], Iterator[Finding]]:
     """A rule on one figure of every output."""
@@ -65,7 +65,7 @@ def _bound(
                 continue
             wrong = not found.number >= limit if at_least else not found.number <= limit
             if wrong:
-                severity, effect = _weight(context)
+                severity, effect = weight(context)
                 word = "at least" if at_least else "at most"
                 yield context.finding(
                     f"{what} is {found.number:.4g}{unit}, {word} {limit:g}{unit} asked for",
@@ -85,7 +85,7 @@ def _agreement(context: RuleContext) -> Iterator[Finding]:
             continue
         # With few samples the interval decides: one flip in 24 is no evidence of 4 %.
         unsure = found.high is not None and found.high >= least
-        severity, effect = _weight(context)
+        severity, effect = weight(context)
         yield context.finding(
             f"the top class is the reference's in {found.number:.1%} of {found.n} samples, {least:.1%} asked for"
             + (" (too few samples to be sure)" if unsure else ""),
@@ -170,7 +170,7 @@ RULES = (
                   by_scheme={"int4": (8.0, 2.0, 0.0), "fp16": (40.0, 30.0, 20.0), "fp8": (12.0, 5.0, 1.0),
                              "none": (70.0, 50.0, 30.0)}),
         ),
-        check=_bound("output.sqnr_db", "min_db", " dB", "SQNR", at_least=True),
+        check=bound("output.sqnr_db", "min_db", " dB", "SQNR", at_least=True),
     ),
     rule(
         "FEA202",
@@ -183,7 +183,7 @@ RULES = (
             Param("min_cosine", "Least cosine.", 0.98, 0.85, 0.6,
                   by_scheme={"int4": (0.92, 0.75, 0.5), "fp16": (0.9999, 0.999, 0.99), "none": (0.99999, 0.9999, 0.999)}),
         ),
-        check=_bound("output.cosine", "min_cosine", "", "the cosine", at_least=True),
+        check=bound("output.cosine", "min_cosine", "", "the cosine", at_least=True),
     ),
     rule(
         "FEA203",
@@ -210,7 +210,7 @@ RULES = (
             Param("max_mean", "Largest mean divergence.", 0.05, 0.3, 1.0, unit="nats",
                   by_scheme={"int4": (0.15, 0.6, 2.0), "fp16": (0.001, 0.01, 0.1), "none": (0.0001, 0.001, 0.01)}),
         ),
-        check=_bound("output.kl_mean", "max_mean", " nats", "the mean divergence", at_least=False),
+        check=bound("output.kl_mean", "max_mean", " nats", "the mean divergence", at_least=False),
     ),
     rule(
         "FEA208",
@@ -222,7 +222,7 @@ RULES = (
             Param("max_share", "Largest share of elements that differ.", 0.02, 0.07, 0.2, unit="ratio",
                   by_scheme={"int4": (0.05, 0.15, 0.3), "fp16": (0.002, 0.01, 0.03), "none": (0.001, 0.002, 0.01)}),
         ),
-        check=_bound("output.differing_share", "max_share", "", "the share of elements that differ", at_least=False),
+        check=bound("output.differing_share", "max_share", "", "the share of elements that differ", at_least=False),
     ),
     rule(
         "FEA209",
@@ -240,7 +240,7 @@ RULES = (
         how="|x - y| / |x| over all samples.",
         remedy=_REMEDY,
         params=(Param("max_ratio", "Largest relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),),
-        check=_bound("output.relative_l2", "max_ratio", "", "the relative L2 error", at_least=False),
+        check=bound("output.relative_l2", "max_ratio", "", "the relative L2 error", at_least=False),
     ),
     rule(
         "FEA206",
@@ -252,7 +252,7 @@ RULES = (
         params=(
             Param("max_ratio", "Largest mean relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),
         ),
-        check=_bound("output.mean_relative_error", "max_ratio", "", "the mean relative error", at_least=False),
+        check=bound("output.mean_relative_error", "max_ratio", "", "the mean relative error", at_least=False),
     ),
     rule(
         "FEA207",
@@ -261,6 +261,6 @@ RULES = (
         how="max |x - y| over all elements and samples.",
         remedy=_REMEDY,
         params=(Param("max_value", "Largest error; infinite unless a policy sets it.", *_UNSET),),
-        check=_bound("output.max_abs", "max_value", "", "the largest error", at_least=False),
+        check=bound("output.max_abs", "max_value", "", "the largest error", at_least=False),
     ),
 )  # fmt: skip

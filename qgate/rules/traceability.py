@@ -36,6 +36,21 @@ _ALLOWANCES = (
     Param("error_abs", "Growth of an error that is never counted, however small it was.", 1e-6, 1e-5, 1e-4),
     Param("kl_abs", "The same for a KL divergence.", 0.0005, 0.001, 0.01, unit="nats"),
     Param("share", "How much a share (clipped, unused, outside) may grow.", 0.002, 0.005, 0.02, unit="ratio"),
+    Param(
+        "worst_db",
+        "How far the SQNR of a single sample, the worst one or one at the edge, may fall.",
+        3.0,
+        6.0,
+        12.0,
+        unit="dB",
+    ),
+    Param(
+        "distribution",
+        "How much further two distributions may lie apart, or a probability may fall.",
+        0.05,
+        0.1,
+        0.2,
+    ),
     Param("metric", "How much further the task metric may drop.", 0.001, 0.003, 0.01),
     Param(
         "flips",

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from qgate.errors import DataError, MeasureError
-from qgate.measure.pair import PairRequest, Tap, measure_pair
+from qgate.measure.pair import Known, PairRequest, Tap, measure_pair
 
 LINEAR = "g (float[N,4] x) => (float[N,3] y) {y = MatMul(x, w)}"
 WEIGHT = np.arange(12, dtype=np.float32).reshape(4, 3) / 10
@@ -38,6 +38,19 @@ def test_the_numbers_are_those_of_the_definitions(linear, data, measure):
     assert get("max_abs") == pytest.approx(np.abs(a - b).max(), rel=1e-4)
     assert found[("output.max_abs", "y")].detail["worst_sample"] == int(np.abs(a - b).max(axis=1).argmax())
     assert get("mean_relative_error") == pytest.approx((np.abs(a - b) / (np.abs(a) + 1e-8)).mean(), rel=1e-4)
+    errors = np.sort(np.abs(a - b).reshape(-1))
+    assert get("abs_error_p99") == pytest.approx(errors[-1], rel=1e-4)
+    worst = found[("output.worst_sample_db", "y")]
+    alone = 10 * np.log10((a**2).sum(axis=1) / ((a - b) ** 2).sum(axis=1))
+    assert (worst.value, worst.detail["worst_sample"]) == (
+        pytest.approx(alone.min(), abs=1e-3),
+        alone.argmin(),
+    )
+    moved = np.abs(np.sort(a, axis=None) - np.sort(b, axis=None)).mean() / a.std()
+    assert get("wasserstein") == pytest.approx(moved, rel=1e-4)
+    assert 0 <= get("ks") <= 1 and 0 <= get("js") <= 1
+    assert found[("output.psi", "y")].not_measured == "fewer than 100 values were seen"
+    assert ("output.max_abs_steps", "y") not in found, "its output has no scale"
     assert get("nonfinite_candidate") == get("nonfinite_reference") == get("shape_mismatch") == 0
     assert (result.data.origin, result.data.samples, result.problems) == ("given", 21, ())
 
@@ -370,3 +383,23 @@ def test_samples_that_fail_are_an_error(model, data):
     arrays = data(x=np.ones((2, 2), np.float32), i=np.array([0, 5]))
     with pytest.raises(MeasureError, match="refuses the candidate"):
         measure_pair(PairRequest(candidate=picky, inputs=arrays))
+
+
+def test_the_largest_error_is_told_in_steps_of_the_outputs_scale(linear, data):
+    reference, candidate = linear
+    known = Known(("x",), ("y",), ("y",), steps={"y": 0.125})
+    request = PairRequest(
+        reference=reference, candidate=candidate, inputs=data(x=np.ones((3, 4), np.float32))
+    )
+    found = {m.name: m for m in measure_pair(request, known=known).measurements}
+    assert found["output.max_abs_steps"].value == found["output.max_abs"].value / 0.125
+    assert found["output.max_abs_steps"].detail["step"] == 0.125
+
+
+def test_a_reference_that_always_answers_the_same_has_no_distribution(model, data, measure):
+    reference = model("r", "g (float[N,4] x) => (float[N,4] y) {y = Mul(x, z)}", z=np.zeros(4, np.float32))
+    candidate = model("c", "g (float[N,4] x) => (float[N,4] y) {y = Abs(x)}")
+    _, found = measure(reference=reference, candidate=candidate, inputs=data(x=np.ones((3, 4), np.float32)))
+    assert found[("output.psi", "y")].not_measured == "the reference's values are all the same"
+    assert found[("output.worst_sample_db", "y")].not_measured == "the reference is zero throughout sample 0"
+    assert found[("output.sqnr_db", "y")].value == -math.inf

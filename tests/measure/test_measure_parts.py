@@ -12,13 +12,15 @@ from hypothesis.extra.numpy import arrays
 from qgate.errors import DataError
 from qgate.measure.activations import BLOCK, RangeUse
 from qgate.measure.behaviour import TaskPlan, TaskRecord
+from qgate.measure.classes import ClassErrors, score_form
 from qgate.measure.data import ArraySpec
 from qgate.measure.describe_task import paired_errors
 from qgate.measure.feed import FeedMismatchError, Form, cast, plan_feeds
-from qgate.measure.outputs import ClassErrors, OutputErrors, score_form
+from qgate.measure.outputs import OutputErrors
 from qgate.measure.progress import show_progress
 from qgate.measure.result import MomentState
 from qgate.runtimes.base import TensorInfo
+from qgate.stats.sketch import PairSketch
 
 FLOAT = np.dtype(np.float32)
 any_float = st.floats(width=32, allow_nan=True, allow_infinity=True)
@@ -257,3 +259,51 @@ def test_progress_is_a_bar_on_a_terminal():
         show(3, 7)
     assert "[bold]plates" in stream.getvalue()
     assert "3/7" in stream.getvalue()
+
+
+def test_the_five_highest_agree_in_any_order_and_with_ties_either_way():
+    reference = np.array([[9.0, 8, 7, 6, 5, 0, 0]] * 4)
+    candidate = np.array(
+        [
+            [5.0, 6, 7, 8, 9, 0, 0],  # the same five in another order
+            [9.0, 8, 7, 6, 6, 6, 0],  # tied for the fifth place: one of the sets is the reference's
+            [9.0, 8, 7, 6, 0, 5, 0],  # another fifth class
+            [9.0, 8, 7, 6, 5, np.nan, 0],
+        ]
+    )
+    classes = ClassErrors("scores")
+    classes.add(reference, candidate, 0)
+    assert (classes.ranked, classes.agree_top, classes.near_ties_top) == (4, 2, 0)
+    near = ClassErrors("scores")
+    near.add(np.array([[9.0, 8, 7, 6, 5, 4.99, 0]]), np.array([[9.0, 8, 7, 6, 4.99, 5, 0]]), 0)
+    assert (near.agree_top, near.near_ties_top) == (0, 1)
+    few = ClassErrors("scores")
+    few.add(reference[:, :5], candidate[:, :5], 0)
+    assert few.ranked == 0
+
+
+def test_the_change_of_the_top_class_is_that_of_its_probability():
+    classes = ClassErrors("probabilities")
+    reference = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, 0.5], [0.5, 0.5]])
+    candidate = np.array([[0.6, 0.4], [0.1, 0.9], [0.5, 0.5], [0.5, 0.5]])
+    classes.add(reference, candidate, 10)
+    state = classes.state()
+    assert state["change_min"] == pytest.approx(-0.3)
+    assert state["change_sample"] == 10
+    assert state["change"] == pytest.approx(np.quantile([-0.3, 0.1, 0.0], [0.01, 0.5, 0.99]))
+    assert (state["rows"], state["confidence"]["seen"]) == (3, 3)
+    assert state["confidence"]["wasserstein"] == pytest.approx(0.2 / 3)  # .5 .8 .9 beside .5 .6 .9
+
+
+def test_an_outputs_distribution_is_told_where_it_is_asked_for():
+    asked, not_asked = OutputErrors("y", sketch=PairSketch()), OutputErrors("y")
+    values = np.arange(200.0).reshape(20, 10)
+    for output in (asked, not_asked):
+        output.add(values, values + 3, 0)
+    assert not_asked.state()["spread"] is None
+    spread = asked.state()["spread"]
+    assert (spread["n"], spread["seen"], spread["wasserstein"]) == (200, 200, 3.0)
+    assert spread["errors"] == [3.0, 3.0, 3.0]
+    empty = OutputErrors("y", sketch=PairSketch())
+    empty.add(np.full((2, 3), np.nan), np.zeros((2, 3)), 0)
+    assert empty.state()["spread"] is None

@@ -12,6 +12,7 @@ from . import (
     cases_artifact,
     cases_behaviour,
     cases_derivation,
+    cases_distributions,
     cases_features,
     cases_layers,
     cases_ranges,
@@ -33,6 +34,7 @@ CASES = tuple(
         cases_structure,
         cases_ranges,
         cases_features,
+        cases_distributions,
         cases_layers,
         cases_behaviour,
     )
