@@ -9,6 +9,7 @@ import numpy as np
 from qgate.align.fingerprint import match_by_values
 from qgate.align.walk import align
 from qgate.formats.model import StaticModel
+from qgate.measure.demand.measured import measure_demand
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
@@ -29,6 +30,7 @@ from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.scheme import detect_scheme
 from qgate.records import Measurement
+from qgate.sandbox.limits import Limits
 
 
 def inspect_pair(
@@ -37,13 +39,24 @@ def inspect_pair(
     interface: Interface,
     *,
     allowed_operators: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
 ) -> Inspection:
-    """Inspects a pair, or a candidate alone where there is no reference."""
+    """Inspects a pair, or a candidate alone where there is no reference.
+
+    Args:
+        reference: The full-precision model.
+        candidate: The quantized one.
+        interface: Declared differences of the interface.
+        allowed_operators: Operators that the policy adds.
+        limits: What a run may use; by default what the sandbox gives.
+    """
     if candidate.format != "onnx" or (reference is not None and reference.format != "onnx"):
         return inspect_tensors(reference, candidate, allowed_operators=allowed_operators)
     found: list[Measurement] = [Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes")]
     operators = list(unknown_operators(candidate, allowed_operators))
     found += operators
+    demand = list(measure_demand(candidate, limits or Limits()))
+    found += demand
     # BatchNorm that both models still have is compared as it stands, to the element.
     fold_norms = reference is None or _norms(reference) != _norms(candidate)
     view = float_view(candidate, fold_norms=fold_norms)
@@ -65,30 +78,17 @@ def inspect_pair(
         taken = _taps(alignment, original, view, weights.scaled)
         # Tensors of a function's body have names that no runtime knows.
         taps = tuple(tap for tap in taken if tap.tensor not in reference.inlined)
-        layers = plan_layers(alignment, original, view, weights.scaled)
+        if not reference.inlined:
+            layers = plan_layers(alignment, original, view, weights.scaled | candidate.inlined)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
     return Inspection(
-        tuple(found),
-        scheme,
-        view.dynamic,
-        taps,
-        runnable=not (operators or loops),
-        layers=layers,
-        steps=dict(_steps(view)),
+        tuple(found), scheme, view.dynamic, taps, runnable=not (operators or demand or loops), layers=layers
     )
 
 
 def _operators(model: StaticModel) -> set[str]:
     return {node.op for node in model.graph.all_nodes()}
-
-
-def _steps(view: FloatGraph) -> Iterator[tuple[str, float]]:
-    """Outputs that a quantizer stands before, and its step: the widest where it has several."""
-    for name, tensor in view.outputs:
-        widths = [float(np.max(q.scale)) for q in view.quantizers.get(tensor, ()) if q.scale.size]
-        if widths and np.isfinite(max(widths)) and max(widths) > 0:
-            yield name, max(widths)
 
 
 def _norms(model: StaticModel) -> int:

@@ -18,6 +18,16 @@ def _operators(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _demand(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("artifact.demand"):
+        yield context.finding(
+            str(found.detail["message"]),
+            at=found.at,
+            evidence={"asked": found.detail["asked"], "limit": found.detail["limit"]},
+            effect=Verdict.ERROR,
+        )
+
+
 def _graph(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("structure.defect"):
         if found.value in ("graph", "nbits"):
@@ -114,16 +124,20 @@ RULES = (
         "The file is unambiguous and asks for no more than it holds",
         why="Parsers merge a second graph into the first and allocate what a file declares; both are ways to "
         "show a reviewer one model and run another.",
-        how="Duplicate and unknown fields, duplicate initializers, nesting, node counts, and declared elements "
-        "against bytes present.",
+        how="The file is decoded by a table of the format's fields and within a budget: duplicate and unknown fields on "
+        "every level, duplicate initializers, nesting, node counts, more parts than the file's size accounts for, "
+        "declared elements against bytes present, and functions that recurse, stand for known operators or unfold "
+        "without end.",
         remedy="Export the model again; do not merge this file",
     ),
     rule(
         "ART106",
         "Every operator is one that a specification defines",
-        why="Custom operators, local functions and compiled blobs run code that no reader can look into.",
-        how="Each (domain, operator) is looked up in the ONNX specification and in the list of ONNX Runtime's "
-        "contributed operators that quantizers write; a policy may add to it with `allow_ops`.",
+        why="Custom operators and compiled blobs run code that no reader can look into.",
+        how="Each (domain, operator) is looked up in the ONNX specification, in the version that the model imports, "
+        "and in the list of ONNX Runtime's contributed operators that quantizers write; subgraphs and the bodies of "
+        "the file's own functions, which are put in place of their calls, included. A policy may add to the list with "
+        "`allow_ops`.",
         remedy="Export with standard operators, or add the operator to `allow_ops` in the policy",
         check=_operators,
     ),
@@ -131,7 +145,8 @@ RULES = (
         "ART107",
         "External data lies in files beside the model and fits the tensors",
         why="A path out of the model's folder reads the runner's secrets into a tensor.",
-        how="Own parsing of location, offset and length; links and unknown keys are refused.",
+        how="Own parsing of location, offset, length and checksum; links, unknown keys, ranges that overlap in part and "
+        "names that are one file on some systems are refused.",
         remedy="Save the model again with its data in one file beside it",
     ),
     rule(
@@ -222,5 +237,15 @@ RULES = (
         remedy="Run on a Linux kernel from 5.13 on with Landlock enabled",
         severity=("warning", "warning", "warning"),
         check=_unconfined,
+    ),
+    rule(
+        "ART120",
+        "A run asks for no more than the limits give",
+        why="A file of 76 bytes can ask for 64 GiB and a loop for 2^60 turns; no parser minds.",
+        how="Shapes are followed through the graph, constants that are sizes among them, as the ONNX operator "
+        "specifications have it, with open sizes as one: the bytes of a node's inputs and outputs, multiplications, "
+        "and turns of loops that end by their count alone. What cannot be followed is left to the sandbox's limits.",
+        remedy="Export the model again; where it is meant, raise `limits` in the policy",
+        check=_demand,
     ),
 )

@@ -16,6 +16,7 @@ from qgate.verify.state import CODE, trusting
 if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target, Waiver
 
+_NOT_RUN = ("artifact.operator", "artifact.demand")
 _FACTS = {"ART101", "ART102", "ART103", "ART104", "ART105", "ART107", "ART108", "ART112", "ART113"}
 """Rules whose errors come from no measurement: they hold by whatever lines are judged."""
 
@@ -60,7 +61,7 @@ def judge_again(
         "sandbox": policy.sandbox,
         "unconfined": {} if report.sandbox is None else report.sandbox.lacking,
         # Where nothing is told that kept the models from running, outputs must have been measured.
-        "ran": not kept and not any(m.name == "artifact.operator" for m in report.measurements) and signed,
+        "ran": not kept and not any(m.name in _NOT_RUN for m in report.measurements) and signed,
         "require_signature": target.require_signature and report.candidate.sha256 is not None,
     }
     kept += [f for f in report.findings if f.rule == "ART113" and f.severity is Severity.NOTE]

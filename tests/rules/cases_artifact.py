@@ -7,6 +7,10 @@ from .cases import ERROR, NOTE, SILENT, WARNING, Case, measured
 _CUSTOM = measured(
     "artifact.operator", "my.domain::Backdoor", Place(node="n7"), message="my.domain::Backdoor is unknown"
 )
+_BOMB = measured(
+    "artifact.demand", "memory", Place(node="bomb", tensor="t"), message="a run asks for at least 64.0 GiB at once",
+    asked=2**36, limit=2**33,
+)  # fmt: skip
 _CYCLE = measured("structure.defect", "graph", Place(tensor="t"), message="'t' is read and nothing makes it")
 _NBITS = measured("structure.defect", "nbits", Place(tensor="t"), message="5-bit blocks")
 
@@ -29,6 +33,8 @@ def _constant(operator: str, nan: int):
 CASES = (
     Case("ART106", "unknown operator", (_CUSTOM,), ERROR, "my.domain::Backdoor", "node n7", Verdict.ERROR),
     Case("ART106", "none", (), SILENT),
+    Case("ART120", "a bomb", (_BOMB,), ERROR, "64.0 GiB", "tensor t node bomb", Verdict.ERROR),
+    Case("ART120", "nothing told", (), SILENT),
     Case("ART109", "a tensor from nowhere", (_CYCLE,), ERROR, "nothing makes it", "tensor t", Verdict.ERROR),
     Case("ART109", "impossible block bits", (_NBITS,), ERROR, "5-bit", "tensor t", Verdict.ERROR),
     Case(
@@ -56,15 +62,30 @@ CASES = (
     Case("ART111", "a mask of -inf", _constant("Add", 0), NOTE),
     Case("ART111", "finite", (), SILENT),
     Case(
-        "ART116", "less than all, granted", (), WARNING, "without Landlock (why)",
+        "ART116",
+        "less than all, granted",
+        (),
+        WARNING,
+        "without Landlock (why)",
         declared={"sandbox": "reduced", "unconfined": {"landlock": "Landlock (why)"}},
     ),
     Case(
-        "ART116", "less than all, not granted", (), ERROR, "without seccomp", effect=Verdict.ERROR,
+        "ART116",
+        "less than all, not granted",
+        (),
+        ERROR,
+        "without seccomp",
+        effect=Verdict.ERROR,
         declared={"sandbox": "required", "unconfined": {"seccomp": "seccomp (why)"}},
     ),
-    Case("ART116", "less than all, nothing said", (), ERROR, effect=Verdict.ERROR,
-         declared={"unconfined": {"seccomp": "seccomp (why)"}}),
+    Case(
+        "ART116",
+        "less than all, nothing said",
+        (),
+        ERROR,
+        effect=Verdict.ERROR,
+        declared={"unconfined": {"seccomp": "seccomp (why)"}},
+    ),
     Case("ART116", "all of it", (), SILENT, declared={"sandbox": "required", "unconfined": {}}),
     Case("ART116", "nothing was run", (), SILENT),
     Case(
@@ -97,7 +118,11 @@ CASES = (
     Case(
         "ART115",
         "a checkpoint is not run",
-        (measured("artifact.not_run", "torch-checkpoint", Place(file="candidate"), message="no model is run"),),
+        (
+            measured(
+                "artifact.not_run", "torch-checkpoint", Place(file="candidate"), message="no model is run"
+            ),
+        ),
         ERROR,
         "no model is run",
         "file candidate",
