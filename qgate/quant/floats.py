@@ -141,7 +141,8 @@ class _Job:
             return self._part(piece)
 
     def _part(self, piece: Piece) -> _Part:
-        codes, reference = self.stored[piece], self.reference[piece]
+        # A piece of a scalar would be no array.
+        codes, reference = np.atleast_1d(self.stored[piece]), np.atleast_1d(self.reference[piece])
         unsure = np.ones(codes.shape, bool)
         part = _Part()
         values32 = widened(codes, self.dtype) if self._plain else None

@@ -232,3 +232,9 @@ def test_a_large_tensor_is_compared_in_pieces(monkeypatch):
     monkeypatch.setattr(blocks.pieces, "__defaults__", (64,))
     found = derive_float(weight, floats(half, "float16"))
     assert (found.verdict, found.count, found.outsiders[0].index) == ("outsiders", 1, (17, 3))
+
+
+@pytest.mark.parametrize(("stored", "verdict"), [(0.5, "derived"), (0.6, "outsiders")])
+def test_a_scalar_is_compared_like_any_tensor(stored, verdict):
+    found = derive_float(np.asarray(np.float32(0.5)), floats(np.float32(stored)))
+    assert found.verdict == verdict
