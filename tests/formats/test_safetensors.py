@@ -287,7 +287,7 @@ def test_a_name_for_a_tensor_and_for_a_part_of_one(tmp_path: Path) -> None:
 WHOLE = tensors({"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.zeros(3, np.int8)}, {"k": "v"})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(data=st.data())
 def test_nothing_but_a_refusal_comes_out(
     data: st.DataObject, tmp_path_factory: pytest.TempPathFactory

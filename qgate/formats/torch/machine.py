@@ -11,25 +11,26 @@ Source: CPython's pickletools (opcodes), torch/_weights_only_unpickler.py (what 
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import unpack_from
 from typing import Any
 
 from qgate.errors import FormatError
 from qgate.formats.code import CodeError
 from qgate.formats.torch.rebuild import Store, attach, call, construct, lookup
+from qgate.formats.torch.stream import Stream
 from qgate.formats.torch.values import Global, Ordered, RefusedError
 
 MAX_OPCODES = 2_000_000
 MAX_MARKS = 500
 MAX_HELD = 96 * 2**20
 MAX_TEXT = 4 * 2**20
-MAX_LINE = 512
 _CODE = {"INST", "OBJ", "EXT1", "EXT2", "EXT4", "NEWOBJ_EX", "PERSID"}
 # What holding one thing costs, in bytes, somewhat more than CPython takes.
 _SMALL, _BOX, _SLOT, _ENTRY = 32, 72, 8, 110
+# Writers name a global once and recall it afterwards; looking one up takes more time than memory.
+_LOOKED_UP = 1024
 
 
-class Machine:
+class Machine(Stream):
     """Follows one pickle.
 
     Args:
@@ -40,10 +41,9 @@ class Machine:
     """
 
     def __init__(self, data: memoryview, where: str, store: Store, at: int = 0) -> None:
-        self.data = data
+        super().__init__(data, at)
         self.where = where
         self.store = store
-        self.at = at
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: list[Any] = []
@@ -96,26 +96,6 @@ class Machine:
 
     # -- arguments ----------------------------------------------------------------------------------
 
-    def take(self, length: int) -> memoryview:
-        """The next bytes of the stream."""
-        end = self.at + length
-        if end > len(self.data):
-            raise IndexError("cut")
-        taken = self.data[self.at : end]
-        self.at = end
-        return taken
-
-    def byte(self) -> int:
-        """The next byte of the stream."""
-        value = self.data[self.at]
-        self.at += 1
-        return value
-
-    def number(self, form: str, length: int) -> Any:
-        """The next number of the stream."""
-        (value,) = unpack_from(form, self.take(length))
-        return value
-
     def text(self, length: int) -> None:
         """Pushes a string."""
         self.stack.append(self._bytes(length).decode("utf-8", "surrogatepass"))
@@ -134,15 +114,6 @@ class Machine:
     def raw(self, length: int) -> None:
         """Pushes bytes."""
         self.stack.append(self._bytes(length))
-
-    def line(self) -> str:
-        """The next line of the stream, of a global's name."""
-        ahead = bytes(self.data[self.at : self.at + MAX_LINE])
-        length = ahead.find(b"\n")
-        if length < 0:
-            raise RefusedError("it names a global that is too long", code=True)
-        self.at += length + 1
-        return ahead[:length].decode("utf-8", "backslashreplace")
 
     # -- the stack ----------------------------------------------------------------------------------
 
@@ -225,7 +196,7 @@ class Machine:
 
     def found(self, module: str, name: str) -> None:
         """GLOBAL: a name must be on the list."""
-        self.push(lookup(module, name))
+        self.push(lookup(module, name), _LOOKED_UP)
 
     def stacked(self) -> None:
         """STACK_GLOBAL: both names must be strings."""

@@ -281,7 +281,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.data())
 def test_nothing_but_a_refusal_comes_out_of_any_json(programs: dict[str, Path], data: st.DataObject) -> None:
     with zipfile.ZipFile(io.BytesIO(programs["int8"].read_bytes())) as archive:

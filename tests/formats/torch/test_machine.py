@@ -296,7 +296,7 @@ HONEST = [
 ]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_nothing_but_a_refusal_ever_comes_out(data: st.DataObject) -> None:
     raw = bytearray(data.draw(st.sampled_from(HONEST)))
@@ -321,7 +321,7 @@ OPCODES = st.sampled_from(
 ) | st.binary(max_size=2)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(st.lists(OPCODES, max_size=60))
 def test_opcodes_in_any_order(opcodes: list[bytes]) -> None:
     try:
