@@ -175,5 +175,5 @@ def test_a_lie_that_the_parent_can_know_is_refused(lie, honest):
 def test_a_lie_about_the_numbers_alone_is_believed(honest):
     """What remains to a child that was taken over, said as a test: the numbers themselves."""
     raw = copy.deepcopy(honest)
-    raw["result"]["outputs"][0]["errors"].update(dd=0.0, max_abs=0.0, differing=0)
-    assert '"inf"' in take(raw)
+    raw["result"]["outputs"][0]["errors"]["dd"] *= 0.5
+    assert take(raw) != take(honest)
