@@ -89,33 +89,6 @@ CASES = (
     Case("ART116", "all of it", (), SILENT, declared={"sandbox": "required", "unconfined": {}}),
     Case("ART116", "nothing was run", (), SILENT),
     Case(
-        "ART116",
-        "less than all, granted",
-        (),
-        WARNING,
-        "without Landlock (why)",
-        declared={"sandbox": "reduced", "unconfined": {"landlock": "Landlock (why)"}},
-    ),
-    Case(
-        "ART116",
-        "less than all, not granted",
-        (),
-        ERROR,
-        "without seccomp",
-        effect=Verdict.ERROR,
-        declared={"sandbox": "required", "unconfined": {"seccomp": "seccomp (why)"}},
-    ),
-    Case(
-        "ART116",
-        "less than all, nothing said",
-        (),
-        ERROR,
-        effect=Verdict.ERROR,
-        declared={"unconfined": {"seccomp": "seccomp (why)"}},
-    ),
-    Case("ART116", "all of it", (), SILENT, declared={"sandbox": "required", "unconfined": {}}),
-    Case("ART116", "nothing was run", (), SILENT),
-    Case(
         "ART115",
         "a checkpoint is not run",
         (
