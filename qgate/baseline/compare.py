@@ -13,7 +13,7 @@ from qgate.report.schema import Delta
 
 # Beyond this an SQNR tells rounding of the float32 arithmetic itself apart, and nothing of the model.
 _SQNR_CEILING_DB = 120.0
-_IN_DB = ("sqnr_db", "worst_sample_db", "signal_db")
+_IN_DB = ("sqnr_db", "worst_sample_db", "signal_db", "batch_effect_db")
 _SAMPLES = 2.0
 
 
@@ -75,7 +75,7 @@ DIRECTIONS = (
     ),
     Direction(_ending("kl_mean|kl_p99"), -1, "kl_abs", "error_ratio"),
     Direction(_ending("max_abs|max_abs_steps|abs_error_p99"), -1, "error_abs", "extreme_ratio"),
-    Direction(_ending(r"worst_sample_db|edge\.signal_db"), +1, "worst_db"),
+    Direction(_ending(r"worst_sample_db|edge\.signal_db|batch_effect_db"), +1, "worst_db"),
     Direction(_ending("top_change_p01"), +1, "distribution"),
     Direction(
         re.compile(r"(?:output|confidence)\.(?:ks|js|wasserstein|psi)"), -1, "distribution", "extreme_ratio"
@@ -85,7 +85,7 @@ DIRECTIONS = (
     Direction(_ending("metric_drop"), -1, "metric", of_samples=True),
     Direction(_ending("class_recall_drop|slice_drop"), -1, "metric", of_samples=True),
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
-    Direction(_ending("nonfinite_candidate|nonfinite|outsiders|unread_nodes"), -1),
+    Direction(_ending(r"nonfinite_candidate|nonfinite|edge\.shape_mismatch|outsiders|unread_nodes"), -1),
     Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )
 

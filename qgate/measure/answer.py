@@ -22,7 +22,13 @@ SCHEMA = "qgate-child/v1"
 
 _LIBRARIES = (
     *("numpy", "numpy.random", "numpy.char", "numpy.ma", "onnxruntime", "zipfile", "zlib"),
-    *("qgate.measure.run", "qgate.measure.data", "qgate.measure.task", "qgate.measure.generate"),
+    *(
+        "qgate.measure.run",
+        "qgate.measure.data",
+        "qgate.measure.task",
+        "qgate.measure.generate",
+        "qgate.measure.edges",
+    ),
 )
 _CODECS = ("unicode_escape", "ascii", "latin-1", "cp437", "utf-8")
 _LOGITS = re.compile(r"(logit|softmax|prob)", re.IGNORECASE)
@@ -128,7 +134,10 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         probes, tap_bytes = _probe(pair)
         comparison = _comparison(request, pair, probes, file)
         size = chunk_size(pair, probes, tap_bytes)
-        record = PairRun(pair, comparison, probes, workers, pair.session).run(size, progress)
+        run = PairRun(pair, comparison, probes, workers, pair.session)
+        record = run.run(size, progress)
+        edges = _edges(request, pair, comparison, record)
+        effects = _batch_effects(request, pair, run)
     finished = time.perf_counter()
     return {
         "samples": record.samples,
@@ -136,7 +145,8 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         "alone": request.reference is None,
         "unfed": pair.unfed,
         "untapped": pair.untapped,
-        "outputs": _output_states(comparison, record, pair),
+        "outputs": _output_states(comparison, record, pair, effects),
+        "edges": edges,
         "taps": [] if pair.untapped else [each.state() for _, each in sorted(record.taps.items())],
         "layers": [] if record.layers is None else record.layers.states(),
         "task": None if record.task is None else record.task.state(),
@@ -221,7 +231,35 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     return found
 
 
-def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, Any]]:
+def _edges(request: PairRequest, pair: Any, comparison: Any, record: Any) -> list[dict[str, Any]]:
+    """What both models answer to inputs at the edge; nothing where they are not both run."""
+    from dataclasses import asdict
+
+    from qgate.measure.edges import EdgeRun
+
+    if not request.edges or len(pair.sides) < 2:
+        return []
+    outputs = {i: comparison.outputs[i] for i in sorted(comparison.sketched)}
+    sums = {i: record.outputs[i].errors for i in outputs}
+    told = {i: each.elements > 0 and math.isfinite(each.rr) for i, each in sums.items()}
+    usual = {i: each.rr / each.elements if told[i] else 0.0 for i, each in sums.items()}
+    return [asdict(each) for each in EdgeRun(pair, request.taps, outputs, usual).run()]
+
+
+def _batch_effects(request: PairRequest, pair: Any, run: Any) -> Mapping[int, tuple[float, float]]:
+    """What a batch changes in a dynamically quantized candidate's outputs, by their position in it."""
+    from qgate.measure.edges import batch_effect
+
+    side = pair.sides.get("candidate")
+    if not request.dynamic or side is None or len(pair.sides) < 2 or run.opening is None:
+        return {}
+    chunk, answers = run.opening
+    return batch_effect(side, chunk, answers["candidate"])
+
+
+def _output_states(
+    comparison: Any, record: Any, pair: Any, effects: Mapping[int, tuple[float, float]]
+) -> list[dict[str, Any]]:
     states = []
     for ours, theirs in comparison.outputs.items():
         if theirs is None:
@@ -229,7 +267,7 @@ def _output_states(comparison: Any, record: Any, pair: Any) -> list[dict[str, An
             states.append({"name": comparison.names[ours], "missing": reason})
             continue
         whole = _is_whole(pair, ours, theirs)
-        states.append({**record.outputs[ours].state(), "integer": whole})
+        states.append({**record.outputs[ours].state(), "integer": whole, "batch": effects.get(theirs)})
     return states
 
 

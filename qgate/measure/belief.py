@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgate.errors import MeasureError
-from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
+from qgate.measure.request import EDGES, NO_SUCH_OUTPUT, PairRequest
 from qgate.measure.result import PairState, TaskState
 from qgate.measure.states import OutputState
 
@@ -66,11 +66,19 @@ def _contradictions(request: PairRequest, state: PairState, known: Known | None)
         yield "layers that nobody asked for"
     if len(state.layers) != (0 if state.unobserved else len(request.layers)):
         yield "layers that nobody asked for, or none of those"
+    if tuple(edge.kind for edge in state.edges) != _edges(request, state):
+        yield "inputs at the edge that nobody asked for, or none of those"
+    if not request.dynamic and any(output.batch is not None for output in state.outputs):
+        yield "a batch's effect that nobody asked for"
     if known is not None:
         yield from _interface(request, state, known)
     for output in state.outputs:
         yield from _output(state, output)
     yield from _task(request, state)
+
+
+def _edges(request: PairRequest, state: PairState) -> tuple[str, ...]:
+    return EDGES if request.edges and not state.alone and not state.unfed else ()
 
 
 def _possible_samples(request: PairRequest, known: Known | None) -> set[int]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from qgate.measure.describe_classes import class_measurements
+from qgate.measure.describe_edges import batch_measurement
 from qgate.measure.describe_spread import error_measurements, value_measurements
 from qgate.measure.plain import plain_number
 from qgate.measure.result import PairState
@@ -25,12 +26,15 @@ _UNITS = {
 }
 
 
-def output_measurements(state: PairState, steps: Mapping[str, float]) -> Iterator[Measurement]:
+def output_measurements(
+    state: PairState, steps: Mapping[str, float], *, dynamic: bool = False
+) -> Iterator[Measurement]:
     """All ``output.*`` and ``confidence.*`` measurements; every output of the reference has them, or a reason.
 
     Args:
         state: What the child says.
         steps: Step of the scale that the candidate gives an output, by the reference's name of it.
+        dynamic: The candidate quantizes its activations as it runs: what a batch changes is told.
     """
     for output in state.outputs:
         name = one_line(output.name, 1024)
@@ -38,6 +42,8 @@ def output_measurements(state: PairState, steps: Mapping[str, float]) -> Iterato
             yield from _alone(name, output)
         else:
             yield from _compared(name, output, steps.get(output.name))
+            if dynamic and output.missing is None:
+                yield batch_measurement(Place(output=name), output)
 
 
 def _alone(name: str, output: OutputState) -> Iterator[Measurement]:

@@ -9,6 +9,7 @@ from typing import NoReturn
 from qgate.errors import DataError, MeasureError
 from qgate.measure.belief import Known, require_belief
 from qgate.measure.describe_activations import activation_measurements
+from qgate.measure.describe_edges import edge_measurements
 from qgate.measure.describe_outputs import output_measurements
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.layers.describe import layer_measurements
@@ -137,10 +138,11 @@ def _assemble(request: PairRequest, state: PairState, known: Known | None = None
     problems = tuple((one_line(kind, 40), one_line(message)) for kind, message in state.problems)
     deterministic = not any(kind == "nondeterministic" for kind, _ in problems)
     found: list[Measurement] = [
-        *output_measurements(state, known.steps if known is not None else {}),
+        *output_measurements(state, known.steps if known is not None else {}, dynamic=request.dynamic),
         *activation_measurements(state, request.taps),
         *(layer_measurements(request.layers, state.layers, state.unobserved) if request.layers else ()),
         *task_measurements(state, request.slices, request.labels is not None and request.task != "none"),
+        *edge_measurements(state),
     ]
     data = DataUsed(
         origin="generated" if state.generated else "given",

@@ -14,6 +14,9 @@ from qgate.sandbox.limits import Limits
 DEFAULT_SAMPLES = 32
 """How many inputs are generated where none are given."""
 
+EDGES = ("zeros", "ones", "lowest", "highest", "constant", "one channel", "smallest", "largest")
+"""Inputs at the edge of what a model may be given; see ``edges``."""
+
 NO_SUCH_OUTPUT = "the candidate has no such output"
 """Why an output of the reference was not compared, where nothing else kept it from being."""
 
@@ -70,6 +73,7 @@ class PairRequest:
         joined: Both models and the comparison of their layers in one file; None compares no layers.
         mark: What its own names begin with; see ``layers.join``.
         layers: What it compares.
+        edges: Both models are run on ``EDGES`` as well, where both are run.
         side_files: Further files that the models are made of; the child can read no others.
     """
 
@@ -97,6 +101,7 @@ class PairRequest:
     joined: Path | None = None
     mark: str = ""
     layers: tuple[Layer, ...] = ()
+    edges: bool = True
     side_files: tuple[Path, ...] = ()
 
     def files(self) -> Iterator[Path]:

@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import Field, ValidationError, model_validator
 
 from qgate.errors import MeasureError
-from qgate.measure.states import Count, Energy, OutputState, Share, Text
+from qgate.measure.request import EDGES
+from qgate.measure.states import Count, EdgeState, Energy, OutputState, Share, Text
 from qgate.records import Number, Record
 
 MAX_OUTPUTS = 1000
@@ -132,6 +133,7 @@ class PairState(Record):
     taps: Annotated[tuple[TapState, ...], Field(max_length=MAX_TAPS)]
     layers: Annotated[tuple[LayerState, ...], Field(max_length=MAX_TAPS)]
     unobserved: Text
+    edges: Annotated[tuple[EdgeState, ...], Field(max_length=len(EDGES))]
     task: TaskState | None
     problems: Annotated[tuple[tuple[Kind, Text], ...], Field(max_length=MAX_PROBLEMS)]
     timings: dict[Step, Annotated[Number, Field(ge=0, le=1e9)]]
@@ -143,6 +145,8 @@ class PairState(Record):
                 raise ValueError("an output has more samples than were run")
             if output.classes is not None and output.classes.n > self.samples:
                 raise ValueError("class scores of more samples than were run")
+        if any(edge.output >= len(self.outputs) for edge in self.edges):
+            raise ValueError("an output that there is not")
         if self.task is not None and self.task.total.n + self.task.broken > self.samples:
             raise ValueError("a task of more samples than were run")
         return self

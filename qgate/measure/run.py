@@ -133,6 +133,9 @@ class PairRun:
         probes: What each model said about the first sample alone.
         workers: Chunks that are run at once.
         session: Both models in one, where layers are compared.
+
+    Attributes:
+        opening: The first chunk and each model's answers to it, once it was run.
     """
 
     pair: Pair
@@ -140,6 +143,7 @@ class PairRun:
     probes: Mapping[str, list[PerSample]]
     workers: int
     session: LayerSession | None = None
+    opening: tuple[Chunk, Mapping[str, list[PerSample]]] | None = None
 
     def run(self, size: int, progress: Callable[[int, int], None]) -> Record:
         """Runs all samples in chunks of ``size``.
@@ -193,6 +197,7 @@ class PairRun:
             if not identical(observed["candidate"], results["candidate"]):
                 raise LayersError("observing its layers changes what the candidate answers")
             results = observed
+        self.opening = chunk, results
         self._compare(results, record, 0, _length(chunk))
         return record
 

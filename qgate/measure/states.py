@@ -113,6 +113,7 @@ class OutputState(Record):
     errors: ErrorState | None = None
     spread: SpreadState | None = None
     classes: ClassState | None = None
+    batch: tuple[Energy, Energy] | None = None
     mismatched: Count = 0
     first_mismatch: Position = -1
     shapes: tuple[Shape, Shape] | None = None
@@ -128,4 +129,26 @@ class OutputState(Record):
             # Both are of the same float64 differences; the largest of some is at most the largest of all.
             if self.spread.errors[-1] > self.errors.max_abs:
                 raise ValueError("an error is larger than the largest")
+        return self
+
+
+class EdgeState(Record):
+    """``measure.edges.Edge`` as data."""
+
+    kind: Text
+    reason: Text
+    refused: bool
+    outside: bool
+    nonfinite: Count
+    mismatched: Count
+    output: Position
+    signal: Energy
+    noise: Energy
+
+    @model_validator(mode="after")
+    def _consistent(self) -> EdgeState:
+        if self.reason and (self.nonfinite or self.mismatched or self.output >= 0):
+            raise ValueError("figures of an input that was not run")
+        if self.refused and not self.reason:
+            raise ValueError("refused without a word")
         return self

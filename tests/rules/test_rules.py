@@ -13,6 +13,7 @@ from . import (
     cases_behaviour,
     cases_derivation,
     cases_distributions,
+    cases_edges,
     cases_features,
     cases_layers,
     cases_ranges,
@@ -35,6 +36,7 @@ CASES = tuple(
         cases_ranges,
         cases_features,
         cases_distributions,
+        cases_edges,
         cases_layers,
         cases_behaviour,
     )
