@@ -122,8 +122,16 @@ def _silero(root: Path) -> Iterator[Case]:
 def _torch(root: Path) -> Iterator[Case]:
     reference = _find(root, "torch", "digits_fp32_state.pt")
     for name, verdict, about in (
-        ("digits_int8_state.pt", "INCONCLUSIVE", "PyTorch checkpoint: its tensors follow, and nothing was run"),
-        ("digits_fp16_state.pt", "INCONCLUSIVE", "PyTorch checkpoint: its tensors follow, and nothing was run"),
+        (
+            "digits_int8_state.pt",
+            "INCONCLUSIVE",
+            "PyTorch checkpoint: its tensors follow, and nothing was run",
+        ),
+        (
+            "digits_fp16_state.pt",
+            "INCONCLUSIVE",
+            "PyTorch checkpoint: its tensors follow, and nothing was run",
+        ),
         ("digits_fx_int8.ts", "ERROR", "TorchScript: recognised and refused by name"),
     ):
         candidate = _find(root, "torch", name)
