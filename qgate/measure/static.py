@@ -28,6 +28,7 @@ from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
+from qgate.quant.joining import join
 from qgate.quant.scheme import detect_scheme
 from qgate.records import Measurement
 from qgate.sandbox.limits import Limits
@@ -70,6 +71,7 @@ def inspect_pair(
         found += measure_interface(reference, candidate, interface)
         original = float_view(reference, fold_norms=fold_norms)
         found += measure_reference_bits(original)
+        join(original, view)
         alignment = align(original, view, interface.map, interface.map)
         match_by_values(alignment, original, view)
         found += measure_structure(alignment, original, view)

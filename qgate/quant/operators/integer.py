@@ -37,6 +37,15 @@ def _integer_product(op: str, axis: int) -> Handler:
         other = next((i for i in mul.inputs if i != cast.outputs[0]), "")
         scale = _weight_scale(builder, other, x)
         if scale is None:
+            maker = builder.maker(other)
+            if maker is not None and maker.op not in ("DynamicQuantizeLinear", "Cast"):
+                builder.defect(
+                    "requantized",
+                    f"{maker.op} {maker.label!r} computes the scale of what {node.op} {node.label!r} multiplies, and it is "
+                    "not the scale of its own input times the constant scale of its weight",
+                    node=maker.label,
+                    tensor=other,
+                )
             return False
         weight = builder.quantized(w, scale, w_zero, axis)
         if weight is None:

@@ -1,0 +1,24 @@
+"""Brings two views to one form where one of them has as one operator what the other takes apart."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from qgate.quant.curves import CURVES, join_curves
+from qgate.quant.floatgraph import FloatGraph
+from qgate.quant.normalisations import NORMALISATIONS, join_normalisations
+
+
+def join(one: FloatGraph, two: FloatGraph) -> None:
+    """Recognises, in both, the operators that they have in different numbers; those that both have stay as they are."""
+    ours, theirs = (Counter(node.op for node in view.all_nodes()) for view in (one, two))
+    wanted = {op for op in (*CURVES, *NORMALISATIONS) if ours[op] != theirs[op]}
+    if "HardSigmoid" in wanted:
+        wanted.add("HardSwish")  # the view writes it as x times HardSigmoid
+    if not wanted:
+        return
+    for view in (one, two):
+        for graph in view.graphs():
+            join_curves(graph, frozenset(wanted))
+            join_normalisations(graph, frozenset(wanted))
+            graph.prune()
