@@ -63,7 +63,8 @@ def _diagnose(judged: Sequence[Judged]) -> None:
     weights = [(e.pair.reference.name, e) for e in judged if e.pair.role == "weight"]
     for entry in judged:
         derivation = entry.derivation
-        if not entry.is_coded:
+        numbers = entry.pair.candidate.dtype.startswith(("float", "bfloat", "double"))
+        if not entry.is_coded and not (numbers and entry.pair.role == "weight"):
             continue
         if derivation.verdict == "not-derived" or (
             derivation.verdict == "outsiders" and derivation.count > 8
@@ -76,7 +77,7 @@ def _diagnose(judged: Sequence[Judged]) -> None:
                 for name, other in weights
                 if other is not entry and other.pair.reference.size == entry.pair.candidate.size
             )
-            entry.diagnosis = diagnose(entry.pair, others)
+            entry.diagnosis = diagnose(entry.pair, derivation, others)
 
 
 def _pooled(judged: Sequence[Judged]) -> Iterator[Measurement]:

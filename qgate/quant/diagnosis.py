@@ -10,10 +10,18 @@ import numpy as np
 
 from qgate.quant.alignment import ConstantPair
 from qgate.quant.constants import Array, ConstantValue
-from qgate.quant.derivation import derive
+from qgate.quant.derivation import Derivation
 from qgate.quant.equalisation import fit_channels
+from qgate.quant.scheme import levels_used
 
 MAX_CHANNELS = 4096
+MIN_ELEMENTS = 16
+MIN_ROUNDED = 64
+FEW_LEVELS = 17
+ALIKE = 0.9
+"""Cosine from which two weights, or two channels, are the same but for coarse codes."""
+ONE_WAY = 0.35
+WAYWARD = 0.01
 
 
 @dataclass(frozen=True)
@@ -21,8 +29,8 @@ class Diagnosis:
     """What happened.
 
     Args:
-        kind: ``scale``, ``zero-point``, ``swapped``, ``zeroed``, ``permuted``, ``sign``, ``other-weights``,
-            ``drifted``.
+        kind: ``rounding``, ``scale``, ``zero-point``, ``low-bit``, ``zeroed``, ``permuted``, ``sign``,
+            ``transposed``, ``swapped``, ``other-weights``, ``drifted``.
         message: One sentence.
         tensor: The tensor to blame, in the file's own name.
         index: The channel or element to blame, where it is one.
@@ -36,28 +44,66 @@ class Diagnosis:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
 
-def diagnose(pair: ConstantPair, others: Iterable[tuple[str, Array]]) -> Diagnosis:
-    """Explains one quantized weight or bias that is not derived from its reference.
+def diagnose(pair: ConstantPair, derivation: Derivation, others: Iterable[tuple[str, Array]]) -> Diagnosis:
+    """Explains one weight or bias that is not derived from its reference.
 
     Args:
         pair: The two constants.
+        derivation: What was found when they were compared.
         others: Other weights of the reference, name and values, to look for a swap among.
     """
     candidate = pair.candidate
     reference = pair.reference.values().reshape(candidate.shape).astype(np.float64)
     axis = 0 if pair.candidate_node.op == "Conv" or len(candidate.shape) == 1 else len(candidate.shape) - 1
     return (
-        _scale(pair, reference, axis)
+        _rounding(candidate, derivation)
+        or _scale(pair, reference, axis)
+        or _few_levels(candidate)
         or _channels(candidate, reference, axis)
-        or _swapped(candidate, others)
-        or _whole(candidate, reference)
+        or _elsewhere(candidate, reference, others)
+        or _whole(candidate, reference, derivation)
+    )
+
+
+def _rounding(candidate: ConstantValue, derivation: Derivation) -> Diagnosis | None:
+    """Floor, ceiling or truncation instead of rounding to nearest: no code beyond one step, all the same way."""
+    if derivation.beyond_one > WAYWARD or derivation.elements < MIN_ROUNDED or derivation.max_steps == 0:
+        return None
+    down, inward = derivation.bias_steps, derivation.shrink_steps
+    way = ""
+    if abs(down) > ONE_WAY:
+        way = "down" if down < 0 else "up"
+    elif abs(inward) > ONE_WAY:
+        way = "towards zero" if inward < 0 else "away from zero"
+    if not way:
+        return None
+    return Diagnosis(
+        "rounding",
+        f"the codes are the reference's rounded {way}, not to nearest ({max(down, inward, key=abs):+.2f} steps on average)",
+        candidate.name,
+        evidence={"mean_steps": down, "mean_steps_outward": inward},
+    )
+
+
+def _few_levels(candidate: ConstantValue) -> Diagnosis | None:
+    """Content of fewer bits than the codes have: it was quantized before."""
+    levels = levels_used(candidate)
+    if levels is None or levels > FEW_LEVELS:
+        return None
+    bits = max(1, int(np.ceil(np.log2(levels))))
+    return Diagnosis(
+        "low-bit",
+        f"only {levels} of 256 codes are used by {candidate.size} elements: content of {bits} bits stored in 8, "
+        "quantized before",
+        candidate.name,
+        evidence={"levels": levels},
     )
 
 
 def _scale(pair: ConstantPair, reference: Array, axis: int) -> Diagnosis | None:
     candidate = pair.candidate
     quantized = candidate.quantized
-    if quantized is None or candidate.size < 2:
+    if candidate.size < 2 or (quantized is None and len(candidate.shape) < 2):
         return None
     shifted = _zero_point(candidate, reference, axis)
     if shifted is not None:
@@ -69,18 +115,17 @@ def _scale(pair: ConstantPair, reference: Array, axis: int) -> Diagnosis | None:
     wrong = np.flatnonzero(np.abs(factor - 1) > slack + 1e-4)
     if wrong.size == 0:
         return None
-    blamed = quantized.scale_name or candidate.name
-    single = wrong.size == 1 and quantized.scale.size == factor.size
+    blamed = (quantized.scale_name if quantized is not None else "") or candidate.name
+    single = wrong.size == 1 and (quantized is None or quantized.scale.size == factor.size)
     spread = float(np.max(factor[wrong]) - np.min(factor[wrong]))
+    few, many = float(np.min(factor[wrong])), float(np.max(factor[wrong]))
     which = f"channel {int(wrong[0])}" if single else f"{wrong.size} of {factor.size} channels"
-    by = (
-        f"{float(factor[wrong[0]]):.6g}"
-        if spread < 0.02 * abs(float(factor[wrong[0]]))
-        else "differing factors"
-    )
+    by = f"{few:.6g} times" if spread < 0.02 * abs(few) else f"{few:.3g} to {many:.3g} times"
+    held = "the codes are the reference's, but the scale of {} is {} what they were rounded with"
+    plain = "the values are the reference's, but those of {} are {} as large"
     return Diagnosis(
         "scale",
-        f"the codes are the reference's, but the scale of {which} is {by} times what they were rounded with",
+        (held if quantized is not None else plain).format(which, by),
         blamed,
         (int(wrong[0]),) if single else None,
         {"channels": [int(c) for c in wrong[:16]], "factor": [float(factor[c]) for c in wrong[:16]]},
@@ -144,7 +189,8 @@ def _channels(candidate: ConstantValue, reference: Array, axis: int) -> Diagnosi
     cosine = np.nan_to_num(cosine)
     own = np.diagonal(cosine)
     best = np.argmax(cosine, axis=0)
-    moved = np.flatnonzero((own < 0.9) & (np.max(cosine, axis=0) > 0.98) & (best != np.arange(best.size)))
+    match = np.max(cosine, axis=0)
+    moved = np.flatnonzero((own < match - 0.3) & (match > ALIKE) & (best != np.arange(best.size)))
     if moved.size >= 2:
         pairs = ", ".join(f"{int(best[c])} at {int(c)}" for c in moved[:4])
         return Diagnosis(
@@ -157,7 +203,8 @@ def _channels(candidate: ConstantValue, reference: Array, axis: int) -> Diagnosi
             "sign", f"{flipped.size} channels have the opposite sign ({_listed(flipped)})", candidate.name,
             evidence={"channels": [int(c) for c in flipped[:16]]},
         )  # fmt: skip
-    bad = np.flatnonzero(own < 0.97)
+    # Coarse codes lower every channel's cosine; only one that falls behind the others is another channel's.
+    bad = np.flatnonzero(own < min(0.97, 0.9 * float(np.median(own))))
     if 0 < bad.size <= 0.25 * own.size:
         return Diagnosis(
             "other-weights", f"{bad.size} of {own.size} channels are other weights ({_listed(bad)})", candidate.name,
@@ -171,27 +218,46 @@ def _listed(channels: Array) -> str:
     return shown + (", ..." if channels.size > 6 else "")
 
 
-def _swapped(candidate: ConstantValue, others: Iterable[tuple[str, Array]]) -> Diagnosis | None:
-    codes = np.clip(np.nan_to_num(candidate.values().astype(np.float64)), -1e100, 1e100).reshape(-1)
-    norm = float(np.linalg.norm(codes))
-    for name, values in others:
-        if values.size != candidate.size or candidate.size < 16:
-            continue
-        other = values.astype(np.float64).reshape(candidate.shape)
-        cosine = float(other.reshape(-1) @ codes / max(norm * float(np.linalg.norm(other)), 1e-300))
-        if cosine > 0.97 or derive(other, candidate).verdict == "derived":
+def _flat(values: Array) -> Array:
+    return np.clip(np.nan_to_num(values.astype(np.float64)), -1e100, 1e100).reshape(-1)
+
+
+def _cosine(one: Array, two: Array) -> float:
+    norm = float(np.linalg.norm(one) * np.linalg.norm(two))
+    return float(one @ two / norm) if norm > 0 else 0.0
+
+
+def _elsewhere(
+    candidate: ConstantValue, reference: Array, others: Iterable[tuple[str, Array]]
+) -> Diagnosis | None:
+    """The reference's own weight turned, or another weight of the reference."""
+    if candidate.size < MIN_ELEMENTS:
+        return None
+    values = _flat(candidate.values())
+    own = _cosine(values, _flat(reference))
+    shape = candidate.shape
+    if len(shape) >= 2 and shape[0] == shape[1]:
+        turned = _cosine(values, _flat(np.swapaxes(reference, 0, 1)))
+        if turned > max(ALIKE, own + 0.05):
             return Diagnosis(
-                "swapped", f"these are the weights of the reference's {name!r}", candidate.name,
-                evidence={"reference_tensor": name, "cosine": cosine},
+                "transposed", "the weight is the reference's with its first two axes exchanged", candidate.name,
+                evidence={"cosine": turned},
             )  # fmt: skip
+    found = max(
+        ((_cosine(values, _flat(v)), name) for name, v in others if v.size == candidate.size),
+        default=(0.0, ""),
+    )
+    if found[0] > max(ALIKE, own + 0.05):
+        return Diagnosis(
+            "swapped", f"these are the weights of the reference's {found[1]!r}", candidate.name,
+            evidence={"reference_tensor": found[1], "cosine": found[0]},
+        )  # fmt: skip
     return None
 
 
-def _whole(candidate: ConstantValue, reference: Array) -> Diagnosis:
-    values = np.clip(np.nan_to_num(candidate.values().astype(np.float64)), -1e100, 1e100).reshape(-1)
-    flat = reference.reshape(-1)
-    norm = float(np.linalg.norm(values) * np.linalg.norm(flat))
-    cosine = float(values @ flat / norm) if norm > 0 else 0.0
+def _whole(candidate: ConstantValue, reference: Array, derivation: Derivation) -> Diagnosis:
+    values, flat = _flat(candidate.values()), _flat(reference)
+    cosine = _cosine(values, flat)
     distance = float(np.linalg.norm(values - flat) / max(float(np.linalg.norm(flat)), 1e-300))
     evidence = {"cosine": cosine, "relative_distance": distance}
     if cosine < -0.9:
@@ -203,9 +269,13 @@ def _whole(candidate: ConstantValue, reference: Array) -> Diagnosis:
             candidate.name,
             evidence=evidence,
         )
+    steps = ""
+    if derivation.max_steps:
+        steps = f", {derivation.rmse_steps:.2g} steps on average and {derivation.max_steps:.3g} at most"
     return Diagnosis(
         "drifted",
-        f"the weights moved by {distance:.2%} from the reference, more than rounding can (cosine {cosine:.5f})",
+        f"the weights moved by {distance:.2%} from the reference{steps}, more than rounding can (cosine {cosine:.5f}): "
+        "another checkpoint of the same model, or one that was trained on",
         candidate.name,
         evidence=evidence,
     )

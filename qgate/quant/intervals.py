@@ -95,7 +95,9 @@ def _product(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> In
     """A sum of weights times values of one interval: positive weights take one end, negative ones the other."""
     held = graph.constants.get(node.inputs[1])
     low, high = operands[0]
-    if held is None or held.size == 0 or held.size > _MAX_ELEMENTS or not np.isfinite([low, high]).all():
+    if held is None or held.size == 0 or held.size > _MAX_ELEMENTS or held.dtype == "string":
+        return None
+    if not np.isfinite([low, high]).all():
         return None
     weight = held.values().astype(np.float64)
     if node.op == "Conv":
@@ -106,9 +108,10 @@ def _product(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> In
     else:
         return None
     positive, negative = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
-    least, most = positive * low + negative * high, positive * high + negative * low
+    with np.errstate(all="ignore"):
+        least, most = positive * low + negative * high, positive * high + negative * low
     bias = graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    if bias is not None:
+    if bias is not None and bias.dtype != "string":
         shift = bias.values().astype(np.float64).reshape(-1)
         if shift.size not in (1, least.size):
             return None
