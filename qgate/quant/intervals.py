@@ -68,10 +68,20 @@ def _read(graph: FloatGraph, node: FloatNode, name: str, found: Mapping[str, Int
     return (low, high) if low <= high else EVERYTHING
 
 
+def _numbers(held: ConstantValue | None) -> Array | None:
+    """A constant's values; None for text, for large constants, and where scale and codes do not fit."""
+    if held is None or held.size == 0 or held.size > _MAX_ELEMENTS or held.dtype == "string":
+        return None
+    try:
+        return np.asarray(held.values(), np.float64)
+    except ValueError:
+        return None
+
+
 def _constant(held: ConstantValue) -> Interval:
-    if held.size == 0 or held.size > _MAX_ELEMENTS or held.dtype == "string":
+    values = _numbers(held)
+    if values is None:
         return EVERYTHING
-    values = held.values()
     low, high = float(np.min(values)), float(np.max(values))
     return (low, high) if low <= high else EVERYTHING
 
@@ -93,13 +103,10 @@ def _of(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> Interva
 
 def _product(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> Interval | None:
     """A sum of weights times values of one interval: positive weights take one end, negative ones the other."""
-    held = graph.constants.get(node.inputs[1])
+    weight = _numbers(graph.constants.get(node.inputs[1]))
     low, high = operands[0]
-    if held is None or held.size == 0 or held.size > _MAX_ELEMENTS or held.dtype == "string":
+    if weight is None or not np.isfinite([low, high]).all():
         return None
-    if not np.isfinite([low, high]).all():
-        return None
-    weight = held.values().astype(np.float64)
     if node.op == "Conv":
         rows: Array = weight.reshape(weight.shape[0], -1)
         low, high = min(low, 0.0), max(high, 0.0)  # padding
@@ -110,9 +117,9 @@ def _product(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> In
     positive, negative = np.maximum(rows, 0).sum(axis=1), np.minimum(rows, 0).sum(axis=1)
     with np.errstate(all="ignore"):
         least, most = positive * low + negative * high, positive * high + negative * low
-    bias = graph.constants.get(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] else None
-    if bias is not None and bias.dtype != "string":
-        shift = bias.values().astype(np.float64).reshape(-1)
+    bias = _numbers(graph.constants.get(node.inputs[2])) if len(node.inputs) > 2 else None
+    if bias is not None:
+        shift = bias.reshape(-1)
         if shift.size not in (1, least.size):
             return None
         least, most = least + shift, most + shift
