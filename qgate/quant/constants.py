@@ -192,7 +192,9 @@ class ConstantValue:
         """The float values that the constant stands for, float32 (float64 for doubles)."""
         if self.quantized is None:
             raw = self.codes()
-            plain = raw.astype(np.float32) if raw.dtype == np.float16 else raw
+            # Widening a signalling NaN is reported by some processors, and is no fault of this reader's.
+            with np.errstate(invalid="ignore"):
+                plain = raw.astype(np.float32) if raw.dtype == np.float16 else raw
             return plain * np.asarray(self.factor, plain.dtype) if self.factor is not None else plain
         with np.errstate(invalid="ignore", over="ignore"):
             return ((self.codes().astype(np.float64) - self.zero_points()) * self.scales()).astype(np.float32)

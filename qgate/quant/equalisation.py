@@ -265,8 +265,8 @@ def fit_channels(
 def _fit_floats(reference: Array, candidate: ConstantValue, axis: int) -> tuple[Array, Array] | None:
     """The factor of each output channel of float weights: the least-squares one, if it explains all of them."""
     lead = np.moveaxis(reference, axis, 0).reshape(reference.shape[axis], -1)
-    values = np.moveaxis(candidate.values().astype(np.float64), axis, 0).reshape(lead.shape)
     with np.errstate(all="ignore"):
+        values = np.moveaxis(candidate.values().astype(np.float64), axis, 0).reshape(lead.shape)
         if not np.isfinite(values).all():
             return None
         factor = np.nan_to_num(np.sum(values * lead, axis=1) / np.sum(lead * lead, axis=1), nan=1.0)

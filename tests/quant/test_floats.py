@@ -238,3 +238,14 @@ def test_a_large_tensor_is_compared_in_pieces(monkeypatch):
 def test_a_scalar_is_compared_like_any_tensor(stored, verdict):
     found = derive_float(np.asarray(np.float32(0.5)), floats(np.float32(stored)))
     assert found.verdict == verdict
+
+
+@pytest.mark.parametrize("bits", [0x7C01, 0x7E00, 0xFC00, 0x7C00])
+def test_a_half_that_is_no_number_is_located_whatever_its_bits(bits):
+    weight = weights(6)
+    raw = weight.astype(np.float16).view(np.uint16).copy()
+    raw[3, 9] = bits
+    value = floats(raw.view(np.float16), "float16")
+    found = derive_float(weight, value)
+    assert (found.verdict, found.count, found.outsiders[0].index) == ("outsiders", 1, (3, 9))
+    assert not np.isfinite(value.values()[3, 9])
