@@ -18,7 +18,7 @@ from pydantic import Field, ValidationError
 from qgate.errors import BaselineError
 from qgate.files import replacing
 from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
-from qgate.report.canonical import canonical_json
+from qgate.report.canonical import canonical_json, refuse_too_much
 from qgate.report.schema import Artifact, Content, Provenance, TargetReport
 
 SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
@@ -104,6 +104,7 @@ def read_baseline(content: bytes | None, target: str) -> Stored:
     try:
         if len(content) > MAX_BASELINE_BYTES:
             raise ValueError(f"larger than {MAX_BASELINE_BYTES // 2**20} MiB")
+        refuse_too_much(content)
         raw = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_refuse_duplicates)
         schema = raw.get("schema") if isinstance(raw, dict) else None
         if isinstance(schema, str) and schema.startswith(_FAMILY) and schema != SCHEMA:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,11 +27,21 @@ if TYPE_CHECKING:
 MAX_SAMPLE_BYTES = 1 << 30
 """Largest sample of one array, and largest array of labels or slices."""
 
+MAX_UNFOLD = 4
+"""How many times as large as the file a sample may be where it has more than ``SMALL_BYTES``."""
+
+SMALL_BYTES = 1 << 28
 MAX_SAMPLES = 100_000_000
 _MAX_MEMBERS = 1000
+_MAX_DIRECTORY = 1 << 20
 _MAX_HEADER = 10_000
+_TAIL = 2**16 + 200
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError)
+_BROKEN = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, SyntaxError,
+    TokenError, TypeError, KeyError, MemoryError,
+)  # fmt: skip
+"""What zipfile, zlib and numpy raise on damaged or hostile bytes; numpy parses headers as Python."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +78,7 @@ class NpzFile:
     def __init__(self, path: Path, label: str = "") -> None:
         self.label = label or str(path)
         self._zip = _open_zip(path, self.label)
+        self._most = max(SMALL_BYTES, MAX_UNFOLD * path.stat().st_size)
         try:
             self._members = self._find_members()
             self.arrays = {name: self._read_spec(name) for name in self._members}
@@ -120,6 +132,12 @@ class NpzFile:
             )
         if spec.shape and (spec.sample_bytes > MAX_SAMPLE_BYTES or spec.shape[0] > MAX_SAMPLES):
             raise self._error(f"the array {one_line(name, 80)!r} of shape {spec.shape} is too large")
+        if spec.sample_bytes > self._most:
+            raise self._error(
+                f"one sample of the array {one_line(name, 80)!r} has {spec.sample_bytes} bytes, more than "
+                f"{MAX_UNFOLD} times the file",
+                "Write it with numpy.savez, which does not compress",
+            )
         return spec
 
     def _read_header(self, name: str, stream: IO[bytes]) -> tuple[ArraySpec, int]:
@@ -168,7 +186,7 @@ class NpzFile:
         """
         spec = self.spec(name, what)
         total = int(np.prod(spec.shape, dtype=object)) * spec.dtype.itemsize
-        if total > MAX_SAMPLE_BYTES:
+        if total > min(MAX_SAMPLE_BYTES, self._most):
             raise self._error(f"the array {one_line(name, 80)!r} for {what} has {total} bytes, too many")
         with self._open(name) as stream:
             self._read_header(name, stream)
@@ -242,6 +260,11 @@ def _open_zip(path: Path, label: str) -> zipfile.ZipFile:
         )
     if not head.startswith(b"PK"):
         raise refuse("is not an .npz file (not a zip archive)", "Write it with numpy.savez")
+    if _directory_bytes(path) > _MAX_DIRECTORY:
+        raise refuse(
+            f"has a zip directory of more than {_MAX_DIRECTORY} bytes",
+            "Write it with numpy.savez, a few arrays a file",
+        )
     try:
         return zipfile.ZipFile(path)
     except _BROKEN as error:
@@ -249,3 +272,24 @@ def _open_zip(path: Path, label: str) -> zipfile.ZipFile:
         raise refuse(
             f"is a damaged or truncated .npz file ({reason})", "Write it again with numpy.savez"
         ) from error
+
+
+def _directory_bytes(path: Path) -> int:
+    """Length of the zip's directory, which zipfile reads and unfolds as a whole; found as zipfile finds it."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        stream.seek(max(0, size - _TAIL))
+        tail = stream.read(_TAIL)
+    at = len(tail) - 22
+    if tail[at : at + 4] != b"PK\x05\x06" or tail[-2:] != b"\0\0":
+        at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or at + 22 > len(tail):
+        return 0  # zipfile will say so
+    record = at - 76
+    if (
+        record >= 0
+        and tail[at - 20 : at - 16] == b"PK\x06\x07"
+        and tail[record : record + 4] == b"PK\x06\x06"
+    ):
+        return int.from_bytes(tail[record + 40 : record + 48], "little")
+    return int.from_bytes(tail[at + 12 : at + 16], "little")

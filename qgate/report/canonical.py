@@ -15,6 +15,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+MAX_MARKS = 2_000_000
+_MARKS = (b"{", b"[", b",", b":")
 _KEY = "digest"
 
 
@@ -40,6 +42,9 @@ def parse_sealed(content: bytes) -> Mapping[str, Any]:
     Raises:
         ValueError: It is no JSON object, or not a byte of it may have been changed and one was.
     """
+    refuse_too_much(content)
+    if not content.isascii():
+        raise ValueError("it was changed after it was written: reports are plain ASCII")
     raw = json.loads(content, parse_constant=_refuse_constant)
     if not isinstance(raw, dict):
         raise ValueError("it is no JSON object")
@@ -48,6 +53,17 @@ def parse_sealed(content: bytes) -> Mapping[str, Any]:
     if sealed(raw).encode("ascii") != content:
         raise ValueError("it was changed after it was written: the digest that it carries is not its own")
     return raw
+
+
+def refuse_too_much(content: bytes) -> None:
+    """Refuses JSON of which a parser would make many times its bytes: `{},` is three of them and 72 in memory.
+
+    Raises:
+        ValueError: It holds more values than any report.
+    """
+    # Each value needs a mark before it, so that these bound what a parser makes of the text.
+    if sum(content.count(mark) for mark in _MARKS) > MAX_MARKS:
+        raise ValueError(f"it holds more than {MAX_MARKS:,} values")
 
 
 def _refuse_constant(token: str) -> float:

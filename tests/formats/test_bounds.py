@@ -1,15 +1,21 @@
 """No reader takes more than 10 s or four times its file: nasty files, each of one thing from end to end."""
 
+import io
+import struct
 import time
+import zipfile
 from pathlib import Path
 
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from qgate.errors import FormatError, PolicyError
+from qgate.baseline.record import MAX_BASELINE_BYTES, read_baseline
+from qgate.errors import DataError, FormatError, PolicyError, QgateError
 from qgate.formats.read import read_model
+from qgate.measure.data import NpzFile
 from qgate.policy.yaml_reader import MAX_BYTES, parse_document
+from qgate.report.schema import read_report
 from tests.formats.bounds import FULL, SECONDS, Outcome, measure_call, measure_read
 from tests.formats.nasty import NASTY
 
@@ -169,4 +175,110 @@ def test_a_policy_of_64_mb_is_refused_before_it_is_looked_at():
     started = time.process_time()
     with pytest.raises(PolicyError, match="more than the"):
         parse_document(b"a" * FULL, "qgate.yml")
+    assert time.process_time() - started < 1
+
+
+def many_members(size: int) -> bytes:
+    """A zip of nothing but a directory: 46 bytes an entry, which zipfile makes an object each of."""
+    entry = struct.pack("<4s4B4HL2L5H2L", b"PK\x01\x02", *[0] * 18)
+    count = size // len(entry)
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count % 2**16, count % 2**16, count * len(entry), 4, 0)
+    return b"PK\x03\x04" + entry * count + end
+
+
+def npz(size: int, method: int, header: bytes | None = None) -> bytes:
+    """One array; deflated, of zeros, it unfolds a thousand times."""
+    stream = io.BytesIO()
+    wanted = size if method == zipfile.ZIP_STORED else 900 * size
+    plain = f"{{'descr': '|u1', 'fortran_order': False, 'shape': (1, {wanted}), }}".encode()
+    text = header if header is not None else plain
+    with (
+        zipfile.ZipFile(stream, "w", method) as archive,
+        archive.open("x.npy", "w", force_zip64=True) as member,
+    ):
+        member.write(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text)
+        for at in range(0, wanted if header is None else size, 2**20):
+            member.write(b"\0" * min(2**20, wanted - at))
+    return stream.getvalue()
+
+
+NPZ = {
+    "directory": many_members,
+    "directory_and_comment": lambda size: many_members(size // 2)[:-2] + b"\xff\xff" + b"c" * 65535,
+    "stored": lambda size: npz(size, zipfile.ZIP_STORED),
+    "deflated": lambda size: npz(2**19, zipfile.ZIP_DEFLATED),
+    "header_of_brackets": lambda size: npz(2**16, zipfile.ZIP_STORED, b"(" * 9000),
+    "header_of_operations": lambda size: npz(2**16, zipfile.ZIP_STORED, b"-" * 9000 + b"1"),
+    "header_of_dicts": lambda size: npz(2**16, zipfile.ZIP_STORED, b"{1:" * 3000),
+    "header_that_is_not_closed": lambda size: npz(2**16, zipfile.ZIP_STORED, b"\x27" * 3 + b"a" * 9000),
+}
+
+
+def read_npz(path: Path) -> None:
+    with NpzFile(path) as file:
+        for name, spec in file.arrays.items():
+            for _ in file.rows(name, [1] * spec.shape[0]):
+                pass
+
+
+@pytest.mark.parametrize("name", sorted(NPZ))
+def test_nasty_data_stay_within_the_bounds(name, tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(NPZ[name](2**20))
+    started = time.process_time()
+    if name == "stored":
+        read_npz(path)
+    else:
+        with pytest.raises(DataError) as caught:
+            read_npz(path)
+        assert caught.value.remedy
+    assert time.process_time() - started < 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["directory", "directory_and_comment", "stored"])
+def test_nasty_data_of_64_mb_stay_within_the_bounds(name, tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_bytes(NPZ[name](FULL))
+    found = measure_call("tests.formats.test_bounds:read_npz", path)
+    assert found.within(path.stat().st_size), found
+
+
+JSON = {
+    "dicts": lambda size: b'{"a":[' + b"{}," * (size // 3) + b"{}]}",
+    "lists": lambda size: b'{"a":[' + b"[]," * (size // 3) + b"[]]}",
+    "numbers": lambda size: b'{"a":[' + b"0," * (size // 2) + b"0]}",
+    "keys": lambda size: b'{"a":{' + b",".join(b'"%d":0' % n for n in range(size // 12)) + b"}}",
+    "nesting": lambda size: b'{"a":' + b"[" * size,
+    "text": lambda size: b'{"digest":"x","a":"' + b"a" * size + b'"}',
+    "wide_text": lambda size: b'{"digest":"x","a":"' + "\U0001f600".encode() + b"a" * size + b'"}',
+    "escapes": lambda size: b'{"digest":"x","a":"' + b"\\ud83d\\ude00" * (size // 12) + b'"}',
+    "long_number": lambda size: b'{"digest":"x","a":' + b"1" * size + b"}",
+}
+
+
+def read_stored_baseline(path: Path) -> None:
+    assert read_baseline(path.read_bytes()[: MAX_BASELINE_BYTES + 1], "t").state == "corrupt"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(JSON))
+def test_a_nasty_report_or_baseline_stays_within_the_bounds(name, tmp_path):
+    path = tmp_path / "r.json"
+    path.write_bytes(JSON[name](FULL))
+    found = measure_call("qgate.report.schema:read_report", path)
+    assert "not a qgate-report" in found.error
+    assert found.within(path.stat().st_size), found
+    path.write_bytes(JSON[name](MAX_BASELINE_BYTES - 100))
+    found = measure_call("tests.formats.test_bounds:read_stored_baseline", path)
+    assert found.within(path.stat().st_size), found
+
+
+def test_a_report_of_too_many_values_is_refused_before_it_is_parsed(tmp_path):
+    path = tmp_path / "r.json"
+    path.write_bytes(JSON["dicts"](2**23))
+    started = time.process_time()
+    with pytest.raises(QgateError, match="more than 2,000,000 values"):
+        read_report(path)
+    assert "more than 2,000,000 values" in read_baseline(path.read_bytes(), "t").reason
     assert time.process_time() - started < 1
