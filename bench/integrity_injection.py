@@ -72,7 +72,7 @@ def _judged(orders: list[tuple[str, str, Path]], said: list[Said]) -> tuple[list
     alive, crashed, quoted = [], [], 0
     for (string, kind, _), found in zip(orders, said, strict=True):
         if found.verdict in ("CRASH", "HUNG"):
-            crashed.append(f"{kind}: {ascii(string)[:60]}")
+            crashed.append(f"{kind}: {ascii(string)[:60]}: {found.output.strip()[-300:]}")
             continue
         page = (found.folder / "report.html").read_text()
         if string == PLAIN:  # what the page itself is made of, its style sheet for one
@@ -151,7 +151,7 @@ def _raw(string: str) -> Iterator[bool]:
     plain = cmarkgfm.github_flavored_markdown_to_html(f"{PLAIN}\n\n{table.replace(string, PLAIN)}")
     yield bool(live.in_markdown(html)) or bool(live.parsed(html).comments)
     yield [t for t, _ in live.parsed(html).tags] != [t for t, _ in live.parsed(plain).tags]
-    yield bool(live.in_html(string))
+    yield bool(live.in_html(string)) or live.parsed(f"<!-- {string} -->").comments != [f" {string} "]
     yield bool(live.in_terminal(string)) or bool(live.in_log(string)) or "%0A" in string or len(string) > 500
     yield bool(re.search(r":\w+:|:\+1:|\$.*\$|\[/?\w+|\{\{|\b[0-9a-f]{40}\b", string))
 
