@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from qgate.quant.alignment import ConstantPair
+from qgate.quant.channel_factors import fit_channels
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.derivation import Derivation
-from qgate.quant.equalisation import fit_channels
 from qgate.quant.scheme import levels_used
 
 MAX_CHANNELS = 4096
