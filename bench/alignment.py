@@ -60,7 +60,7 @@ class Coverage:
 
     Args:
         nodes: Compute nodes of the reference; ``matched`` those with a counterpart.
-        macs: Share of their multiplications; NaN where shapes are not known.
+        macs: Share of their multiplications, or of their parameters where shapes are not known.
         told: Matched layers that names can judge, ``right`` those that are the right one.
         tensors: Quantized tensors that names can judge, ``exact`` those aligned with the very tensor.
     """
@@ -155,7 +155,7 @@ def _exact(
 
 
 def _macs(path: Path, compute: list[FloatNode], graph: FloatGraph) -> dict[int, float]:
-    """Multiplications of each operation for one sample; empty where shapes cannot be inferred."""
+    """Multiplications of each operation for one sample; its parameters where a shape cannot be inferred."""
     model = onnx.load(path)
     for given in (*model.graph.input, *model.graph.output):
         for at, dim in enumerate(given.type.tensor_type.shape.dim):
@@ -166,7 +166,7 @@ def _macs(path: Path, compute: list[FloatNode], graph: FloatGraph) -> dict[int, 
     try:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except onnx.shape_inference.InferenceError:
-        return {}
+        return {id(n): float(_parameters(n, graph)) for n in compute}
     shapes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
         for value in (*inferred.value_info, *inferred.input, *inferred.output)
@@ -183,9 +183,13 @@ def _macs(path: Path, compute: list[FloatNode], graph: FloatGraph) -> dict[int, 
             inner = math.prod(weight) // max(1, output[-1] if output else 1)
         each = math.prod(output) * inner
         if each <= 0:
-            return {}
+            return {id(n): float(_parameters(n, graph)) for n in compute}
         cost[id(node)] = float(each)
     return cost
+
+
+def _parameters(node: FloatNode, graph: FloatGraph) -> int:
+    return sum(math.prod(graph.constants[name].shape) for name in node.inputs if name in graph.constants)
 
 
 def variants(pair: Pair, folder: Path, python: Path | None) -> Iterator[tuple[str, Coverage]]:
@@ -215,7 +219,8 @@ def _percent(part: float, whole: float) -> str:
 def summary(found: Mapping[str, Mapping[str, Coverage]], pairs: list[Pair]) -> str:
     """By scheme and rewriting: shares over all pairs together."""
     lines = [
-        "| scheme | pairs | rewriting | compute nodes aligned % | MACs % (worst pair) | right layer % | exact tensor % |",
+        "| scheme | pairs | rewriting | compute nodes aligned % | MACs or parameters %, worst pair | right layer % "
+        "| exact tensor % |",
         "|---|---:|---|---:|---:|---:|---:|",
     ]
     for scheme in dict.fromkeys(pair.scheme for pair in pairs):

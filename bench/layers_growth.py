@@ -108,30 +108,33 @@ def size(folder: Path, gib: float) -> str:
     lines = [
         f"A model of {layers} layers, {whole:.0f} MiB of weights in both files (float32 and int8):",
         "",
-        "| what | seconds | anonymous MiB | x weights | with mapped files MiB | x weights |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| what | seconds | anonymous MiB | x weights | with mapped files MiB | x weights | anonymous, the process itself | "
+        "anonymous, the sandboxed one |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, command in commands.items():
-        spent, anonymous, resident = _watched(command)
+        spent, anonymous, resident, first, inner = _watched(command)
         lines.append(
             f"| {name} | {spent.failed or f'{spent.seconds:.1f}'} | {anonymous:.0f} | {anonymous / whole:.2f} | "
-            f"{resident:.0f} | {resident / whole:.2f} |"
+            f"{resident:.0f} | {resident / whole:.2f} | {first:.0f} | {inner:.0f} |"
         )
     return "\n".join(lines)
 
 
-def _watched(command: list[str]) -> tuple[Any, float, float]:
-    """A run; and of it with all of its children at one time, the most anonymous and the most resident MiB."""
-    most = [0.0, 0.0]
+def _watched(command: list[str]) -> tuple[Any, float, float, float, float]:
+    """A run; of it with all of its children at one time, the most anonymous and the most resident MiB; and the most
+    anonymous MiB of the process itself and of any other that it started."""
+    most = [0.0, 0.0, 0.0, 0.0]
     done = threading.Event()
     own = os.getpid()
 
     def watch() -> None:
         while not done.is_set():
             anonymous = shared = 0.0
-            for pid in _children(own):
+            for number, pid in enumerate(_children(own)):
                 held = _memory(pid)
                 anonymous, shared = anonymous + held[0], shared + held[1]
+                most[3 if number else 2] = max(most[3 if number else 2], held[0])
             most[0], most[1] = max(most[0], anonymous), max(most[1], anonymous + shared)
             time.sleep(0.02)
 
@@ -142,7 +145,7 @@ def _watched(command: list[str]) -> tuple[Any, float, float]:
     finally:
         done.set()
         watcher.join()
-    return spent, most[0], most[1]
+    return spent, most[0], most[1], most[2], most[3]
 
 
 def _children(pid: int) -> list[int]:
