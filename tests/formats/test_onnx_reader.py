@@ -1,6 +1,7 @@
 """The ONNX reader: what it reads is what onnx reads; what is damaged or ambiguous is refused, never a crash."""
 
 import dataclasses
+import random
 import re
 from pathlib import Path
 
@@ -191,6 +192,36 @@ def of_type(kind):
     return [node]
 
 
+def imports(*versions):
+    return helper.make_model(
+        graph_of(), ir_version=8, opset_imports=[helper.make_opsetid(*v) for v in versions]
+    )
+
+
+def two_values():
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    node.attribute[0].f = 1.0
+    return [node]
+
+
+def nameless():
+    node = helper.make_node("Softmax", ["x"], ["y"], axis=1)
+    node.attribute[0].name = ""
+    return [node]
+
+
+def two_inputs():
+    proto = proto_of()
+    proto.graph.input.append(value("x"))
+    return proto
+
+
+def with_training():
+    proto = proto_of()
+    proto.training_info.add().algorithm.name = "a"
+    return proto
+
+
 @pytest.mark.parametrize(
     ("proto", "rule", "words"),
     [
@@ -220,6 +251,26 @@ def of_type(kind):
         (proto_of(ir=0), "ART103", "IR version 0"),
         (helper.make_model(graph_of(), ir_version=8, opset_imports=[helper.make_opsetid("other", 1)]), "ART103",
          "imports no operator set"),
+        (imports(("", 17), ("ai.onnx.ml", 99)), "ART103", "ai.onnx.ml operator set 99"),
+        (imports(("", 17), ("ai.onnx", 16)), "ART105", "imports versions 17 and 16"),
+        (proto_of(held=held(TensorProto.INT8, int32_data=[1, 300])), "ART105", "a number that is no int8"),
+        (proto_of(held=held(TensorProto.INT8, int32_data=[1, -129])), "ART105", "a number that is no int8"),
+        (proto_of(held=held(TensorProto.BOOL, int32_data=[1, 2])), "ART105", "a number that is no bool"),
+        (proto_of(held=held(TensorProto.UINT32, uint64_data=[1, 2**32])), "ART105", "a number that is no uint32"),
+        (proto_of(held=held(TensorProto.FLOAT16, int32_data=[1, 2**16])), "ART105", "a number that is no float16"),
+        (proto_of(held=held(TensorProto.INT8, float_data=[1, 2])), "ART105", "declares 2 elements of int8"),
+        (proto_of(held=held(TensorProto.FLOAT, string_data=[b"a", b"b"])), "ART105", "declares 2 elements of float"),
+        (proto_of(held=held(raw_data=b"\0" * 8, segment=TensorProto.Segment(begin=0, end=1))), "ART105", "a part of a tensor"),
+        (proto_of(held=held(raw_data=b"", float_data=[1, 2])), "ART105", "holds its data twice"),
+        (proto_of(held=held(name="", float_data=[1, 2])), "ART105", "an initializer has no name"),
+        (proto_of([helper.make_node("", ["x"], ["y"])]), "ART105", "has no operator"),
+        (proto_of(two_values()), "ART105", "values of more than one kind"),
+        (proto_of(of_type(AttributeProto.TENSOR)), "ART105", "an attribute 'a' without its value"),
+        (proto_of(of_type(AttributeProto.GRAPH)), "ART105", "an attribute 'a' without its value"),
+        (proto_of(of_type(AttributeProto.UNDEFINED)), "ART103", "an attribute 'a' of a kind"),
+        (proto_of(nameless()), "ART105", "an attribute without a name"),
+        (two_inputs(), "ART105", "an input is declared twice"),
+        (with_training(), "ART103", "graphs for training"),
     ],
     ids=lambda v: None if not isinstance(v, str) or v.startswith("ART") else v,
 )  # fmt: skip
@@ -313,3 +364,103 @@ def test_any_bytes_are_refused_or_read(tmp_path, data):
         read_model(path)
     except FormatError as error:
         assert error.where == "m.onnx"
+
+
+@pytest.mark.parametrize("name", [n for n in DTYPES if n.startswith(("FLOAT8", "FLOAT4", "BFLOAT"))])
+def test_every_code_of_a_small_float_is_read_as_onnx_reads_it(name, read):
+    codes = np.arange(2**16, dtype=np.uint16).tobytes() if name.startswith("BF") else bytes(range(256))
+    bits = 16 if name.startswith("BF") else 4 if name.startswith("FLOAT4") else 8
+    tensor = TensorProto(
+        name="k", data_type=TensorProto.DataType.Value(name), dims=[8 * len(codes) // bits], raw_data=codes
+    )
+    ours = read(proto_of(held=[tensor], ir=13, opset=25)).graph.constants["k"].load()
+    theirs = numpy_helper.to_array(tensor)
+    with np.errstate(invalid="ignore"):  # signalling NaN
+        assert np.array_equal(ours.astype(np.float64), theirs.astype(np.float64), equal_nan=True)
+    assert ours.dtype == (np.float16 if bits == 4 else np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "values"),
+    [
+        (TensorProto.INT8, "int32_data", [-128, 127, -1, 0, 64, -64]),
+        (TensorProto.UINT8, "int32_data", [0, 255, 127, 128]),
+        (TensorProto.INT16, "int32_data", [-(2**15), 2**15 - 1, -1, 300]),
+        (TensorProto.INT32, "int32_data", [-(2**31), 2**31 - 1, -1, 2**20]),
+        (TensorProto.INT64, "int64_data", [-(2**63), 2**63 - 1, -1, 2**40, 0]),
+        (TensorProto.UINT64, "uint64_data", [0, 2**64 - 1, 2**63, 1]),
+        (TensorProto.UINT32, "uint64_data", [0, 2**32 - 1, 2**31, 1]),
+    ],
+)
+def test_packed_numbers_of_every_length_are_read(kind, field, values, read):
+    """Enough of them that stretches end within numbers."""
+    many = (
+        np.random.default_rng(0).permutation(values * 60_000).tolist() if len(values) < 5 else values * 60_000
+    )
+    tensor = TensorProto(name="k", data_type=kind, dims=[len(many)], **{field: many})
+    constant = read(proto_of(held=[tensor])).graph.constants["k"]
+    assert np.array_equal(constant.load(), numpy_helper.to_array(tensor))
+    assert constant.raw().tobytes() == numpy_helper.to_array(tensor).tobytes()
+
+
+@pytest.mark.parametrize("shift", range(8))
+def test_raw_data_are_aligned_wherever_they_lie_in_the_file(shift, read):
+    values = np.arange(5, dtype=np.float64)
+    tensor = numpy_helper.from_array(values, "k" * (1 + shift))
+    loaded = read(proto_of(held=[tensor])).graph.constants["k" * (1 + shift)].load()
+    assert loaded.flags.aligned
+    assert np.array_equal(loaded, values)
+
+
+def test_a_truth_value_of_two_is_refused_when_it_is_read(read):
+    tensor = TensorProto(name="k", data_type=TensorProto.BOOL, dims=[2], raw_data=b"\1\2")
+    constant = read(proto_of(held=[tensor])).graph.constants["k"]
+    with pytest.raises(FormatError, match="neither 0 nor 1") as caught:
+        constant.load()
+    assert (caught.value.rule, caught.value.tensor) == ("ART105", "k")
+
+
+def test_numbers_that_unfold_are_refused_where_they_are_many(read):
+    few = TensorProto(name="k", data_type=TensorProto.INT64, dims=[2**20], int64_data=[1] * 2**20)
+    assert read(proto_of(held=[few])).graph.constants["k"].load().sum() == 2**20
+    many = TensorProto(name="k", data_type=TensorProto.INT64, dims=[2**22], int64_data=[1] * 2**22)
+    with pytest.raises(FormatError, match="unfolds from 4194304 bytes to 33554432"):
+        read(proto_of(held=[many]))
+
+
+def test_packed_attributes_are_those_of_unpacked_ones(read):
+    """Writers of proto3 pack dims, ints and floats; those of proto2 do not."""
+    from tests.formats.nasty import held as field
+    from tests.formats.nasty import model, varint, whole
+
+    ints = field(5, field(1, b"i") + field(8, b"".join(map(varint, (3, 2**64 - 1)))) + whole(20, 7))
+    floats = field(5, field(1, b"f") + field(7, np.array([0.5, -2], "<f4").tobytes()) + whole(20, 6))
+    tensor = field(5, field(1, bytes([2, 3])) + whole(2, 3) + field(8, b"k") + field(9, b"abcdef"))
+    data = model(field(1, field(1, b"x") + field(2, b"y") + field(4, b"Op") + ints + floats) + tensor)
+    found = read(data)
+    assert found.graph.nodes[0].attributes == {"i": (3, -1), "f": (0.5, -2.0)}
+    assert found.graph.constants["k"].shape == (2, 3)
+
+
+def test_the_file_may_be_gone_once_it_is_read(tmp_path):
+    path = tmp_path / "m.onnx"
+    path.write_bytes(SMALL)
+    model = read_model(path)
+    path.unlink()
+    expected = {t.name: numpy_helper.to_array(t) for t in onnx.load_from_string(SMALL).graph.initializer}
+    for name, constant in model.graph.constants.items():
+        assert np.array_equal(constant.load(), expected[name])
+
+
+def test_a_place_of_data_that_nobody_knows_is_refused(refused):
+    """protobuf itself hides it: a number that is none of the enumeration is an unknown field to it."""
+    tensor = held(raw_data=b"\0" * 8)[0]
+    proto = proto_of(held=[tensor])
+    data, inner = proto.SerializeToString(), tensor.SerializeToString()
+    longer = inner + b"\x70\x02"
+    graph = proto.graph.SerializeToString()
+    changed = graph.replace(bytes([len(inner)]) + inner, bytes([len(longer)]) + longer)
+    assert len(changed) == len(graph) + 2
+    data = data.replace(bytes([len(graph)]) + graph, bytes([len(changed)]) + changed)
+    assert onnx.load_from_string(data).graph.initializer[0].data_location == 0
+    refused(data, "ART105", "lie in place 2")

@@ -7,7 +7,6 @@ import mmap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from qgate.errors import FormatError
 from qgate.formats.external import SideFiles
@@ -113,15 +112,20 @@ def _check_versions(proto: Values, opsets: dict[str, int], where: str) -> None:
     """Versions that this reader knows; another one may give the same names other meanings."""
     import onnx
 
-    newest: dict[str, Any] = {"": (1, onnx.defs.onnx_opset_version())}
+    newest = {
+        "": onnx.defs.onnx_opset_version(),
+        "ai.onnx.ml": max(row[3] for row in onnx.helper.VERSION_TABLE),
+    }
     ir_version = proto.get("ir_version", 0)
     nodes = proto["graph"].nodes
     what = ""
     if nodes and not any(node.domain in opsets for node in nodes):
         what = "it imports no operator set, so its operators have no defined meaning"
-    elif not 1 <= opsets.get("", 1) <= newest[""][1]:
-        what = f"operator set {opsets['']}, where {newest[''][1]} is the newest that is known"
-    elif not 1 <= ir_version <= onnx.IR_VERSION:
+    for domain, version in newest.items():
+        if not 1 <= opsets.get(domain, 1) <= version:
+            label = f"{domain} " if domain else ""
+            what = f"{label}operator set {opsets[domain]}, where {version} is the newest that is known"
+    if not what and not 1 <= ir_version <= onnx.IR_VERSION:
         what = f"IR version {ir_version}, where {onnx.IR_VERSION} is the newest that is known"
     if what:
         raise FormatError(
