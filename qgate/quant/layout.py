@@ -5,13 +5,14 @@ Imports nothing, so that rules may name them too.
 
 LAYOUT = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity", "Pad", "Expand"})
 
+# Activations are not among them: those are recognised by what they compute (qgate/quant/curves.py) or are others.
 FUSED = frozenset(
     {
-    "Gelu", "FastGelu", "BiasGelu", "QuickGelu", "LayerNormalization", "SkipLayerNormalization",
+    "LayerNormalization", "SkipLayerNormalization",
     "SimplifiedLayerNormalization", "SkipSimplifiedLayerNormalization", "RMSNormalization", "Attention",
     "MultiHeadAttention", "GroupQueryAttention", "QAttention", "EmbedLayerNormalization", "FusedMatMul",
-    "RotaryEmbedding", "BiasSoftmax", "GroupNorm", "GroupNormalization", "InstanceNormalization", "HardSwish",
-    "Swish", "FusedMatMulActivation", "TransposeMatMul", "QEmbedLayerNormalization",
+    "RotaryEmbedding", "BiasSoftmax", "GroupNorm", "GroupNormalization", "InstanceNormalization",
+    "FusedMatMulActivation", "TransposeMatMul", "QEmbedLayerNormalization",
     "LSTM", "GRU",
 }
 )  # fmt: skip
