@@ -25,6 +25,11 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         pair = entry.pair
         if pair.role != "bias" or entry.derivation.verdict not in ("outsiders", "not-derived"):
             continue
+        if pair.candidate.size and not np.any(pair.candidate.values()):
+            entry.derivation = replace(
+                entry.derivation, verdict="not-derived", outsiders=(), reason="all of it is zero"
+            )
+            continue
         weight = weights.get(id(pair.candidate_node))
         # A correction moves every output; the only one there is cannot be told from a flipped bit by that.
         size = pair.candidate.size

@@ -12,9 +12,9 @@ from qgate.quant.columns import exact_columns
 from qgate.quant.comparison import Comparison, compare
 from qgate.quant.constants import INTEGER_RANGES, Array
 from qgate.quant.derivation import Derivation, conclude
-from qgate.quant.diagnosis import Diagnosis
 from qgate.quant.families import Family, family_of
 from qgate.quant.floats import derive_float
+from qgate.quant.likeness import Diagnosis
 
 
 @dataclass
