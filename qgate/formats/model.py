@@ -163,6 +163,7 @@ class StaticModel:
         side_files: Every other file it needs, relative to the model, with a tensor that lies in it.
         file_bytes: Size of the model with its side files.
         inlined: Tensors of those bodies: a runtime does not know them by the names that they have here.
+        idle: Bodies of functions that nothing calls, which therefore stand in no graph and never run.
     """
 
     path: Path
@@ -176,3 +177,4 @@ class StaticModel:
     side_files: Mapping[str, str]
     file_bytes: int
     inlined: frozenset[str] = frozenset()
+    idle: tuple[Graph, ...] = ()

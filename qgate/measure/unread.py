@@ -24,8 +24,8 @@ class _Unread:
 
 def measure_unread(reference: StaticModel | None, candidate: StaticModel) -> Iterator[Measurement]:
     """Yields ``artifact.unread_bytes`` and ``artifact.unread_nodes``; what the reference leaves unread as well is no news."""
-    found = _scan(candidate.graph, set())
-    known = _scan(reference.graph, set()) if reference is not None else _Unread()
+    found = _of(candidate)
+    known = _of(reference) if reference is not None else _Unread()
     held = {c.name: c for c in known.constants}
     fresh = [c for c in found.constants if not _same(c, held.get(c.name))]
     fresh.sort(key=lambda c: (-c.bytes, c.name))
@@ -53,6 +53,16 @@ def measure_unread(reference: StaticModel | None, candidate: StaticModel) -> Ite
             "operators": [n.op for n in computing[:_SHOWN]],
         },
     )
+
+
+def _of(model: StaticModel) -> _Unread:
+    """Of the graph, and of functions that nothing calls."""
+    found = _scan(model.graph, set())
+    for body in model.idle:
+        more = _scan(body, set())
+        found.constants += more.constants
+        found.nodes += more.nodes
+    return found
 
 
 def _same(one: Constant, other: Constant | None) -> bool:

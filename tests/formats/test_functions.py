@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper, parser
 
 from qgate.errors import FormatError
 from qgate.formats.read import read_model
+from qgate.measure.unread import measure_unread
 from tests.formats.rebuild import model_of
 
 X = np.linspace(-3, 3, 12, dtype=np.float32).reshape(3, 4)
@@ -148,6 +149,20 @@ def test_a_model_without_calls_is_as_it_was(read):
     found = read(proto)
     assert [n.op for n in found.graph.nodes] == ["Relu", "Relu"]
     assert (found.functions, found.inlined) == (("f::F",), frozenset())
+    assert [[n.op for n in body.nodes] for body in found.idle] == [["Exp", "Neg"]]
+
+
+def test_a_payload_in_a_function_that_nothing_calls_is_told(read):
+    proto = model(CASES["plain"].replace("f.F (x)", "Relu (x)").replace("f.F (a)", "Relu (a)"))
+    payload = numpy_helper.from_array(np.zeros(5000, np.uint8), "payload")
+    node = helper.make_node("Constant", [], ["hidden"], value=payload)
+    proto.functions[0].node.append(node)
+    found = {m.name: m for m in measure_unread(None, read(proto))}
+    assert found["artifact.unread_bytes"].value == 5000
+    assert found["artifact.unread_bytes"].detail["tensors"] == [["payload", 5000]]
+    assert found["artifact.unread_nodes"].value == 2
+    called = {m.name: m for m in measure_unread(None, read(model(CASES["plain"])))}
+    assert called["artifact.unread_nodes"].value == 0
 
 
 def test_what_onnxscript_writes_is_understood(read):

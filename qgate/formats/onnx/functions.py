@@ -103,6 +103,18 @@ class Functions:
             self._sizes[key] = size
         return self._sizes[key]
 
+    def called_from(self, graph: Graph) -> set[Key]:
+        """Functions that a graph calls, and those that they call."""
+        called: set[Key] = set()
+        waiting: list[Graph] = [graph] if self.table else []
+        while waiting:
+            for node in waiting.pop().all_nodes():
+                key = node.domain, node.op
+                if key in self.table and key not in called:
+                    called.add(key)
+                    waiting.append(Graph((), (), self.table[key].nodes, {}))
+        return called
+
     def refused(self, key: Key, what: str, rule: str = "ART105") -> FormatError:
         """An error about one function."""
         return refusal(key, what, self.where, rule)

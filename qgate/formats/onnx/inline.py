@@ -37,11 +37,13 @@ class Inlined:
         graph: The graph.
         opsets: The model's operator sets, and those that only functions import.
         made: Tensors that only this graph has: no runtime knows them by these names.
+        idle: Bodies of functions that nothing calls.
     """
 
     graph: Graph
     opsets: Mapping[str, int]
     made: frozenset[str] = frozenset()
+    idle: tuple[Graph, ...] = ()
 
 
 def inline(graph: Graph, functions: Sequence[Function], opsets: Mapping[str, int], where: str) -> Inlined:
@@ -62,7 +64,10 @@ def inline(graph: Graph, functions: Sequence[Function], opsets: Mapping[str, int
         work.taken = set(_names(graph))
         done = work.graph(graph)
     work.forbid_references(done)
-    return Inlined(done, work.functions.opsets, frozenset(work.made))
+    called = work.functions.called_from(graph)
+    table = work.functions.table
+    idle = tuple(Graph((), (), f.nodes, {}) for key, f in table.items() if key not in called)
+    return Inlined(done, work.functions.opsets, frozenset(work.made), idle)
 
 
 @dataclass

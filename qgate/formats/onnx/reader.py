@@ -66,6 +66,7 @@ def read_onnx(path: Path, *, check_side_files: bool = True) -> StaticModel:
         side_files=dict(side_files.names),
         file_bytes=size + side_files.bytes,
         inlined=inlined.made,
+        idle=inlined.idle,
     )
 
 
