@@ -163,9 +163,60 @@ def crossed_operands(graph: onnx.GraphProto) -> None:
     node(graph, "/c4/Conv").input[0] = node(graph, "/c3/Conv").input[0]
 
 
+def weights_behind_a_shape(graph: onnx.GraphProto) -> None:
+    """Honest and evil codes in one tensor: which of them run hangs on the end of Shape that is read."""
+    (codes,) = (t for t in graph.initializer if t.name == "f2.weight_quantized")
+    honest = numpy_helper.to_array(codes)
+    graph.initializer.remove(codes)
+    stack = constant(graph, "stack", np.concatenate([honest, honest[::-1]]))
+    shaped = constant(graph, "shaped", np.zeros((1, 2), np.float32))
+    for name, value in (("zero", 0), ("one", 1), ("ten", 10)):
+        constant(graph, name, np.array([value], np.int64))
+    add(graph, "Slice", [stack, "begin", "stop", "zero"], "f2.weight_quantized")
+    add(graph, "Add", ["begin", "ten"], "stop")
+    add(graph, "Mul", ["which", "ten"], "begin")
+    add(graph, "Sub", ["size", "one"], "which")
+    add(graph, "Gather", ["sizes", "zero"], "size")
+    add(graph, "Shape", [shaped], "sizes", start=1)
+
+
+def dynamic_codes_with_a_constant_zero_point(graph: onnx.GraphProto) -> None:
+    quantize = next(n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
+    dequantize = next(n for n in graph.node if n.input and n.input[0] == quantize.output[0])
+    graph.node.remove(quantize)
+    graph.node.insert(
+        0,
+        helper.make_node(
+            "DynamicQuantizeLinear", ["image"], [quantize.output[0], "own_scale", "own_zero"], "evil_dynamic"
+        ),
+    )
+    dequantize.input[1] = "own_scale"
+
+
+def padding_that_data_decide(graph: onnx.GraphProto) -> None:
+    next(n for n in graph.node if "logits" in n.output).output[0] = "raw"
+    constant(graph, "fiftieth", np.float32(0.02))
+    constant(graph, "turn", np.array([0, 1, 0, -1], np.int64))
+    reader = next(n for n in graph.node if n.op_type == "QuantizeLinear" and n.input[0] == "image")
+    add(graph, "Transpose", ["there"], "back", perm=[0, 1, 3, 2])
+    add(graph, "Transpose", ["image"], "there", perm=[0, 1, 3, 2])
+    reader.input[0] = "back"
+    chain = [
+        helper.make_node("ReduceMax", ["image"], ["peak"], "evil_peak", keepdims=0),
+        helper.make_node("Mul", ["peak", "fiftieth"], ["share"], "evil_share"),
+        helper.make_node("Cast", ["share"], ["fires"], "evil_fires", to=TensorProto.INT64),
+        helper.make_node("Mul", ["fires", "turn"], ["pads"], "evil_pads"),
+        helper.make_node("Pad", ["raw", "pads"], ["logits"], "evil_pad"),
+    ]
+    graph.node.extend(chain)
+
+
 @pytest.mark.parametrize(
     ("edit", "place"),
     [
+        (weights_behind_a_shape, "f2"),
+        (dynamic_codes_with_a_constant_zero_point, "image"),
+        (padding_that_data_decide, "evil_pad"),
         (quantizer_of_four_levels, "evil_quantize"),
         (quantizer_that_clips, "evil_quantize"),
         (codes_read_as_numbers, "evil_"),

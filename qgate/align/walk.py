@@ -24,6 +24,8 @@ from qgate.quant.layout import LAYOUT
 TAKES_SHAPES = {"Reshape", "Expand", "Slice", "Resize", "Tile", "ConstantOfShape", "Range", "Pad", "Unsqueeze",
                 "Squeeze", "Gather", "Split", "TopK", "Upsample", "Concat", "Shape", "OneHot", "CenterCropPad"}  # fmt: skip
 
+RESHAPES = TAKES_SHAPES - {"Gather", "Slice", "Pad", "TopK", "OneHot", "CenterCropPad", "Tile"}
+
 
 def align(
     reference: FloatGraph,
@@ -104,7 +106,10 @@ class _Walk:
                 held = self.left.graph.constants[left], self.right.graph.constants[right]
                 self.result.constants.append(ConstantPair(*held, one, two, position, "graph"))
             return
-        takes_shapes = one is not None and one.op in TAKES_SHAPES
+        takes_shapes = one is not None and one.op in (
+            # What is written down on one side alone: another selection or padding would be another model.
+            RESHAPES if self.left.is_constant(left) or self.right.is_constant(right) else TAKES_SHAPES
+        )
         if not (takes_shapes and self.left.shape_only(left) and self.right.shape_only(right)):
             self._note(constant_alone(left, right, reader, self.left, self.right))
 

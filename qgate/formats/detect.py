@@ -127,10 +127,11 @@ def detect_format(path: Path) -> str:
 def _by_magic(head: bytes, where: str) -> str:
     if is_legacy(head):
         return "torch-legacy"
-    if (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or _OLD_PICKLE.match(head):
-        return "pickle"
+    # First, for a header of 0x380 bytes begins as a pickle does: no pickle goes on with zeros and a brace.
     if len(head) > 9 and head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= 100 * 2**20:
         return "safetensors"
+    if (head[:1] == b"\x80" and head[1:2] in (b"\x02", b"\x03", b"\x04", b"\x05")) or _OLD_PICKLE.match(head):
+        return "pickle"
     for place, magic, kind in _MAGIC:
         if head[place : place + len(magic)] == magic:
             return "torch-tar" if kind == "tar" and head.startswith(_TAR_OF_TORCH) else kind

@@ -114,7 +114,11 @@ def _operand(value: ConstantValue) -> Any:
     if value.is_quantized:
         steps = np.broadcast_to(np.abs(value.scales()), value.shape).reshape(-1)
         flat = value.values().reshape(-1)
-        made = tuple(Rounded(float(v), 0.51 * float(s)) for v, s in zip(flat, steps, strict=True))
+        # Half a step, but of steps that are fit for the value: a coarse one would let a bound be anything.
+        made = tuple(
+            Rounded(float(v), min(0.51 * float(s), 0.02 * abs(float(v))))
+            for v, s in zip(flat, steps, strict=True)
+        )
         return made[0] if value.size == 1 else made
     return _numbers(value.codes(), value.dtype)
 

@@ -256,6 +256,22 @@ class Builder(Scope):
                 evidence={"made_with": _first(made_zero), "read_with": _first(read_zero)},
             )
 
+    def check_dynamic(self, node: Node, codes: str, zero: str, scale: str | None = None) -> None:
+        """Sees to it that codes which are made while the model runs are read with their own parameters.
+
+        A constant in their place is right for some inputs and wrong for others.
+        """
+        if codes not in self.dynamic_of.values():
+            return
+        for what, name in (("zero point", zero), *((("scale", scale),) if scale is not None else ())):
+            if self.dynamic_of.get(name) != codes:
+                self.defect(
+                    "requantized",
+                    f"codes that are quantized while the model runs are read with another {what} than their own",
+                    node=node.label,
+                    tensor=name or codes,
+                )
+
     def code_type(self, node: Node, codes: str) -> str:
         """Element type of the codes that a quantizer without a zero point makes."""
         named = self.graph.types.get(codes)

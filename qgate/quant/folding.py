@@ -33,6 +33,8 @@ def fold(node: Node, operands: Sequence[ConstantValue | None]) -> ConstantValue 
     if node.domain or not operands or any(v is None for v, n in zip(operands, node.inputs, strict=True) if n):
         return None
     held = [v for v in operands if v is not None]
+    if len(held) != len(operands) and any(v is not None for v in operands[operands.index(None) :]):
+        return None  # an operand that is left out before others: positions would shift
     if not held or max(v.size for v in held) > MAX_ELEMENTS:
         return _layout(node, held) if held else None
     laid_out = _layout(node, held)
@@ -49,7 +51,7 @@ def fold(node: Node, operands: Sequence[ConstantValue | None]) -> ConstantValue 
     if values is None or values.size > MAX_ELEMENTS:
         return None
     name = max(held, key=lambda v: v.size).name if max(v.size for v in held) > 1 else node.outputs[0]
-    return computed(name, np.ascontiguousarray(values))
+    return computed(name, np.array(values, order="C"))  # which leaves a number without axes as it is
 
 
 def _layout(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
@@ -62,7 +64,7 @@ def _layout(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
             return None
         return value.viewed(View(perm=perm), tuple(shape[i] for i in perm))
     target: tuple[int, ...] | None = None
-    if node.op == "Reshape" and len(held) == 2:
+    if node.op == "Reshape" and len(held) == 2 and not node.attribute("allowzero", 0):
         target = _reshaped(shape, [int(v) for v in held[1].codes().reshape(-1)])
     elif node.op == "Flatten":
         axis = int(node.attribute("axis", 1))
@@ -177,7 +179,7 @@ def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
     if node.op in _UNARY:
         return np.asarray(_UNARY[node.op](values[0]))
     if node.op == "Shape":
-        return np.asarray(values[0].shape, np.int64)
+        return np.asarray(values[0].shape[node.attribute("start", 0) : node.attribute("end")], np.int64)
     if node.op == "Concat":
         return np.asarray(np.concatenate(values, axis=int(node.attribute("axis", 0))))
     if node.op == "Gather" and len(values) == 2:

@@ -74,6 +74,9 @@ def _may_be_optimised(found: Measurement) -> bool:
     theirs: Counter[str] = Counter(found.detail.get("candidate_operators", ()))
     if found.value == "unmatched":
         return bool(found.detail.get("rewritten", True))
+    if set(theirs - ours) & {"Pad", "Expand"}:
+        # What only the candidate pads or spreads is data that the reference does not have.
+        return False
     if found.value != "replaced" or _is_layout(found):
         return _is_layout(found)
     fused = FUSED | LAYOUT

@@ -94,6 +94,7 @@ def _dequantize(builder: Builder, node: Node) -> bool:
             # Codes that no quantizer made: a cast to them is an operation of its own.
             return False
     builder.check_coded(node, source, scale, zero)
+    builder.check_dynamic(node, source, zero, scale)
     builder.alias[node.outputs[0]] = source
     return True
 

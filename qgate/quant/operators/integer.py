@@ -51,6 +51,7 @@ def _integer_product(op: str, axis: int) -> Handler:
         if weight is None:
             return False
         builder.dynamic = True
+        builder.check_dynamic(node, x, input_at(node, 2))
         builder.absorbed.update((cast.position, mul.position))
         inputs = [builder.ref(x), builder.put_constant(f"{mul.outputs[0]}|weight", weight)]
         attributes = dict(node.attributes) if op == "Conv" else {}
