@@ -147,11 +147,12 @@ def _exact(
 ) -> Iterator[bool]:
     """Of each quantized tensor whose name the reference has: whether it is aligned with the tensor of that name."""
     made = {name for node in ours.nodes for name in node.outputs} | {t.name for t in ours.inputs}
+    made |= {stage for node in ours.nodes for stage in node.stages.values()}
     for tensor, quantizers in theirs.quantizers.items():
-        name = back.get(tensor, tensor)
-        if name in made:
-            source = alignment.tensors.get(quantizers[0].source) or alignment.tensors.get(tensor)
-            yield source == name
+        for quantizer in quantizers:
+            name = back.get(quantizer.source, quantizer.source)
+            if name in made:
+                yield (alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)) == name
 
 
 def _macs(path: Path, compute: list[FloatNode], graph: FloatGraph) -> dict[int, float]:

@@ -97,7 +97,9 @@ def _flip_rows(parts: Sequence[dict[str, Tally]]) -> Iterator[Row]:
         misses=total.misses,
     )
     yield Row("of them found", f"{total.found} of {real}", "all", total.found == real)
-    yield Row("flips besides, in padding that nothing reads or to the other code of a tie", f"{total.ambiguous}")
+    yield Row(
+        "flips besides, in padding that nothing reads or to the other code of a tie", f"{total.ambiguous}"
+    )
     for kind, tally in sorted(kinds.items()):
         besides = f", {tally.ambiguous} besides" if tally.ambiguous else ""
         yield Row(f"located: {kind}", f"{tally.located} of {tally.cases - tally.ambiguous}{besides}")
