@@ -171,7 +171,9 @@ class _Lab:
         self._target = candidate.path.parent / REPAIRED
         # Generated inputs stay within the ranges that are watched, and must be the same in every run.
         taps = () if request.inputs is not None else request.taps
-        self._request = replace(request, candidate=self._target, joined=None, layers=(), taps=taps, edges=False)
+        self._request = replace(
+            request, candidate=self._target, joined=None, layers=(), taps=taps, edges=False
+        )
         self._told = told
 
     def trial(self, suspect: Suspect) -> Trial:

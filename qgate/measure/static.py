@@ -85,12 +85,26 @@ def inspect_pair(
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
     return Inspection(
-        tuple(found), scheme, view.dynamic, taps, runnable=not (operators or demand or loops), layers=layers
+        tuple(found),
+        scheme,
+        view.dynamic,
+        taps,
+        runnable=not (operators or demand or loops),
+        layers=layers,
+        steps=dict(_steps(view)),
     )
 
 
 def _operators(model: StaticModel) -> set[str]:
     return {node.op for node in model.graph.all_nodes()}
+
+
+def _steps(view: FloatGraph) -> Iterator[tuple[str, float]]:
+    """Outputs that a quantizer stands before, and its step: the widest where it has several."""
+    for name, tensor in view.outputs:
+        widths = [float(np.max(q.scale)) for q in view.quantizers.get(tensor, ()) if q.scale.size]
+        if widths and np.isfinite(max(widths)) and max(widths) > 0:
+            yield name, max(widths)
 
 
 def _norms(model: StaticModel) -> int:

@@ -155,8 +155,15 @@ def pair_request(
         inputs=tuple(each.name for each in leading.graph.inputs),
         outputs=tuple(each.name for each in leading.graph.outputs),
         candidate_outputs=tuple(each.name for each in candidate.graph.outputs),
+        steps=_steps(request, inspection, leading),
     )
     return request, known
+
+
+def _steps(request: PairRequest, inspection: Inspection, leading: StaticModel) -> dict[str, float]:
+    """Steps of the candidate's outputs by the leading model's names of them."""
+    names = {each.name: request.io_map.get(each.name, each.name) for each in leading.graph.outputs}
+    return {ours: inspection.steps[theirs] for ours, theirs in names.items() if theirs in inspection.steps}
 
 
 def _observed(request: PairRequest, reference: StaticModel | None, candidate: StaticModel) -> PairRequest:
