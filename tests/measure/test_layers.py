@@ -286,3 +286,63 @@ def test_a_figure_of_codes_counts_what_the_range_cannot_hold() -> None:
     assert found["outside"] == 2
     assert found["ee"] == pytest.approx(1.0 + (3 - 254 / 255) ** 2, rel=1e-4)
     assert found["n"] == 5
+
+
+def test_a_product_and_its_sum_with_a_bias_are_two_layers(tmp_path: Path) -> None:
+    """Quantizers stand behind both, and each is compared with its own tensor."""
+    random = np.random.default_rng(0)
+    rows = random.standard_normal((8, 16)).astype(np.float32)
+    weight = random.standard_normal((16, 16)).astype(np.float32)
+    bias = (100 + random.standard_normal(16)).astype(np.float32)
+    paths = {role: tmp_path / role / "model.onnx" for role in ("reference", "candidate")}
+    for role, path in paths.items():
+        path.parent.mkdir()
+        onnx.save(_product_and_bias(weight, bias, rows, quantized=role == "candidate"), path)
+    views = {role: float_view(read_model(path)) for role, path in paths.items()}
+    layers = plan_layers(align(*views.values(), {}, {}), *views.values())
+    compared = {
+        layer.reference: (position, layer) for position, layer in enumerate(layers) if not layer.moved
+    }
+    assert {"x", "product", "sum"} <= set(compared)
+    assert compared["sum"][1].before == (compared["product"][0],)
+    join(*paths.values(), layers, tmp_path / "joined.onnx", "mark")
+    model = JoinedModel(OnnxRuntimeRunner(tmp_path / "joined.onnx"), "mark", layers, (1, 1))
+    _, figures = model.run({role: {"x": rows} for role in paths})
+    assert all(sqnr(figures[compared[name][0]]) > 25 for name in ("x", "product", "sum"))
+
+
+def _product_and_bias(
+    weight: np.ndarray, bias: np.ndarray, rows: np.ndarray, *, quantized: bool
+) -> onnx.ModelProto:
+    """relu(x w + b); quantized, with a pair of QuantizeLinear and DequantizeLinear behind each step."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = {"x": rows, "product": rows @ weight, "sum": rows @ weight + bias}
+    constants = [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(bias, "b")]
+    nodes = []
+
+    def read(name: str) -> str:
+        """What the next operation reads."""
+        if not quantized:
+            return name
+        low, high = min(0.0, float(value[name].min())), max(0.0, float(value[name].max()))
+        scale = np.float32((high - low) / 255)
+        constants.append(numpy_helper.from_array(scale, f"{name}_s"))
+        constants.append(numpy_helper.from_array(np.uint8(np.rint(-low / scale)), f"{name}_z"))
+        parameters = [f"{name}_s", f"{name}_z"]
+        nodes.append(helper.make_node("QuantizeLinear", [name, *parameters], [f"{name}_q"]))
+        nodes.append(helper.make_node("DequantizeLinear", [f"{name}_q", *parameters], [f"{name}_d"]))
+        return f"{name}_d"
+
+    if quantized:
+        scale = np.float32(np.abs(weight).max() / 127)
+        constants[0] = numpy_helper.from_array(np.rint(weight / scale).astype(np.int8), "w_q")
+        constants.append(numpy_helper.from_array(scale, "w_s"))
+        constants.append(numpy_helper.from_array(np.int8(0), "w_z"))
+        nodes.append(helper.make_node("DequantizeLinear", ["w_q", "w_s", "w_z"], ["w"]))
+    for op, other, source, made in (("MatMul", "w", "x", "product"), ("Add", "b", "product", "sum")):
+        nodes.append(helper.make_node(op, [read(source), other], [made], made))
+    nodes.append(helper.make_node("Relu", [read("sum")], ["y"], "relu"))
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 16]) for name in ("x", "y")]
+    graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

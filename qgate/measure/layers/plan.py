@@ -31,9 +31,11 @@ def plan_layers(
         scaled: Tensors of the candidate that are equalised: they differ from the reference's on purpose.
     """
     known = {t.name for t in reference.inputs} | {name for node in reference.nodes for name in node.outputs}
+    # An operation that took up its bias still has the tensor before it in the file.
+    known |= {name for node in reference.nodes for name in node.stages.values()}
     readable = _floating(reference, known)
     found: list[Layer] = []
-    places: dict[str, int] = {}
+    places: dict[str, list[int]] = {}
     seen: set[str] = set()
     for node in (None, *candidate.nodes):
         for tensor in [t.name for t in candidate.inputs] if node is None else node.outputs:
@@ -42,7 +44,7 @@ def plan_layers(
             for layer in _layers(tensor, node, alignment, candidate, readable):
                 if layer.candidate not in seen:
                     seen.add(layer.candidate)
-                    places.setdefault(tensor, len(found))
+                    places.setdefault(tensor, []).append(len(found))
                     found.append(layer)
     readers = _before(candidate, places)
     return tuple(
@@ -78,6 +80,7 @@ def _layers(
 ) -> Iterator[Layer]:
     label, op = (node.label, node.op) if node is not None else (tensor, "Input")
     moved, sampled = op in _MOVES, op in _ARITHMETIC
+    told: set[str] = set()
     for quantizer in candidate.quantizers.get(tensor, ()):
         matched = alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)
         if matched in readable and _plain(quantizer):
@@ -85,9 +88,11 @@ def _layers(
             yield Layer(
                 matched, quantizer.codes, CODES, label, op, scale=quantizer.scale_input, zero=quantizer.zero_input,
                 low=low, high=high, dtype=quantizer.dtype,
-                axis=quantizer.axis if quantizer.scale.size > 1 else None, moved=moved, sampled=sampled,
+                axis=quantizer.axis if quantizer.scale.size > 1 else None, moved=moved or matched in told,
+                sampled=sampled,
             )  # fmt: skip
-            moved = True  # further quantizers of one tensor differ in their ranges alone
+            # Further quantizers of one tensor differ in their ranges alone; before and after a bias there are two.
+            told.add(matched)
     matched = alignment.tensors.get(tensor)
     if tensor in candidate.quantizers or matched not in readable or node is None or moved:
         return
@@ -108,22 +113,23 @@ def _plain(quantizer: Quantizer) -> bool:
     )
 
 
-def _before(candidate: FloatGraph, places: dict[str, int]) -> dict[int, tuple[int, ...]]:
-    """The nearest layers above each layer, through operations that are no layer themselves."""
+def _before(candidate: FloatGraph, places: dict[str, list[int]]) -> dict[int, tuple[int, ...]]:
+    """The nearest layers above each layer, through operations that are no layer themselves.
+
+    Several layers of one operation stand in the order of ``places``, each above the next.
+    """
     nearest: dict[str, frozenset[int]] = {}
     found: dict[int, tuple[int, ...]] = {}
     for name in (t.name for t in candidate.inputs):
-        nearest[name] = frozenset({places[name]} if name in places else ())
+        nearest[name] = frozenset(places.get(name, ())[-1:])
     for node in candidate.nodes:
         above: frozenset[int] = frozenset().union(
             *(nearest.get(name, frozenset()) for name in _reads(node, candidate))
         )
         for tensor in node.outputs:
-            place = places.get(tensor)
-            if place is None:
-                nearest[tensor] = above
-            else:
-                found[place] = tuple(sorted(above))
+            nearest[tensor] = above
+            for place in places.get(tensor, ()):
+                found[place] = tuple(sorted(nearest[tensor]))
                 nearest[tensor] = frozenset({place})
     return found
 
