@@ -139,6 +139,7 @@ class Repair:
                     self._unround(model.graph, theirs, own)
             if what in (What.ALL, What.OUTPUT):
                 self._unround_output(model.graph, theirs, own)
+        _prune(model.graph)
         onnx.save(model, target)
 
     def _unround(self, graph: Any, node: FloatNode, own: str) -> None:
@@ -311,3 +312,23 @@ def _put_in_place(graph: Any, output: str, made: list[Any]) -> None:
             old.output[i] = output + _AS_IT_WAS
     del graph.node[:]
     graph.node.extend([*nodes[: place + 1], *made, *nodes[place + 1 :]])
+
+
+def _prune(graph: Any) -> None:
+    """Takes out what nothing reads any more: the operations that were replaced, and their constants."""
+    needed = {output.name for output in graph.output}
+    kept = []
+    for node in reversed(graph.node):
+        # A body reads names of the graph around it: whatever holds one is kept, with all that it could read.
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+            for attribute in node.attribute:
+                for body in (attribute.g, *attribute.graphs):
+                    needed.update(name for inner in body.node for name in inner.input)
+                    needed.update(output.name for output in body.output)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    constants = [each for each in graph.initializer if each.name in needed]
+    del graph.initializer[:]
+    graph.initializer.extend(constants)

@@ -53,7 +53,11 @@ def _bisect(pair: Pair, most: int, write: Path | None) -> int:
         found = bisect(pair, staging, most=most, write=write, told=_tell)
     click.echo("\n".join(_lines(found)))
     if write is not None:
-        wrote = f"Wrote {write}" if found.advice is not None else "Wrote nothing, for no layer is worth it"
+        wrote = (
+            f"Wrote {write}: `qgate verify` says whether it may be shipped"
+            if found.advice is not None
+            else "Wrote nothing, for no layer is worth it"
+        )
         click.echo(f"{wrote}.")
     return 0
 

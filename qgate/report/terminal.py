@@ -73,6 +73,16 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
         _line(console, write, "Policy", change)
     if report.targets:
         console.print(_targets(report, write))
+    generated = [target for target in report.targets if target.data.origin == "generated"]
+    if generated:
+        seeds = {target.data.seed for target in generated}
+        seed = f" from seed {seeds.pop()}" if len(seeds) == 1 else ""
+        _line(
+            console,
+            write,
+            "Data",
+            f"inputs were generated{seed}: what they show of outputs and ranges is no proof; give real ones",
+        )
     findings = _in_order(report)
     if findings:
         console.print(_findings(findings[:FINDINGS], write))

@@ -96,7 +96,7 @@ def _verified(
         return Signature(
             State.UNVERIFIED,
             f"verifying a signature needs the extra `signing`, and {', '.join(lacking)} is not installed: "
-            "`pip install qgate[signing]`",
+            "install qgate with that extra",
         )
     canonical = staging / "signature.json"
     try:

@@ -27,7 +27,7 @@ from qgate.sources.source import beside, pinned, plain_name
 
 _ANSWER_MAX = 2**16
 _REMEDIES = {
-    "missing-package": "Install it: `pip install qgate[hub]`",
+    "missing-package": "Install qgate with its extra `hub`; the action's image has it",
     "not-found": "Check owner, name, revision and file; a private or gated repository needs HF_TOKEN",
     "forbidden-address": "List the host under allow_hosts in the base branch's policy if it is meant",
     "too-large": "Raise limits.download_mb in the policy if a file of this size is meant",
