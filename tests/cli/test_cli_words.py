@@ -59,11 +59,11 @@ def test_an_onnx_pair_never_imports_torch() -> None:
     child = modules_after(
         "from pathlib import Path\n"
         "import qgate.sandbox.child\n"
-        "from qgate.measure.answer import answer, import_libraries\n"
+        "from qgate.measure.answer import answer, prepare\n"
         "from qgate.measure.request import PairRequest\n"
         f"asked = PairRequest(reference=Path({str(REFERENCE)!r}), candidate=Path({str(CANDIDATE)!r}),"
         f" inputs=Path({str(INPUTS)!r})).to_json()\n"
-        "import_libraries(asked)\n"
+        "prepare(asked)\n"
         "assert b'\"result\"' in answer(asked, lambda done, total: None)"
     )
     assert "onnxruntime" in child
@@ -112,7 +112,7 @@ def test_explain_tells_one_rule(shop: Shop, rule: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "hint"),
-    [("FEA20", "Did you mean FEA20"), ("qnt201", "Did you mean QNT201?"), ("zzz", "lists all rules")],
+    [("FEA20", "Did you mean FEA2"), ("qnt201", "Did you mean QNT201?"), ("zzz", "lists all rules")],
 )
 def test_explain_answers_an_unknown_rule_with_the_nearest(shop: Shop, asked: str, hint: str) -> None:
     found = shop.run("explain", asked)
