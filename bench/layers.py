@@ -1,6 +1,6 @@
 """What comparing every layer costs: qgate, plain inference, qdq_loss_debug and Polygraphy, in one run.
 
-``python bench/layers.py [--runs N] [--samples N] [--peer-samples N] [--models yolo,det] [--peers-python PYTHON] [--big]``.
+``python bench/layers.py [--runs N] [--samples N] [--peer-samples N] [--models yolo,det] [--peers qdq_loss_debug] [--big]``.
 Whole processes on the same models and inputs take turns; medians are compared, and ratios stand beside their goals. The
 larger models come in pip packages that are downloaded; where one cannot be had, a line says so. ``--docs`` writes the
 tables into ``docs/evaluation.md``. Nothing is asserted: figures depend on the machine, and its load is printed.
@@ -79,7 +79,8 @@ def measure(
         figures.beside_peers[name] = (
             figures.own[name] if same else spend(contender(peer_pair, OWN[name]), environment=path)
         )
-    for name, how in PEERS.items():
+    for name in filter(None, options.peers.split(",")):
+        how = PEERS[name]
         with_it = python if name == "Polygraphy" else Path(sys.executable)
         if with_it is None:
             figures.peers[name] = Spent(0, 0, 0, failed="cannot be installed here")
@@ -172,7 +173,8 @@ def main() -> int:
         if options.models:
             made = pairs(folder, options.models, options.samples)
             few = {each["name"]: each for each in pairs(folder, options.models, options.peer_samples)}
-            python = options.peers_python or environment(folder, POLYGRAPHY)
+            wanted = "Polygraphy" in options.peers
+            python = options.peers_python or (environment(folder, POLYGRAPHY) if wanted else None)
             found = []
             for pair in made:
                 found.append(measure(pair, few[pair["name"]], options, python))

@@ -40,7 +40,7 @@ class Figures:
 
     def peer(self, name: str, what: str) -> float | None:
         """Another tool as a multiple of the layers."""
-        return _ratio(self.peers[name], self.beside_peers[FIVE], what)
+        return _ratio(self.peers[name], self.beside_peers[FIVE], what) if name in self.peers else None
 
     def weights(self) -> tuple[float, float] | None:
         """GB/s of qgate's comparison of weights, and how much faster than qdq_loss_debug's it is a byte."""
