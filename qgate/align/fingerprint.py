@@ -52,16 +52,17 @@ def match_by_values(alignment: Alignment, reference: FloatGraph, candidate: Floa
 
 def _similar(reference: ConstantValue, candidate: ConstantValue) -> Iterator[tuple[float, ConstantValue]]:
     """Cosine of two weights for each layout of the reference's that has the candidate's shape."""
-    wanted = _unit(candidate)
+    wanted = unit(candidate)
     layouts = [reference]
     if len(reference.shape) == 2:
         layouts.append(transposed(reference))
     for laid in layouts:
         squeezed = tuple(d for d in laid.shape if d != 1)
         if squeezed == tuple(d for d in candidate.shape if d != 1):
-            yield float(_unit(laid) @ wanted), laid
+            yield float(unit(laid) @ wanted), laid
 
 
-def _unit(value: ConstantValue) -> Array:
+def unit(value: ConstantValue) -> Array:
+    """The float64 values of a constant in a row, of length one."""
     flat = np.clip(np.nan_to_num(value.values().astype(np.float64)), -1e100, 1e100).reshape(-1)
     return flat / max(float(np.linalg.norm(flat)), 1e-300)

@@ -54,6 +54,17 @@ class Side:
             self._signatures[key] = self._compute(name, depth)
         return self._signatures[key]
 
+    def passed(self, name: str) -> tuple[str, ...]:
+        """The clipping activations that a tensor went through last, the last one first."""
+        found: list[str] = []
+        while not self.is_constant(name):
+            node = self.made.get(name)
+            if node is None or node.op not in TRANSPARENT or not node.inputs or len(found) > len(self.made):
+                break
+            found.append(node.op)
+            name = node.inputs[0]
+        return tuple(found)
+
     def _source(self, name: str) -> str:
         """The tensor behind any run of clipping activations."""
         passed: list[str] = []

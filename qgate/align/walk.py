@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qgate.align.detour import Detours, Reader
+from qgate.align.exchange import exchanged, order
 from qgate.align.operands import constant_alone, missing, other_tensor
 from qgate.align.settings import differing
 from qgate.align.side import COMMUTATIVE, TRANSPARENT, Side
@@ -168,20 +169,12 @@ class _Walk:
                 self.result.tensors.setdefault(tensor, one.stages[stage])
         self._compare_attributes(one, two)
         self._bodies(one, two)
-        theirs = list(two.inputs)
-        if one.op in COMMUTATIVE and len(one.inputs) == len(theirs) == 2 and self._swapped(one, two):
-            theirs.reverse()
-        for position in range(max(len(one.inputs), len(theirs))):
+        found = order(one, two, self.left, self.right)
+        self._note(exchanged(one, two, found))
+        for position, other in enumerate(found):
             left = one.inputs[position] if position < len(one.inputs) else ""
-            right = theirs[position] if position < len(theirs) else ""
+            right = two.inputs[other] if other < len(two.inputs) else ""
             self.queue.append((left, right, (one, two, position)))
-
-    def _swapped(self, one: FloatNode, two: FloatNode) -> bool:
-        left = [self.left.signature(i) for i in one.inputs]
-        right = [self.right.signature(i) for i in two.inputs]
-        straight = (left[0] == right[0]) + (left[1] == right[1])
-        crossed = (left[0] == right[1]) + (left[1] == right[0])
-        return crossed > straight
 
     def _compare_attributes(self, one: FloatNode, two: FloatNode) -> None:
         for key, left, right in differing(one, two, self.left.graph, self.right.graph):

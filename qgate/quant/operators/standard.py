@@ -76,6 +76,14 @@ def _cast(builder: Builder, node: Node) -> bool:
 def _gemm(builder: Builder, node: Node) -> bool:
     a, b, c = (input_at(node, i) for i in range(3))
     weight = builder.constant(b)
+    plain_sum = not any(node.attribute(key, 0) for key in ("transA", "transB")) and all(
+        node.attribute(key, 1.0) == 1.0 for key in ("alpha", "beta")
+    )
+    if weight is None and builder.constant(a) is not None and plain_sum:
+        # A constant on the left: no layer, and yet the same operation as one, so that it can be told from it.
+        operands = [builder.ref(name) for name in (a, b, c) if name]
+        builder.emit(node, "MatMul", operands, list(node.outputs), {}, MatMul=node.outputs[0])
+        return True
     if weight is None or node.attribute("transA", 0) or len(weight.shape) != 2:
         return False
     if builder.constant(a) is not None:
