@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
+from qgate.policy.code import python_specs
 from qgate.report.write import leaves_file
 from qgate.sandbox.launch import Child, waiting_child
 from qgate.sandbox.limits import Limits
@@ -18,11 +19,12 @@ from qgate.sandbox.staging import staging_directory
 from qgate.signing.bundle import MAX_BUNDLE
 from qgate.signing.order import SignatureOrder
 from qgate.sources.acquire import Acquired, acquire, acquire_file
+from qgate.sources.code import acquire_code, acquire_code_of_user
 from qgate.sources.context import SideFiles, SourceContext
 from qgate.sources.locator import GitLocator
 from qgate.verify.again import judge_again
 from qgate.verify.contents import Sources, locate
-from qgate.verify.pair import Acquire, Pair, Progress
+from qgate.verify.pair import Acquire, AcquireCode, Pair, Progress
 from qgate.verify.target import verify
 
 if TYPE_CHECKING:
@@ -51,8 +53,11 @@ class AdHoc:
         seed: Seed of generated inputs.
         samples: How many inputs are generated, None for the default.
         signature: Who must have signed the candidate, None for nobody.
+        runtimes: Where the candidate must run.
+        deploy: ``avx2`` where it is served by processors that saturate.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         leaves: The report's folder, for the leaves of the content digests.
+        code: Code by role as ``path/to/file.py:function``, relative to the current folder.
     """
 
     candidate: Path
@@ -69,7 +74,10 @@ class AdHoc:
     samples: int | None = None
     signature: SignatureOrder | None = None
     sandbox: Literal["required", "reduced"] = "required"
+    runtimes: tuple[str, ...] = ("onnxruntime",)
+    deploy: str | None = None
     leaves: Path | None = None
+    code: Mapping[str, str] = field(default_factory=dict)
 
 
 def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
@@ -123,9 +131,12 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         signature=asked.signature,
         limits=Limits(reduced=asked.sandbox == "reduced"),
         sandbox=asked.sandbox,
+        runtimes=asked.runtimes,
+        deploy=asked.deploy,
         leaves=leaves_file(asked.leaves, asked.candidate.stem or "pair")
         if asked.leaves is not None
         else None,
+        code=_code_of_user(asked.code),
     )
 
 
@@ -195,6 +206,8 @@ def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -
         slices=data.slices if data is not None else None,
         scheme=target.scheme,
         derivation=target.derivation,
+        runtimes=tuple(target.runtimes),
+        deploy=target.deploy,
         interface=interface_of(target.io.map, target.io.optional, target.io.types, target.io.shapes),
         profile=run.profile,
         task=target.task.metric if target.task is not None else None,
@@ -216,7 +229,25 @@ def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -
         signature=_signature(run, settings),
         sandbox=policy.sandbox,
         today=today,
+        code=_code(run),
     )
+
+
+def _code(run: TargetRun) -> dict[str, AcquireCode]:
+    """What copies the code that a run's lines name, each at the commit that was decided for it."""
+    context = SourceContext(repo=run.repo, revision=run.code_revision)
+
+    def copied(spec: str) -> AcquireCode:
+        return lambda folder: acquire_code(spec, folder, context)
+
+    return {role: copied(spec) for role, spec in python_specs(run.target).items()}
+
+
+def _code_of_user(named: Mapping[str, str]) -> dict[str, AcquireCode]:
+    def copied(spec: str) -> AcquireCode:
+        return lambda folder: acquire_code_of_user(spec, folder)
+
+    return {role: copied(spec) for role, spec in named.items()}
 
 
 def _signature(run: TargetRun, settings: Settings) -> SignatureOrder | None:

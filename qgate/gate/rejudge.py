@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from qgate.errors import PolicyError
 from qgate.git.repository import Repository, open_repository
+from qgate.plan.code import code_paths
 from qgate.plan.digests import related_paths
 from qgate.plan.proposed import Proposed
 from qgate.plan.targets import Plan, make_plan
@@ -93,6 +94,8 @@ def _plan(repo: Repository, trusted: _Trusted, proposed: Proposed, config: str) 
         target.name: related_paths(repo, {trusted.revision}, (target.candidate, target.reference), changed)
         for target in trusted.policy.targets
     }
+    for name, paths in code_paths(repo, {trusted.revision}, trusted.policy.targets).items():
+        related[name] |= paths & changed
     judged = _proposed_policy(proposed, config) if config in changed else trusted.policy
     return make_plan(trusted.policy, judged, proposed.changes, related=related)
 

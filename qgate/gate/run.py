@@ -14,6 +14,7 @@ from qgate.git.changes import Change
 from qgate.git.repository import Repository, open_repository
 from qgate.plan.approval import Grants, no_approvals
 from qgate.plan.authority import Ruling, decide_authority
+from qgate.plan.code import code_paths
 from qgate.plan.digests import related_paths
 from qgate.plan.sides import Sides, decide_sides
 from qgate.plan.targets import Plan, Planned, TargetRun, make_plan
@@ -126,6 +127,9 @@ def _related(
                 repo, {sides.judged, sides.trusted}, (target.candidate, target.reference), changed
             )
             found[target.name] = found.get(target.name, frozenset()) | paths
+        code = code_paths(repo, {sides.judged, sides.trusted}, policy.targets if policy is not None else ())
+        for name, paths in code.items():
+            found[name] = found.get(name, frozenset()) | (paths & changed)
     return found
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qgate.errors import DataError
+from qgate.measure.plugin import PluginError, prepare_plugins
 from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
 
 SCHEMA = "qgate-child/v1"
@@ -50,7 +51,7 @@ def prepare(request: str) -> list[Path]:
     if asked.inputs is None:
         for name in ("onnx", "onnx.numpy_helper"):
             importlib.import_module(name)
-    return list(asked.files())
+    return [*asked.files(), *prepare_plugins(asked.code.values())]
 
 
 def answer(request: str, progress: Progress) -> bytes:
@@ -63,6 +64,8 @@ def answer(request: str, progress: Progress) -> bytes:
         found = {"error": {"kind": error.cause, "role": error.role, "what": error.what}}
     except DataError as error:
         found = {"error": {"kind": "data", "what": error.what, "where": error.where, "remedy": error.remedy}}
+    except PluginError as error:
+        found = {"error": {"kind": "code", "what": error.what, "where": error.where, "remedy": error.remedy}}
     except MemoryError:
         found = {"error": {"kind": "memory"}}
     return json.dumps(_encoded({"schema": SCHEMA, **found}), allow_nan=False).encode()

@@ -127,6 +127,8 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
     what, remedy = one_line(failure.what, 600), one_line(failure.remedy, 600)
     if failure.kind == "data":
         raise DataError(what, where=one_line(failure.where, 500) or request.label("inputs"), remedy=remedy)
+    if failure.kind == "code":
+        raise MeasureError(what, where=one_line(failure.where, 500), remedy=remedy)
     raise MeasureError(
         f"ONNX Runtime refuses the {role}: {what}",
         where=where,

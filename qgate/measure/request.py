@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qgate.measure.layers.layer import Layer
+from qgate.measure.plugin import Plugin
 from qgate.sandbox.limits import Limits
 
 DEFAULT_SAMPLES = 32
@@ -74,6 +75,7 @@ class PairRequest:
         mark: What its own names begin with; see ``layers.join``.
         layers: What it compares.
         edges: Both models are run on ``EDGES`` as well, where both are run.
+        code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
     """
 
@@ -103,6 +105,7 @@ class PairRequest:
     layers: tuple[Layer, ...] = ()
     edges: bool = True
     side_files: tuple[Path, ...] = ()
+    code: Mapping[str, Plugin] = field(default_factory=dict)
 
     def files(self) -> Iterator[Path]:
         """Every file that the run reads, for the child may read no others."""
@@ -125,6 +128,7 @@ class PairRequest:
         for key in ("reference", "candidate", "inputs", "joined"):
             raw[key] = None if raw[key] is None else str(Path(raw[key]).absolute())
         raw["side_files"] = [str(Path(each).absolute()) for each in self.side_files]
+        raw["code"] = {role: plugin.to_data() for role, plugin in self.code.items()}
         return json.dumps(raw)
 
     @classmethod
@@ -136,6 +140,7 @@ class PairRequest:
         raw["side_files"] = tuple(map(Path, raw["side_files"]))
         raw["taps"] = tuple(Tap(**tap) for tap in raw["taps"])
         raw["layers"] = tuple(Layer(**{**each, "before": tuple(each["before"])}) for each in raw["layers"])
+        raw["code"] = {role: Plugin.from_data(each) for role, each in raw["code"].items()}
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])
         return cls(**raw)

@@ -155,7 +155,7 @@ class PairState(Record):
 class Failure(Record):
     """Why there is no result, as the child understood it."""
 
-    kind: Literal["refused", "memory", "data"]
+    kind: Literal["refused", "memory", "data", "code"]
     role: Literal["reference", "candidate", ""] = ""
     what: Text = ""
     where: Text = ""

@@ -12,6 +12,7 @@ from qgate.git.changes import Change, shown
 from qgate.git.repository import Repository
 from qgate.plan.approval import Consent, Grants
 from qgate.plan.bootstrap import Existing, other_policies, policies_at
+from qgate.plan.code import code_changes
 from qgate.plan.sides import Sides
 from qgate.plan.targets import gate_files
 from qgate.plan.touch import signer_changes
@@ -105,7 +106,8 @@ def decide_authority(
     if trusted is None:
         ruling = _bootstrap(judged, other_policies(repo, activity, sides), used, sides.head, fetch)
     else:
-        signers = signer_changes(trusted, {change.path: change for change in changes or ()})
+        changed = {change.path: change for change in changes or ()}
+        signers = (*signer_changes(trusted, changed), *code_changes(repo, sides, trusted, changed))
         consent = Consent(fetch, label=trusted.approval.label, head_sha=sides.head)
         ruling = _with_policy(trusted, judged, used, consent, signers)
     return Ruling(

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qgate.plan.authority import Authority
+from qgate.plan.code import trusted_code
 from qgate.plan.targets import Planned, TargetRun
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _MEASURING_KEYS = (
     "derivation",
     "runtimes",
     "trust",
+    "factory",
 )
 
 
@@ -108,9 +110,18 @@ def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Ord
             reference=old.reference,
             reference_revision=sides.trusted,
         )
-        orders.append(Order("the new reference against the old one", swapped))
+        orders.append(Order("the new reference against the old one", _built_by(swapped, run, "reference")))
     candidates = replace(shared, reference=old.candidate, reference_revision=sides.trusted)
+    candidates = _built_by(candidates, run, "candidate")
     return (*orders, Order("the new candidate against the old one, on the old data", candidates))
+
+
+def _built_by(comparison: TargetRun, run: TargetRun, side: str) -> TargetRun:
+    """A comparison of two models of one side: both are built by that side's factory."""
+    factory = run.target.factory
+    spec = getattr(factory, side) if factory is not None else None
+    both = None if factory is None else factory.model_copy(update={"candidate": spec, "reference": spec})
+    return replace(comparison, target=comparison.target.model_copy(update={"factory": both}))
 
 
 def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:
@@ -145,8 +156,11 @@ def _changed_run(planned: Planned, authority: Authority, sides: Sides, repo: Pat
         sandbox = trusted.sandbox if trusted else "required"
         policy = policy.model_copy(update={"allow_hosts": hosts, "limits": limits, "sandbox": sandbox})
         trust = planned.trusted.trust if planned.trusted else "data"
-        lines = lines.model_copy(update={"trust": trust})
+        code = trusted_code(planned.trusted, lines)
+        lines = lines.model_copy(update={"trust": trust, **code})
     run = _run(planned, lines, policy, sides, repo)
+    # Code that judges is the trusted side's until somebody has approved the change's.
+    run = replace(run, code_revision=sides.judged if authority.loosening_granted else sides.trusted)
     # By the change's own lines, the signer is the one that would be named after a merge.
     signer = sides.judged if planned.resigned else run.signer_revision
     return replace(run, proposed=planned.trusted is None, signer_revision=signer)
@@ -188,6 +202,7 @@ def _run(planned: Planned, lines: Target, policy: Policy | None, sides: Sides, r
         data_revision=sides.judged if theirs or "data" in planned.rereferenced else sides.trusted,
         signature=lines.signature,
         signer_revision=sides.judged if theirs else sides.trusted,
+        code_revision=sides.trusted,
     )
 
 

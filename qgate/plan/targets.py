@@ -40,6 +40,7 @@ class TargetRun:
         signature: Who must have signed the candidate, its bundle at the candidate's commit; None where nobody
             is asked for.
         signer_revision: The commit that the key, certificate or trusted root is read at.
+        code_revision: The commit that code which the lines name (``factory``) is read at.
         profile: Replaces the target's and the policy's profile where it is not None.
         seed: Seed of everything random.
         proposed: The change itself added this target.
@@ -60,6 +61,7 @@ class TargetRun:
     data_revision: str | None = None
     signature: SignatureSpec | None = None
     signer_revision: str | None = None
+    code_revision: str | None = None
     profile: str | None = None
     seed: int = 0
     proposed: bool = False
@@ -173,7 +175,7 @@ def _plan_target(
         return Planned(name, old, new, ("nothing to compare with, so every target is run",))
     changed = {change.path: change for change in changes}
     reasons = [*policy_reasons(old, new, trusted, judged), *file_reasons(name, old, new, changed)]
-    reasons += [f"{shown(path)} belongs to a model and changes" for path in sorted(related)]
+    reasons += [f"{shown(path)} belongs to the target and changes" for path in sorted(related)]
     return Planned(
         name,
         old,

@@ -16,15 +16,19 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     Field,
+    GetJsonSchemaHandler,
     PositiveInt,
     Strict,
     StrictBool,
     StringConstraints,
     WithJsonSchema,
 )
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from qgate.records import Record, Value
 from qgate.sources.locator import Locator
+from qgate.sources.python_code import PythonSpec
 
 SCHEMA_ID = "qgate-policy-v1"
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -94,7 +98,8 @@ Thresholds = dict[str, dict[str, Threshold]]
 Approval = Literal["approve", "allow"]
 Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
 Derivation = Literal["auto", "exact", "folded", "qat", "none"]
-Runtime = Literal["onnxruntime"]
+Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
+Deploy = Literal["avx2"]
 Day = Annotated[date, BeforeValidator(_calendar_date), WithJsonSchema({"type": "string", "format": "date"})]
 Whole = Annotated[PositiveInt, Strict()]
 
@@ -147,6 +152,27 @@ class SignatureSpec(Record):
     )
 
 
+class FactorySpec(Record):
+    """Functions that build the PyTorch modules that checkpoints are loaded into, for each side."""
+
+    candidate: PythonSpec | None = Field(default=None, description="Builds the candidate's module")
+    reference: PythonSpec | None = Field(default=None, description="Builds the reference's module")
+
+
+def _factory(value: object) -> object:
+    return {"candidate": value, "reference": value} if isinstance(value, str) else value
+
+
+class _OrOneFunction:
+    """Tells editors that one string is as good as the keys."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        return {"anyOf": [{"type": "string", "minLength": 3}, handler(core_schema)]}
+
+
 class Target(Record):
     """A named pair: a candidate that claims to come from a reference."""
 
@@ -161,12 +187,20 @@ class Target(Record):
     derivation: Derivation = Field(default="auto", description="How weights must follow from the reference")
     io: IoSpec = IoSpec()
     runtimes: NonEmpty[Runtime] = Field(default=("onnxruntime",), description="Where the candidate must run")
+    deploy: Deploy | None = Field(
+        default=None, description="avx2: it is served by processors with AVX2 and no VNNI"
+    )
     profile: str | None = Field(default=None, description="Replaces the policy's profile")
     thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
     signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")
     require_signature: StrictBool = Field(
         default=False, description="A candidate without a valid signature is an error"
+    )
+    factory: Annotated[FactorySpec, BeforeValidator(_factory), _OrOneFunction] | None = Field(
+        default=None,
+        description="Code of the trusted side that builds PyTorch modules, as path/to/file.py:function; "
+        "one function for both, or `candidate` and `reference`",
     )
     trust: Literal["data", "code"] = Field(
         default="data",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from qgate.policy.code import python_specs
 from qgate.policy.document import quoted
 from qgate.policy.places import Difference, relocated
 from qgate.policy.schema import Policy, SignatureSpec, Target
@@ -17,6 +18,7 @@ def trust_differences(before: Target, after: Target) -> Iterator[Difference]:
         else:
             yield "loosened", "a valid signature is no longer required"
     yield from _signature(before.signature, after.signature)
+    yield from _code(before, after)
     if before.trust != after.trust:
         told = f"`trust` is {after.trust}, it was {before.trust}"
         if after.trust == "code":
@@ -32,8 +34,21 @@ def beyond_defaults(policy: Policy) -> tuple[str, ...]:
 
 
 def added_code(target: Target) -> str | None:
-    """A sentence where a new target asks for its bytes to be taken for code."""
-    return f"target {target.name} is added with `trust: code`" if target.trust == "code" else None
+    """A sentence where a new target asks for its bytes to be taken for code, or names code that judges it."""
+    if target.trust == "code":
+        return f"target {target.name} is added with `trust: code`"
+    specs = python_specs(target)
+    named = ", ".join(quoted(spec, 200) for spec in dict.fromkeys(specs.values()))
+    return f"target {target.name} is added with code of its own: {named}" if specs else None
+
+
+def _code(before: Target, after: Target) -> Iterator[Difference]:
+    """Other code may judge otherwise: whoever approves shall see it."""
+    old, new = python_specs(before), python_specs(after)
+    for role in dict.fromkeys((*old, *new)):
+        if old.get(role) != new.get(role):
+            shown = [quoted(spec, 200) if spec else "not given" for spec in (new.get(role), old.get(role))]
+            yield "loosened", f"`{role}` is {shown[0]}, it was {shown[1]}"
 
 
 def _signature(old: SignatureSpec | None, new: SignatureSpec | None) -> Iterator[Difference]:

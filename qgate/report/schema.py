@@ -129,6 +129,14 @@ class BaselineUsed(Record):
     content: ContentDelta | None = None
 
 
+class CodeUsed(Record):
+    """Code of the trusted side that took part in measuring."""
+
+    role: str = Field(description="What it was for, for example factory.candidate")
+    locator: str = Field(description="module:function as policy or command line write it")
+    files: dict[str, str] = Field(default={}, description="sha256 of every file of it, by path")
+
+
 class TargetReport(Record):
     """One target: its verdict and everything that led to it."""
 
@@ -142,6 +150,7 @@ class TargetReport(Record):
     reference: Artifact | None = None
     content: Content | None = Field(default=None, description="Of the candidate")
     data: DataUsed = DataUsed(origin="none")
+    code: tuple[CodeUsed, ...] = Field(default=(), description="Code of the trusted side that took part")
     sandbox: Sandbox | None = Field(default=None, description="None where nothing was run")
     measurements: tuple[Measurement, ...] = ()
     findings: tuple[Finding, ...] = ()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.inspection import Inspection
     from qgate.measure.pair import Known
+    from qgate.measure.plugin import Plugin
     from qgate.measure.request import PairRequest
     from qgate.sandbox.engaged import Engaged
     from qgate.sandbox.launch import Child
@@ -41,6 +43,7 @@ def inspect(
             pair.interface or Interface(),
             allowed_operators=pair.allowed_operators,
             limits=pair.limits,
+            runtimes=pair.runtimes,
         )
     except FormatError as error:
         state.findings.append(error_finding(error, error.rule))
@@ -60,6 +63,7 @@ def run(
     data: Path | bool | None,
     progress: Progress | None,
     child: Child | None,
+    code: Mapping[str, Plugin] | None = None,
 ) -> None:
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
@@ -68,6 +72,7 @@ def run(
     if not inspection.runnable:
         return
     request, known = pair_request(pair, inspection, models, data)
+    request = replace(request, code=dict(code or {}))
     started = time.perf_counter()
     try:
         result = measure_pair(request, progress, child, known)

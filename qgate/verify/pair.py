@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from qgate.sandbox.limits import Limits
     from qgate.signing.order import SignatureOrder
     from qgate.sources.acquire import Acquired
+    from qgate.sources.code import CopiedCode
 
 Acquire = Callable[[Path], "Acquired"]
+AcquireCode = Callable[[Path], "CopiedCode"]
 Progress = Callable[[int, int], None]
 
 
@@ -39,6 +41,9 @@ class Pair:
         signature: Who must have signed the candidate; None where nobody is asked for.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         leaves: Where the leaves of the candidate's content digests go; None for nowhere.
+        code: Code of the trusted side by role, copied into a folder; see ``measure.plugin``.
+        runtimes: Where the candidate must run, as it is declared.
+        deploy: ``avx2`` where it is served by processors that saturate; None where nothing is said.
         needs_reference: Whether a missing reference is an error.
     """
 
@@ -70,3 +75,6 @@ class Pair:
     sandbox: Literal["required", "reduced"] = "required"
     today: date | None = None
     leaves: Path | None = None
+    code: Mapping[str, AcquireCode] = field(default_factory=dict)
+    runtimes: tuple[str, ...] = ("onnxruntime",)
+    deploy: str | None = None

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qgate.errors import QgateError
 from qgate.records import DataUsed, Finding, Measurement, Place, Sandbox, Severity, Verdict
-from qgate.report.schema import Artifact, Content
+from qgate.report.schema import Artifact, CodeUsed, Content
 
 
 @dataclass
@@ -23,6 +23,7 @@ class State:
     timings: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     content: Content | None = None
+    code: list[CodeUsed] = field(default_factory=list)
 
 
 def error_finding(error: QgateError, rule: str, side: str = "") -> Finding:

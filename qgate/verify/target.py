@@ -11,6 +11,7 @@ from qgate.report.schema import Artifact, TargetReport
 from qgate.rules.catalogue import catalogue
 from qgate.verify.acquisition import acquire_data, acquire_models
 from qgate.verify.again import waived
+from qgate.verify.code import acquire_codes
 from qgate.verify.contents import digest_models
 from qgate.verify.measuring import inspect, run
 from qgate.verify.pair import Pair, Progress
@@ -39,8 +40,14 @@ def verify(
         digest_models(state, *models, pair.leaves)
         data = acquire_data(pair, state, staging)
         inspection = inspect(pair, state, *models)
-        if inspection is not None and data is not False and signed_enough_to_run(pair, state):
-            run(pair, state, inspection, models, data or None, progress, child)
+        code = acquire_codes(pair, state, staging)
+        if (
+            inspection is not None
+            and data is not False
+            and code is not None
+            and signed_enough_to_run(pair, state)
+        ):
+            run(pair, state, inspection, models, data or None, progress, child, code)
     return _report(pair, state)
 
 
@@ -49,6 +56,8 @@ def _report(pair: Pair, state: State) -> TargetReport:
         "scheme": pair.scheme,
         "derivation": pair.derivation,
         "data": state.data.origin,
+        "runtimes": list(pair.runtimes),
+        "deploy": pair.deploy,
         "ran": state.ran,
         "sandbox": pair.sandbox,
         "unconfined": {} if state.sandbox is None else state.sandbox.lacking,
@@ -71,6 +80,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         reference=state.artifacts.get("reference"),
         content=state.content,
         data=state.data,
+        code=tuple(state.code),
         sandbox=state.sandbox,
         measurements=tuple(state.measurements),
         findings=findings,

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from qgate.policy.loosening import PolicyChanges, compare, loosened
-from qgate.policy.schema import ApprovalSpec, IoSpec, Limits, Policy, SignatureSpec, Target
+from qgate.policy.schema import ApprovalSpec, FactorySpec, IoSpec, Limits, Policy, SignatureSpec, Target
 from qgate.policy.target_changes import rereferenced
 from qgate.policy.threshold_changes import is_looser
 from qgate.rules.base import Param, Rule, severity_param
@@ -390,6 +390,7 @@ def test_no_key_of_a_target_changes_in_silence(
         "signature": SignatureSpec(bundle=face.candidate, key=face.candidate),
         "require_signature": True,
         "trust": "code",
+        "factory": FactorySpec(candidate="nets/plate.py:build"),
     }
     changed = plate.model_copy(update={key: other[key]})
     new = base.model_copy(update={"targets": (changed, face)})
