@@ -14,6 +14,7 @@ from qgate.errors import UsageError
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "mae", "rmse", "none")
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -63,6 +64,9 @@ def main() -> None:
 @click.option("--signing-issuer", metavar="URL", help="OpenID Connect issuer of that identity.")
 @click.option("--trusted-root", type=click.Path(path_type=Path),
               help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
+@click.option("--runtime", type=click.Choice(RUNTIMES), multiple=True,
+              help="Where the candidate must run as well; repeatable.")  # fmt: skip
+@click.option("--deploy", type=click.Choice(("avx2",)), help="It is served by processors with AVX2 and no VNNI.")
 @click.option("--sandbox", type=click.Choice(("required", "reduced")), default="required", show_default=True,
               help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,
@@ -95,6 +99,8 @@ def verify(
     signing_identity: str | None,
     signing_issuer: str | None,
     trusted_root: Path | None,
+    runtime: tuple[str, ...],
+    deploy: str | None,
     sandbox: Literal["required", "reduced"],
     report: Path | None,
     config: str | None,
@@ -124,6 +130,8 @@ def verify(
         seed or None,
         sandbox if sandbox != "required" else None,
         signed.given or None,
+        deploy,
+        *runtime,
         *io_map,
         *io_optional,
         *io_type,
@@ -162,10 +170,27 @@ def verify(
                 samples=samples,
                 signature=signature_order(signed),
                 sandbox=sandbox,
+                runtimes=runtime or ("onnxruntime",),
+                deploy=deploy,
                 leaves=report,
             )
             return verify_pair(asked, report, child)
     return verify_repository(config, target, base, profile, report, leaves)
+
+
+@main.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
+@click.option("--all", "everything", is_flag=True, help="Every tensor, scales and zero points as well.")
+@guarded
+def inspect(file: Path, as_json: bool, everything: bool) -> int:
+    """Tells what a model FILE holds (scheme, tensors, ranges, risks), executing nothing of it.
+
+    Exit 0 where it was read, 1 where that shows an error, 2 where the file is refused.
+    """
+    from qgate.commands.inspection import inspect_file
+
+    return inspect_file(file, as_json=as_json, everything=everything)
 
 
 @main.command()

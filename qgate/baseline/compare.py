@@ -86,6 +86,7 @@ DIRECTIONS = (
     Direction(_ending("class_recall_drop|slice_drop"), -1, "metric", of_samples=True),
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
     Direction(_ending(r"nonfinite_candidate|nonfinite|edge\.shape_mismatch|outsiders|unread_nodes"), -1),
+    Direction(re.compile(r"deploy\.(?:tensorrt|openvino|avx2)\.\w+"), -1),
     Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )
 

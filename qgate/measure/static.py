@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,6 +11,7 @@ from qgate.align.fingerprint import match_by_values
 from qgate.align.walk import align
 from qgate.formats.model import StaticModel
 from qgate.measure.demand.measured import measure_demand
+from qgate.measure.deploy import measure_deployment
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
@@ -41,6 +43,7 @@ def inspect_pair(
     *,
     allowed_operators: frozenset[str] = frozenset(),
     limits: Limits | None = None,
+    runtimes: Collection[str] = ("onnxruntime",),
 ) -> Inspection:
     """Inspects a pair, or a candidate alone where there is no reference.
 
@@ -50,9 +53,13 @@ def inspect_pair(
         interface: Declared differences of the interface.
         allowed_operators: Operators that the policy adds.
         limits: What a run may use; by default what the sandbox gives.
+        runtimes: Where the candidate must run.
     """
     if candidate.format != "onnx" or (reference is not None and reference.format != "onnx"):
-        return inspect_tensors(reference, candidate, allowed_operators=allowed_operators)
+        held = inspect_tensors(reference, candidate, allowed_operators=allowed_operators)
+        return replace(
+            held, measurements=(*held.measurements, *measure_deployment(candidate, None, runtimes))
+        )
     found: list[Measurement] = [Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes")]
     operators = list(unknown_operators(candidate, allowed_operators))
     found += operators
@@ -64,6 +71,7 @@ def inspect_pair(
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
     found += measure_unread(reference, candidate)
+    found += measure_deployment(candidate, view, runtimes)
     taps: tuple[Tap, ...] = ()
     layers: tuple[Layer, ...] = ()
     if reference is not None:

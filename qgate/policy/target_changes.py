@@ -134,6 +134,9 @@ def _requirements(old: Policy, new: Policy, before: Target, after: Target) -> It
             yield "loosened", f"the runtime {runtime} is dropped"
         elif runtime not in before.runtimes:
             yield "changed", f"the runtime {runtime} is added"
+    if before.deploy != after.deploy:
+        told = f"`deploy` is {after.deploy or 'not given'}, it was {before.deploy or 'not given'}"
+        yield "loosened" if after.deploy is None else "changed", told
     if before.profile != after.profile:
         names = before.profile or old.profile, after.profile or new.profile
         weaker = loosened_profile(old, new, *names)

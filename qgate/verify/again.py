@@ -58,6 +58,8 @@ def judge_again(
         "scheme": target.scheme,
         "derivation": target.derivation,
         "data": report.data.origin,
+        "runtimes": list(target.runtimes),
+        "deploy": target.deploy,
         "sandbox": policy.sandbox,
         "unconfined": {} if report.sandbox is None else report.sandbox.lacking,
         # Where nothing is told that kept the models from running, outputs must have been measured.

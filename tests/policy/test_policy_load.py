@@ -175,9 +175,9 @@ BAD = {
     "wrong word": (in_target("scheme: int9"), 5, "must be one of auto, int8, int4, fp16, fp8, none"),
     "wrong word, near": (in_target("derivation: exakt"), 5, "Did you mean `exact`?"),
     "runtime that is not there": (
-        in_target("runtimes: [tensorrt]"),
+        in_target("runtimes: [tensorlt]"),
         5,
-        "runtimes[0]: must be one of onnxruntime",
+        "Did you mean `tensorrt`?",
     ),
     "no runtimes": (in_target("runtimes: []"), 5, "at least one entry"),
     "task as word": (

@@ -384,6 +384,7 @@ def test_no_key_of_a_target_changes_in_silence(
         "derivation": "auto",
         "io": IoSpec(),
         "runtimes": ("onnxruntime", "another"),
+        "deploy": "avx2",
         "profile": None,
         "thresholds": {},
         "require_baseline": None,

@@ -11,6 +11,7 @@ from qgate.rules.catalogue import catalogue
 from . import (
     cases_artifact,
     cases_behaviour,
+    cases_deployability,
     cases_derivation,
     cases_distributions,
     cases_edges,
@@ -39,6 +40,7 @@ CASES = tuple(
         cases_edges,
         cases_layers,
         cases_behaviour,
+        cases_deployability,
     )
     for case in module.CASES
 )
