@@ -7,6 +7,7 @@ when it runs; that the payloads are alive is shown by loading each as a careless
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +25,6 @@ from tests.corpus.hostile.benign import benign, counts
 from tests.corpus.hostile.twins import TWINS
 
 JOBS = 2
-FALSE_SHARE = 0.01
 CLAIMED = ("pickle", "torch-zip", "torch-legacy", "data")
 """Families of the formats that both peers say they scan: pickle, PyTorch, NumPy."""
 
@@ -68,7 +68,7 @@ def _containers(folder: Path, scale: float) -> Iterator[Row]:
     yield Row("canaries run by qgate", str(len(ran)), "0", not ran, misses=tuple(ran))
     crashed = [row["name"] for row in rows if said[row["name"]].verdict in ("CRASH", "HUNG")]
     yield Row("tracebacks and hangs over them", str(len(crashed)), "0", not crashed, misses=tuple(crashed))
-    yield _honest(honest, skipped, peers)
+    yield from _honest(honest, skipped, peers)
     sound = [
         name for name in sorted(set(TWINS.values())) if said[name].verdict not in ("PASS", "INCONCLUSIVE")
     ]
@@ -99,15 +99,40 @@ def _blocked(said: Said, twin: Said) -> bool:
     )
 
 
-def _honest(honest: list, skipped: list[str], peers: list[Peer]) -> Row:
-    refused = [item.name for item in honest if reading.refusal(item.path, item.role)]
+def _honest(honest: list, skipped: list[str], peers: list[Peer]) -> Iterator[Row]:
+    refused = {item.name: item for item in honest if reading.refusal(item.path, item.role)}
     for reason in skipped:
         print(f"not made: {reason}", file=sys.stderr)
-    tools = counts(honest)
-    schemes = len({item.scheme for item in honest})
-    return Row(
-        f"honest files of {len(tools)} exporters in {schemes} schemes falsely blocked", f"{len(refused)} of {len(honest)}",
-        f"at most {FALSE_SHARE:.0%}", len(refused) <= FALSE_SHARE * len(honest),
-        tuple((peer.label, f"{peer.blocked(item.path for item in honest)} of {len(honest)}") for peer in peers),
-        tuple(refused),
+    objects = [name for name, item in refused.items() if _refused_by_torch(item.path)]
+    counted = [item for item in honest if item.name not in objects]
+    wrong = [name for name in refused if name not in objects]
+    tools = counts(counted)
+    schemes = len({item.scheme for item in counted})
+    yield Row(
+        f"honest files of {len(tools)} exporters in {schemes} schemes falsely blocked", f"{len(wrong)} of {len(counted)}",
+        "0", not wrong,
+        tuple((peer.label, f"{peer.blocked(item.path for item in counted)} of {len(counted)}") for peer in peers),
+        tuple(wrong),
     )  # fmt: skip
+    yield Row(
+        "honest files besides with objects among their tensors, which PyTorch's `weights_only=True` refuses as well",
+        f"{len(objects)}",
+        misses=tuple(objects),
+    )
+
+
+def _refused_by_torch(path: Path) -> bool:
+    """Whether PyTorch itself names something in a checkpoint that is more than tensors."""
+    if path.suffix not in (".pt", ".pth"):
+        return False
+    import pickle
+
+    import torch
+
+    with contextlib.suppress(ImportError):
+        import torchao.quantization  # noqa: F401, its classes become known to torch.load
+    try:
+        torch.load(path, weights_only=True)
+    except pickle.UnpicklingError:
+        return True
+    return False

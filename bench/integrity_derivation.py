@@ -1,4 +1,4 @@
-"""Damage to numbers: flipped bits, edited codes and scales, found and located; honest rounding, let through; speed.
+"""Damage to numbers: flipped bits, edited codes and scales, found and located; honest rounding, let through.
 
 Damage is planted in the constants of a model that was read, and the whole pair goes the way that every pair
 goes: static inspection, rules at the profile ``balanced``. A flip is located where a blocking finding names
@@ -22,7 +22,6 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 from derivation_damage import Damage, flips, many_flips, scale_edits, swaps
-from derivation_speed import speeds
 from derivation_subjects import FLIPPED, LEGITIMATE, REAL, Subject, subject, with_values
 from integrity_rows import Row
 
@@ -78,7 +77,6 @@ def run(scale: float) -> Iterator[Row]:
     yield Row(
         "such files that their tool could not make of these models", f"{len(left_out)}", misses=left_out
     )
-    yield from speeds(scale)
 
 
 def _flip_rows(parts: Sequence[dict[str, Tally]]) -> Iterator[Row]:

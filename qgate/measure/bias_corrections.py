@@ -62,7 +62,7 @@ def _layer(bias: ConstantPair, weight: ConstantPair, candidate: FloatGraph) -> L
     """What is known of the layer; None where that is not enough to explain anything."""
     before, target = reference_values(bias), reference_values(weight)
     after = bias.candidate.values().astype(np.float64).reshape(-1)
-    quantizer = _quantizer_before(candidate, bias.candidate_node.inputs[0])
+    quantizer = quantizer_before(candidate, bias.candidate_node.inputs[0])
     if before is None or target is None or quantizer is None or not np.any(after):
         return None
     shift = after - before.astype(np.float64).reshape(-1)
@@ -92,7 +92,7 @@ def _layer(bias: ConstantPair, weight: ConstantPair, candidate: FloatGraph) -> L
     )
 
 
-def _quantizer_before(candidate: FloatGraph, tensor: str) -> Quantizer | None:
+def quantizer_before(candidate: FloatGraph, tensor: str) -> Quantizer | None:
     """The static quantizer of what a layer reads, looked for through operations that keep values in range."""
     makers = candidate.producers()
     for _ in range(_PASSED):

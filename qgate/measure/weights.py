@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from qgate.measure.bias_corrections import explain_bias_corrections
+from qgate.measure.coarse_scales import coarse_scales
 from qgate.measure.judged import Judged, judge_constants, reference_values
 from qgate.measure.weight_records import records
 from qgate.quant.alignment import Alignment
@@ -30,7 +31,7 @@ def measure_weights(alignment: Alignment, candidate: FloatGraph) -> WeightResult
     explain_bias_corrections(judged, candidate)
     _diagnose(judged)
     found = [m for entry in judged for m in records(entry)]
-    return WeightResult((*found, *_pooled(judged)), scaled)
+    return WeightResult((*found, *coarse_scales(judged, candidate), *_pooled(judged)), scaled)
 
 
 def _undo_equalisation(

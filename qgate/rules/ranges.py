@@ -57,18 +57,6 @@ def _weight_rmse(context: RuleContext) -> Iterator[Finding]:
             )
 
 
-def _odd_scales(context: RuleContext) -> Iterator[Finding]:
-    for found in context.all("weight.odd_scale"):
-        codes = str(found.detail.get("codes"))
-        if abs(found.number - 1) <= context.limit("max_deviation") or derivation_fails(context, codes):
-            continue
-        yield context.finding(
-            f"this scale is {found.number:.4g} times what the rule of all the tensor's other scales gives",
-            at=found.at,
-            evidence={"ratio": found.number, **found.detail},
-        )
-
-
 def _levels(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("weight.levels"):
         least = context.limit("min_codes")
@@ -246,17 +234,6 @@ RULES = (
         remedy="Quantize from the float reference, with the range of the weight itself",
         params=(Param("min_codes", "Least number of distinct codes.", 24, 17, 9, unit="codes"),),
         check=_levels,
-    ),
-    rule(
-        "RNG108",
-        "All scales of a 4-bit tensor follow one rule",
-        why="A scale can be edited by a few percent without any 4-bit code changing; every weight of its channel "
-        "changes.",
-        how="Scale over the range of the reference's channel or block is the same number wherever one quantizer made "
-        "them all; judged only where at least 95 % of a tensor's scales (of eight or more) agree.",
-        remedy="Quantize again from the reference",
-        params=(Param("max_deviation", "Largest deviation from the rule.", 0.001, 0.002, 0.05, unit="ratio"),),
-        check=_odd_scales,
     ),
     rule(
         "RNG107",

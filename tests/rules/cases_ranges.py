@@ -48,6 +48,12 @@ def _odd(value: float):
     return (measured("weight.odd_scale", value, at, scale=value, expected=1.0, codes="w1_q"),)
 
 
+def _coarse(value: float, role: str = "weight"):
+    at = Place(tensor="w1_scale", node="conv1", index=(3,))
+    detail = {"codes": "w1_q", "role": role, "dtype": "int8", "scale": 1.0, "largest": 127 * value}
+    return (measured("weight.coarse_scale", value, at, n=1, **detail),)
+
+
 def _levels(value: float):
     return (measured("weight.levels", value, n=4096),)
 
@@ -77,6 +83,7 @@ _NOT_TAPPED = missing("activation.clipped_share", "the reference has no such ten
 _STEP = 1e-6
 _USED = limits("RNG105", "min_used")
 _DEVIATIONS = limits("RNG108", "max_deviation")
+_COARSE_CONSTANTS = limits("RNG110", "min_used_constant")
 _SHARES = limits("RNG104", "max_share")
 # Less than every allowance, more than a twentieth of strict's and balanced's: the share decides there.
 _LITTLE = 0.003  # past half of strict's energy, far from balanced's
@@ -120,6 +127,15 @@ CASES = (
     *ladder("RNG106", "min_codes", _levels, at_least=True, step=1, says="of 256 codes"),
     Case("RNG107", "not compared", (_NOT_TAPPED,), weight_of("RNG107"), "no such tensor"),
     Case("RNG107", "compared", _clip(0.0, 0.0), SILENT),
+    *ladder("RNG110", "min_used", _coarse, at_least=True, step=1e-4, says="far too coarse", at="tensor w1_scale node conv1 [3]"),
+    *(
+        Case("RNG110", f"a {role} past {profile}", _coarse(least - 1e-4, role),
+             tuple("error" if least <= other else None for other in _COARSE_CONSTANTS), f"the {role} 'w1_q'")
+        for role in ("bias", "constant") for profile, least in zip(PROFILES, _COARSE_CONSTANTS, strict=True)
+    ),
+    Case("RNG110", "a bias with half of the codes", _coarse(0.49, "bias"), SILENT),
+    Case("RNG110", "QNT201 explains it better", (*_coarse(0.001), _derivation("outsiders")), SILENT),
+    Case("RNG110", "fine-tuned without lineage", _coarse(0.001), SILENT, declared={"derivation": "none"}),
     Case("RNG108", "edited by a tenth", _odd(1.1), ERROR, "1.1 times", "tensor w1_scale node conv1 [3]"),
     Case("RNG108", "NaN", _odd(math.nan), ERROR),
     Case("RNG108", "the rule itself", _odd(1.0), SILENT),
