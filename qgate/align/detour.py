@@ -37,7 +37,7 @@ class Detours:
 
         It must stand between the tensor and its reader: one that hangs beside it clips nothing.
         """
-        if one.op not in ("Relu", "Clip"):
+        if one.op not in ("Relu", "Clip") or not one.inputs:
             return False
         low = 0.0 if one.op == "Relu" else one.attributes.get("min", float("-inf"))
         high = float("inf") if one.op == "Relu" else one.attributes.get("max", float("inf"))

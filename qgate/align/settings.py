@@ -48,7 +48,7 @@ def _rank(node: FloatNode, graph: FloatGraph) -> int | None:
 def _from_the_front(value: Any, rank: int | None) -> tuple[int, ...] | None:
     """Axes counted from the first; None where the rank is needed and not known."""
     axes = value if isinstance(value, tuple) else (value,)
-    if not all(isinstance(axis, int | float) and (axis >= 0 or rank is not None) for axis in axes):
+    if not all(isinstance(axis, int) and (axis >= 0 or rank is not None) for axis in axes):
         return None
     return tuple(int(axis) + (rank or 0) if axis < 0 else int(axis) for axis in axes)
 

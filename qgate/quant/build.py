@@ -21,6 +21,7 @@ from qgate.quant.order import in_order
 from qgate.quant.parameters import computed_parameters
 from qgate.quant.scope import Scope
 from qgate.quant.simplify import simplify
+from qgate.quant.wellformed import check_signature
 
 
 def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
@@ -74,6 +75,7 @@ class Builder(Scope):
         Raises:
             FormatError: Its operands or attributes are not what its operator takes.
         """
+        check_signature(node, self.opsets)
         try:
             self._add(node)
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError) as error:

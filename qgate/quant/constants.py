@@ -102,6 +102,18 @@ class Quantized:
         raise ValueError(f"{channels} scales do not fit axis {axis} of shape {list(shape)}")
 
 
+def numbers(values: Array) -> Array:
+    """An array as float64; NaN in the place of text and whatever else is no number."""
+    if values.dtype.kind in "fiub" or _is_short_float(values):
+        return values.astype(np.float64)
+    return np.full(values.shape, np.nan)
+
+
+def _is_short_float(values: Array) -> bool:
+    """Types of ml_dtypes, bfloat16 and float8 and four bits, have no kind of their own."""
+    return values.dtype.kind == "V" and values.dtype.type.__module__.startswith("ml_dtypes")
+
+
 @dataclass(frozen=True)
 class ConstantValue:
     """A constant of the float view.
@@ -166,38 +178,60 @@ class ConstantValue:
         """The stored values in this constant's layout."""
         return self.lay_out(self.stored())
 
+    def misfit(self) -> str:
+        """Why scale and zero point do not fit the codes; empty where they do, or where there are none."""
+        if self.quantized is None:
+            return ""
+        shape = self.stored().shape
+        try:
+            self._spread(self.quantized.scale, shape)
+            if self.quantized.zero_point is not None:
+                self._spread(self.quantized.zero_point, shape)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _spread(self, values: Array, shape: tuple[int, ...]) -> Array:
+        spread = self._quantized().spread(numbers(values), shape)
+        if spread.ndim != len(shape) or any(
+            n not in (1, of) for n, of in zip(spread.shape, shape, strict=True)
+        ):
+            raise ValueError(f"scales of shape {list(values.shape)} do not fit {list(shape)}")
+        return np.broadcast_to(spread, shape)
+
+    def _for_each(self, values: Array) -> Array:
+        """One for each element, in this constant's layout; NaN throughout where they do not fit the codes."""
+        shape = self.stored().shape
+        try:
+            return self.lay_out(self._spread(values, shape))
+        except ValueError:
+            return self.lay_out(np.broadcast_to(np.float64("nan"), shape))
+
     def scales(self) -> Array:
         """float64 scale for every element, in this constant's layout (broadcast, read-only).
 
-        Raises:
-            ValueError: The scale does not fit the codes.
+        NaN throughout where the scale does not fit the codes: ``misfit`` tells.
         """
-        quantized = self._quantized()
-        stored = self.stored()
-        spread = quantized.spread(quantized.scale.astype(np.float64), stored.shape)
-        laid_out = self.lay_out(np.broadcast_to(spread, stored.shape))
+        laid_out = self._for_each(self._quantized().scale)
         return laid_out if self.factor is None else laid_out * self.factor
 
     def zero_points(self) -> Array:
         """float64 zero point for every element, in this constant's layout (broadcast, read-only)."""
-        quantized = self._quantized()
-        stored = self.stored()
-        zero = quantized.zero_point
-        if zero is None:
-            return self.lay_out(np.broadcast_to(np.float64(0), stored.shape))
-        spread = quantized.spread(zero.astype(np.float64), stored.shape)
-        return self.lay_out(np.broadcast_to(spread, stored.shape))
+        zero = self._quantized().zero_point
+        return self._for_each(np.zeros(1) if zero is None else zero)
 
     def values(self) -> Array:
-        """The float values that the constant stands for, float32 (float64 for doubles)."""
+        """The float values that the constant stands for, float32 (float64 for doubles); NaN for what is no number."""
         if self.quantized is None:
             raw = self.codes()
+            if raw.dtype.kind not in "fiub" and not _is_short_float(raw):
+                return np.full(self.shape, np.nan, np.float32)  # text and the like are no numbers
             # Widening a signalling NaN is reported by some processors, and is no fault of this reader's.
             with np.errstate(invalid="ignore"):
                 plain = raw.astype(np.float32) if raw.dtype == np.float16 else raw
             return plain * np.asarray(self.factor, plain.dtype) if self.factor is not None else plain
         with np.errstate(invalid="ignore", over="ignore"):
-            return ((self.codes().astype(np.float64) - self.zero_points()) * self.scales()).astype(np.float32)
+            return ((numbers(self.codes()) - self.zero_points()) * self.scales()).astype(np.float32)
 
     def times(self, factor: float | Array) -> ConstantValue:
         """The same constant multiplied by a factor that broadcasts against it."""
@@ -228,7 +262,13 @@ def computed(name: str, values: Array) -> ConstantValue:
 
 
 def transposed(value: ConstantValue) -> ConstantValue:
-    """A matrix transposed, or a stack of matrices each transposed."""
+    """A matrix transposed, or a stack of matrices each transposed.
+
+    Raises:
+        ValueError: It has fewer than two axes.
+    """
     rank = len(value.shape)
+    if rank < 2:
+        raise ValueError(f"{value.name} has {rank} axes, and a matrix has two")
     perm = (*range(rank - 2), rank - 1, rank - 2)
     return value.viewed(View(perm=perm), tuple(value.shape[i] for i in perm))

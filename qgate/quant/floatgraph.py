@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qgate.formats.model import Graph, Node, TensorType
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, numbers
 
 
 @dataclass(frozen=True)
@@ -62,15 +62,14 @@ class Quantizer:
         )
 
     def _zeros(self) -> Array:
-        return np.zeros(1) if self.zero_point is None else self.zero_point.astype(np.float64).reshape(-1)
+        return np.zeros(1) if self.zero_point is None else numbers(self.zero_point).reshape(-1)
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest float that the codes can stand for."""
-        if self.dtype not in INTEGER_RANGES:
+        scale, zero = numbers(self.scale).reshape(-1), self._zeros()
+        if self.dtype not in INTEGER_RANGES or not scale.size or zero.size not in (1, scale.size):
             return float("-inf"), float("inf")
         least, greatest = INTEGER_RANGES[self.dtype]
-        scale = self.scale.astype(np.float64).reshape(-1)
-        zero = self._zeros()
         with np.errstate(all="ignore"):
             low, high = np.min((least - zero) * scale), np.max((greatest - zero) * scale)
         return float(low), float(high)

@@ -73,7 +73,7 @@ def _altered(
             stored=e.held,
             expected=e.wanted,
             steps=abs(e.held - e.wanted),
-            xor=None if job.moved else changed_bits(e.code, e.wanted / e.unit, job.dtype),
+            xor=None if job.moved or not e.unit else changed_bits(e.code, e.wanted / e.unit, job.dtype),
         )
         for e in held[:MAX_LISTED]
     )  # fmt: skip

@@ -93,11 +93,13 @@ def _of(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> Interva
         return (0.0, 1.0)
     if node.op == "Cast" and operands and operands[0] != EVERYTHING:
         return (float(np.floor(operands[0][0])), float(np.ceil(operands[0][1])))
-    if node.op in ("Conv", "MatMul") and len(node.inputs) > 1:
+    if node.op in ("Conv", "MatMul") and len(node.inputs) > 1 and operands:
         return _product(graph, node, operands)
     rule = _RULES.get(node.op)
+    # Operands that are left out count as well: what remains of a node may be less than its operator takes.
+    enough = len(operands) >= (2 if node.op in _TWO else 1)
     with np.errstate(all="ignore"):
-        made = rule(node, operands) if rule is not None and operands else None
+        made = rule(node, operands) if rule is not None and enough else None
     return None if made is None or np.isnan(made[0]) or np.isnan(made[1]) else made
 
 
@@ -105,7 +107,7 @@ def _product(graph: FloatGraph, node: FloatNode, operands: list[Interval]) -> In
     """A sum of weights times values of one interval: positive weights take one end, negative ones the other."""
     weight = _numbers(graph.constants.get(node.inputs[1]))
     low, high = operands[0]
-    if weight is None or not np.isfinite([low, high]).all():
+    if weight is None or not weight.ndim or not np.isfinite([low, high]).all():
         return None
     if node.op == "Conv":
         rows: Array = weight.reshape(weight.shape[0], -1)
@@ -179,6 +181,7 @@ def _quotient(_: FloatNode, operands: list[Interval]) -> Interval | None:
     return None if low <= 0 <= high else _corners(lambda a, b: a / b, operands[0], operands[1])
 
 
+_TWO = {"Add", "Sub", "Mul", "Div", "PRelu"}
 _RULES: Mapping[str, Callable[[FloatNode, list[Interval]], Interval | None]] = {
     "Relu": lambda _, o: (max(o[0][0], 0.0), max(o[0][1], 0.0)),
     "Clip": _clip,

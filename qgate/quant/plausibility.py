@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qgate.quant.constants import Array, ConstantValue, Quantized
+from qgate.quant.constants import Array, ConstantValue, Quantized, numbers
 from qgate.quant.floatgraph import FloatGraph
 
 _LEAST_NORMAL = 2.0**-126
@@ -57,7 +57,7 @@ def _is_new(seen: set[tuple[str, bytes]], label: str, scale: Array) -> bool:
 
 
 def _check(scale: Array, name: str, node: str, *, signed: bool = False) -> Iterator[ScaleDefect]:
-    flat = scale.astype(np.float64).reshape(-1)
+    flat = numbers(scale).reshape(-1)
     for kind, wrong, what in (
         ("not-finite", ~np.isfinite(flat), "not finite"),
         ("zero", flat == 0, "zero"),
@@ -80,10 +80,8 @@ def _check(scale: Array, name: str, node: str, *, signed: bool = False) -> Itera
 
 
 def _check_fit(codes: str, scale: Array, value: Any, label: str, node: str) -> Iterator[ScaleDefect]:
-    try:
-        value.scales()
-        value.zero_points()
-    except ValueError as error:
+    error = value.misfit()
+    if error:
         yield ScaleDefect("misfit", f"scale and codes {codes!r} do not fit: {error}", label, node, None)
 
 

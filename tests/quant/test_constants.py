@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qgate.quant.constants import View, computed, transposed
+from qgate.quant.blocks import laid
+from qgate.quant.constants import ConstantValue, View, computed, transposed
 from tests.quant.codes import coded, floats, quantized
 
 CODES = np.arange(24).reshape(4, 6)
@@ -47,10 +48,20 @@ def test_the_scale_of_every_element_is_the_one_of_its_channel_or_block(shape, da
     [(np.ones(5), 0, 0), (np.ones(5), 1, 0), (np.ones((3, 6)), 0, 2), (np.ones((1, 2)), 0, 4), (np.ones(24), 0, 0),
      (np.ones((2, 6)), 0, -2), (np.ones((2, 2, 2)), 0, 2)],
 )  # fmt: skip
-def test_scales_that_do_not_fit_are_an_error(scale, axis, block):
+def test_scales_that_do_not_fit_are_told_and_stand_for_nothing(scale, axis, block):
     value = coded(CODES, scale, axis=axis, block=block)
-    with pytest.raises(ValueError, match=r".+"):
-        np.broadcast_to(value.scales(), value.shape)
+    assert "do not fit" in value.misfit()
+    assert value.scales().shape == value.values().shape == value.shape
+    assert np.isnan(value.values()).all()
+    with pytest.raises(ValueError, match="do not fit"):
+        laid(value, scale, value.shape)
+
+
+def test_text_stands_for_no_number():
+    words = ConstantValue("words", "string", (2,), lambda: np.array(["1", "2"], object), 8)
+    assert np.isnan(words.values()).all()
+    assert coded(CODES, np.float32(1)).misfit() == ""
+    assert words.misfit() == ""
 
 
 def test_a_block_size_beyond_the_axis_asks_for_no_memory():
