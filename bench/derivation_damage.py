@@ -64,7 +64,7 @@ def _flip(held: Subject, target: Target, bit: int, rng: np.random.Generator) -> 
 
 def _kind(held: Subject, target: Target) -> str:
     recipe = held.name.split("/")[1]
-    role = "bias" if target in held.biases else "weight"
+    role = "bias" if target in held.biases else "constant" if target.dtype == "float" else "weight"
     form = next(
         word
         for key, word in (
@@ -90,7 +90,8 @@ def _turn(values: np.ndarray, target: Target, element: int, bit: int) -> tuple[i
         return int(n), int(block) * target.packed + 2 * int(inside) + element % 2
     index = tuple(int(i) for i in np.unravel_index(element, values.shape))
     if values.dtype.kind == "f":
-        values.view(np.uint16)[index] ^= np.uint16(1 << bit)
+        raw = values.view(f"u{values.itemsize}")
+        raw[index] ^= raw.dtype.type(1 << bit)
         return index
     raw = (int(values[index]) ^ (1 << bit)) & ((1 << target.bits) - 1)
     signed = target.dtype.startswith("int") and raw >> (target.bits - 1)

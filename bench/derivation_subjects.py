@@ -15,6 +15,7 @@ import onnx
 
 from qgate.formats.model import Constant, StaticModel
 from qgate.formats.read import read_model
+from qgate.quant.build import float_view
 from tests.corpus import graph, handmade, models
 from tests.corpus.honest import RECIPES
 from tests.quant import rounders
@@ -39,7 +40,7 @@ LEGITIMATE = (
 )  # fmt: skip
 REAL = ("digits", "diabetes", "mtcnn_rnet", "ppocr_cls", "crepe_tiny")
 _BITS = {"int4": 4, "uint4": 4, "int2": 2, "uint2": 2, "int8": 8, "uint8": 8, "int16": 16, "uint16": 16,
-         "int32": 32, "float16": 16, "bfloat16": 16}  # fmt: skip
+         "int32": 32, "float16": 16, "bfloat16": 16, "float": 32}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,9 @@ def subject(model: str, recipe: str, folder: Path) -> Subject:
 
 
 def _targets(made: onnx.ModelProto, read: StaticModel) -> Iterator[Target]:
+    view = float_view(read)
+    scales = {v.quantized.scale_name for v in view.constants.values() if v.quantized is not None}
+    scales |= {q.scale_name for held in view.quantizers.values() for q in held}
     for weight in graph.weights(made, minimum=1):
         constant = read.graph.constants[weight.tensor]
         if weight.form == "nbits":
@@ -119,7 +123,12 @@ def _targets(made: onnx.ModelProto, read: StaticModel) -> Iterator[Target]:
         if scale:
             yield Target(tensor, read.graph.constants[tensor].dtype)
     for constant in read.graph.constants.values():
-        if constant.dtype in ("float16", "bfloat16") and constant.size >= 8:
+        # A float that stays one must be the reference's to the bit; scales are no values of the reference.
+        if (
+            constant.dtype in ("float", "float16", "bfloat16")
+            and constant.size >= 8
+            and constant.name not in scales
+        ):
             yield Target(constant.name, constant.dtype)
 
 

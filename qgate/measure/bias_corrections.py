@@ -25,7 +25,9 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         pair = entry.pair
         if pair.role != "bias" or entry.derivation.verdict not in ("outsiders", "not-derived"):
             continue
-        if pair.candidate.size and not np.any(pair.candidate.values()):
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            nothing = pair.candidate.size and not np.any(pair.candidate.values())
+        if nothing:
             entry.derivation = replace(
                 entry.derivation, verdict="not-derived", outsiders=(), reason="all of it is zero"
             )

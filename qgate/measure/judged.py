@@ -78,10 +78,17 @@ def _judge(pair: ConstantPair) -> Judged:
         found = compare(reference, candidate)
         return Judged(pair, conclude(found, candidate), found)
     if candidate.dtype.startswith(("float", "bfloat", "double")):
-        return Judged(pair, derive_float(reference, candidate))
+        return Judged(pair, derive_float(reference, candidate, copied=_is_copied(pair)))
     same = np.array_equal(candidate.codes(), pair.reference.codes().reshape(candidate.shape))
     verdict = "derived" if same else "not-derived"
     return Judged(pair, Derivation(verdict, "float", candidate.size, reason="" if same else "changed"))
+
+
+def _is_copied(pair: ConstantPair) -> bool:
+    """Whether both files hold the tensor as it is, so that nothing but copying lies between them."""
+    one, two = pair.reference, pair.candidate
+    changed = one.folded or two.folded or one.factor is not None or two.factor is not None
+    return not changed and one.dtype == two.dtype and not one.is_quantized and not two.is_quantized
 
 
 def _exact_columns(entry: Judged) -> bool | None:

@@ -127,6 +127,7 @@ class ConstantValue:
         views: Layout changes from the file's tensor to this constant, in order.
         on_load: The file holds floats, and the graph itself quantizes them when it is loaded.
         factor: Factor folded in (Gemm's alpha, a BatchNorm's scale); broadcasts against this layout.
+        folded: Computed from other constants, so that its last bits hang on the order of the sums.
     """
 
     name: str
@@ -138,6 +139,7 @@ class ConstantValue:
     views: tuple[View, ...] = ()
     factor: float | Array | None = None
     on_load: bool = False
+    folded: bool = False
 
     @property
     def size(self) -> int:
@@ -258,7 +260,8 @@ def plain(constant: Constant) -> ConstantValue:
 def computed(name: str, values: Array) -> ConstantValue:
     """A constant that was folded from others, under the name of what it replaces."""
     dtype = {"f4": "float", "f8": "double", "f2": "float16"}.get(values.dtype.str[1:], values.dtype.name)
-    return ConstantValue(name, dtype, values.shape, lambda: values, values.dtype.itemsize * 8)
+    bits = values.dtype.itemsize * 8
+    return ConstantValue(name, dtype, values.shape, lambda: values, bits, folded=True)
 
 
 def transposed(value: ConstantValue) -> ConstantValue:

@@ -18,15 +18,18 @@ from qgate.quant.storage import FLOAT_TYPES, SINGLE, changed_bits, half_spacing,
 # (onnxconverter-common, onnxruntime.transformers).
 CLAMP_LOW, CLAMP_HIGH = 1e-7, 1e4
 ALTERED_SHARE = 0.02
+LEAST_COPIED = 8
+"""Elements of a tensor of which one may be told from the others by its last bits."""
 _WIDE = ("float", "double")
 
 
-def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
+def derive_float(reference: Array, candidate: ConstantValue, *, copied: bool = False) -> Derivation:
     """Judges a float constant: it must be the reference's value, rounded to its storage type.
 
     Args:
         reference: Float values in the candidate's layout.
         candidate: A constant of a float type, or codes of a short float type with a scale.
+        copied: Both files hold it as it is: where nearly all of it is the same to the bit, all of it must be.
     """
     try:
         job = _Job(reference, candidate)
@@ -44,6 +47,12 @@ def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
     if lost:
         return _altered(job, parts, lost, "not finite where the reference is", base, lost_only=True)
     if off == 0:
+        changed = _last_bits(job) if copied and noise > 0 else ()
+        if changed:
+            return Derivation(
+                "outsiders", "float", candidate.size, count=len(changed), outsiders=changed[:MAX_LISTED],
+                reason="all other values are the reference's to the bit", **base,
+            )  # fmt: skip
         return Derivation("derived", "float", candidate.size, **base)
     if off <= max(2, ALTERED_SHARE * candidate.size):
         return _altered(job, parts, off, "altered", base)
@@ -59,6 +68,27 @@ def derive_float(reference: Array, candidate: ConstantValue) -> Derivation:
     )
     return Derivation(
         "not-derived", "float", candidate.size, count=off, reason=reason, evidence=shift, **base
+    )
+
+
+def _last_bits(job: _Job) -> tuple[Outsider, ...]:
+    """The few values of a copied tensor that are not the reference's to the bit; none where they are many."""
+    one, two = job.reference, job.stored
+    if one.dtype != two.dtype or two.dtype.kind != "f" or two.size < LEAST_COPIED:
+        return ()
+    places = np.flatnonzero((one != two) & ~(np.isnan(one) & np.isnan(two)))
+    if places.size > max(1, ALTERED_SHARE * two.size):
+        return ()
+    held, wanted = two.reshape(-1)[places].astype(float), one.reshape(-1)[places].astype(float)
+    return tuple(
+        Outsider(
+            index=tuple(int(i) for i in np.unravel_index(int(place), two.shape)),
+            stored=float(code),
+            expected=float(target),
+            steps=float(abs(code - target)),
+            xor=changed_bits(float(code), float(target), job.dtype),
+        )
+        for place, code, target in zip(places, held, wanted, strict=True)
     )
 
 

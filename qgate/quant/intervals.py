@@ -73,7 +73,8 @@ def _numbers(held: ConstantValue | None) -> Array | None:
     if held is None or held.size == 0 or held.size > _MAX_ELEMENTS or held.dtype == "string":
         return None
     try:
-        return np.asarray(held.values(), np.float64)
+        with np.errstate(invalid="ignore"):  # a signalling NaN
+            return np.asarray(held.values(), np.float64)
     except ValueError:
         return None
 

@@ -249,3 +249,29 @@ def test_a_half_that_is_no_number_is_located_whatever_its_bits(bits):
     found = derive_float(weight, value)
     assert (found.verdict, found.count, found.outsiders[0].index) == ("outsiders", 1, (3, 9))
     assert not np.isfinite(value.values()[3, 9])
+
+
+@settings(max_examples=60, derandomize=True, deadline=None)
+@given(SEEDS, st.integers(0, 127), st.integers(0, 31))
+def test_every_flipped_bit_of_a_copied_tensor_is_located(seed, position, bit):
+    weight = weights(seed)
+    raw = weight.view(np.uint32).copy()
+    raw.flat[position] ^= np.uint32(1 << bit)
+    found = derive_float(weight, floats(raw.view(np.float32)), copied=True)
+    assert (found.verdict, found.count) == ("outsiders", 1)
+    assert np.ravel_multi_index(found.outsiders[0].index, weight.shape) == position
+    assert found.outsiders[0].xor == 1 << bit
+
+
+def test_last_bits_of_a_computed_tensor_are_nobodys_edit():
+    weight = weights(3)
+    raw = weight.view(np.uint32).copy()
+    raw[2, 5] ^= np.uint32(1)
+    assert derive_float(weight, floats(raw.view(np.float32))).verdict == "derived"
+    raw[:, ::3] ^= np.uint32(1)
+    assert derive_float(weight, floats(raw.view(np.float32)), copied=True).verdict == "derived", (
+        "computed again"
+    )
+    few = weight.reshape(-1)[:7].copy()
+    few.view(np.uint32)[0] ^= np.uint32(1)
+    assert derive_float(weight.reshape(-1)[:7], floats(few), copied=True).verdict == "derived"
