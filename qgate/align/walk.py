@@ -217,10 +217,9 @@ class _Walk:
             return
         found = self.detours.find(left, right)
         if found is None:
-            if not (self.left.shape_only(left) and self.right.shape_only(right)):
-                self.lost.append((left, right, reader))
-                if self.result.tensors.get(right) == left:
-                    del self.result.tensors[right]
+            self.lost.append((left, right, reader))
+            if self.result.tensors.get(right) == left:
+                del self.result.tensors[right]
             return
         left_to, right_to, left_nodes, right_nodes = found
         self.skipped_left.update(id(n) for n in left_nodes)

@@ -22,6 +22,7 @@ _BINARY: dict[str, Callable[[Array, Array], Array]] = {
     "Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Pow": np.power,
     "Min": np.minimum, "Max": np.maximum, "Equal": np.equal,
 }  # fmt: skip
+_DOUBLE: dict[str, Callable[[Array, Array], Array]] = {**_BINARY, "Div": np.divide}
 _UNARY: dict[str, Callable[[Array], Array]] = {
     "Sqrt": np.sqrt, "Neg": np.negative, "Reciprocal": np.reciprocal, "Exp": np.exp, "Abs": np.abs,
     "Floor": np.floor, "Ceil": np.ceil, "Not": np.logical_not,
@@ -50,8 +51,17 @@ def fold(node: Node, operands: Sequence[ConstantValue | None]) -> ConstantValue 
         return None
     if values is None or values.size > MAX_ELEMENTS:
         return None
+    if node.op != "Cast":
+        values = _as_stored(values, held)
     name = max(held, key=lambda v: v.size).name if max(v.size for v in held) > 1 else node.outputs[0]
     return computed(name, np.array(values, order="C"))  # which leaves a number without axes as it is
+
+
+def _as_stored(values: Array, held: Sequence[ConstantValue]) -> Array:
+    """Halves make halves: a runtime rounds, and overflows, after every step."""
+    halves = {v.dtype for v in held if not v.is_quantized} == {"float16"}
+    with np.errstate(all="ignore"):
+        return values.astype(np.float16) if halves and values.dtype == np.float32 else values
 
 
 def _layout(node: Node, held: Sequence[ConstantValue]) -> ConstantValue | None:
@@ -172,10 +182,8 @@ def _numbers(value: ConstantValue) -> Array:
 
 def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
     values: list[Any] = [_numbers(v) for v in held]
-    if node.op in _BINARY and len(values) == 2:
-        return np.asarray(_BINARY[node.op](values[0], values[1]))
-    if node.op == "Div" and len(values) == 2:
-        return _divided(values[0], values[1])
+    if (node.op in _BINARY or node.op == "Div") and len(values) == 2:
+        return _of_two(node.op, values[0], values[1])
     if node.op in _UNARY:
         return np.asarray(_UNARY[node.op](values[0]))
     if node.op == "Shape":
@@ -197,8 +205,36 @@ def _compute(node: Node, held: Sequence[ConstantValue]) -> Array | None:
     return _slice(node, values) if node.op == "Slice" and len(values) >= 3 else None
 
 
+def _of_two(op: str, one: Array, two: Array) -> Array | None:
+    """None where runtimes differ: types that are mixed, whole numbers beyond their type, least and greatest of NaN."""
+    made = _divided(one, two) if op == "Div" else np.asarray(_BINARY[op](one, two))
+    if op == "Equal":
+        return made
+    if one.dtype != two.dtype or (op in ("Min", "Max") and np.isnan(made).any()):
+        return None
+    if np.issubdtype(one.dtype, np.integer) and op not in ("Min", "Max"):
+        wide = _DOUBLE[op](one.astype(np.float64), two.astype(np.float64))
+        limits = np.iinfo(one.dtype)
+        if not ((wide >= limits.min) & (wide <= limits.max) & (np.abs(wide) < 2.0**62)).all():
+            return None
+    return made
+
+
 def _cast(values: Array, to: int) -> Array | None:
-    kinds = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64, 10: np.float16}
+    """None where no specification says what comes out: floats beyond the whole numbers of the type that they are cast to."""
+    kinds: dict[int, Any] = {
+        1: np.float32,
+        6: np.int32,
+        7: np.int64,
+        9: np.bool_,
+        11: np.float64,
+        10: np.float16,
+    }
+    if to in (6, 7) and not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
+        limit = 2.0 ** (31 if to == 6 else 63)
+        wide = values.astype(np.float64)
+        if not ((wide > -limit - 1) & (wide < limit)).all():
+            return None
     return values.astype(kinds[to]) if to in kinds else None
 
 
@@ -219,12 +255,14 @@ def _filled(node: Node, sizes: Array) -> Array | None:
     return np.full(shape, fill)
 
 
-def _slice(node: Node, values: Sequence[Array]) -> Array:
+def _slice(node: Node, values: Sequence[Array]) -> Array | None:
     data, starts, ends = values[0], values[1].reshape(-1), values[2].reshape(-1)
     axes = values[3].reshape(-1) if len(values) > 3 else np.arange(len(starts))
     steps = values[4].reshape(-1) if len(values) > 4 else np.ones(len(starts), np.int64)
     cut: list[slice] = [slice(None)] * data.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        if step < 0 and start < -data.shape[int(axis)]:
+            return None  # which runtimes take for the first element
         cut[int(axis)] = slice(
             int(start), None if step < 0 and end < -data.shape[int(axis)] else int(end), int(step)
         )

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from qgate.quant.constants import INTEGER_RANGES
-from qgate.quant.floatgraph import FloatGraph, Quantizer
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
 from qgate.quant.intervals import intervals
 
 _MIN_LEVELS = 16
 _MILD = 1.01
 _SEVERE = 2.0
 _FAR = 4.0
+_PASSED = 64
 # What they make has the values of what they read, each as often: two calibrations of it see the same range.
 _PERMUTES = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "DepthToSpace", "SpaceToDepth"}
 
@@ -44,12 +45,14 @@ class OddQuantizer:
 def odd_quantizers(graph: FloatGraph) -> Iterator[OddQuantizer]:
     """Every quantizer of a graph or one of its bodies that is out of line, each once."""
     for view in graph.graphs():
-        bounds = intervals(view)
+        bounds, makers = intervals(view), view.producers()
         for tensor, held in view.quantizers.items():
             for quantizer in held:
                 if quantizer.dtype not in INTEGER_RANGES or not _is_sound(quantizer):
                     continue
-                found = _after_another(view, tensor, quantizer) or _levels(quantizer, bounds.get(tensor))
+                found = _after_another(view, makers, tensor, quantizer) or _levels(
+                    quantizer, bounds.get(tensor)
+                )
                 if found is not None:
                     yield found
 
@@ -65,14 +68,18 @@ def _step(quantizer: Quantizer) -> float:
     return float(np.max(quantizer.scale))
 
 
-def _after_another(view: FloatGraph, tensor: str, quantizer: Quantizer) -> OddQuantizer | None:
-    before, limit = quantizer.before, _SEVERE
-    if before is None:
-        before, limit = _permuted(view, tensor), _FAR
-    if before is None or before.dtype not in INTEGER_RANGES or not _is_sound(before):
-        return None
+def _after_another(
+    view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str, quantizer: Quantizer
+) -> OddQuantizer | None:
+    """What it takes from what those before it have left: of several in a row each may be a little out of line."""
+    found = [_beside(quantizer, before, limit) for before, limit in _chain(view, makers, tensor, quantizer)]
+    odd = [each for each in found if each is not None]
+    return max(odd, key=lambda each: each[0])[1] if odd else None
+
+
+def _beside(quantizer: Quantizer, before: Quantizer, limit: float) -> tuple[float, OddQuantizer] | None:
     (low, high), (least, most) = quantizer.bounds(), before.bounds()
-    if least >= most:
+    if least >= most or not np.isfinite([low, high, least, most]).all():
         return None
     # How many times the range is narrower, on the worse side, and the steps coarser.
     narrower = max(least / low if low < 0 and least < 0 else _cut(low - least, most - least),
@@ -86,7 +93,7 @@ def _after_another(view: FloatGraph, tensor: str, quantizer: Quantizer) -> OddQu
         what.append(f"cuts its range [{least:.4g}, {most:.4g}] to [{low:.4g}, {high:.4g}]")
     if coarser > _MILD:
         what.append(f"makes its steps {coarser:.3g} times as coarse ({_step(quantizer):.4g})")
-    return OddQuantizer(
+    return worst, OddQuantizer(
         "series" if worst >= _SEVERE else "series-mild",
         f"tensor {quantizer.source!r} was quantized by {before.node!r} already, and {quantizer.node!r} quantizes it again: "
         f"that {' and '.join(what)}, where the reference does nothing",
@@ -95,25 +102,49 @@ def _after_another(view: FloatGraph, tensor: str, quantizer: Quantizer) -> OddQu
     )  # fmt: skip
 
 
+def _chain(
+    view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str, quantizer: Quantizer
+) -> Iterator[tuple[Quantizer, float]]:
+    """The quantizers that the same numbers went through before, nearest first, with how far out of line one may be."""
+    current, limit = quantizer, _SEVERE
+    for _ in range(_PASSED):
+        before = current.before
+        if before is None:
+            limit = _FAR
+            tensor, before = _permuted(view, makers, tensor)
+        if before is None:
+            return
+        if before.dtype in INTEGER_RANGES and _is_sound(before):
+            yield before, limit
+        current = before
+
+
 def _cut(lost: float, span: float) -> float:
     """As how many times narrower it counts that an end of a range moved inwards, where its sign does not compare."""
     share = lost / span
     return 1.0 if share <= 0.004 else float("inf") if share >= 1 else 1 / (1 - share)
 
 
-def _permuted(view: FloatGraph, tensor: str) -> Quantizer | None:
-    """The quantizer of the tensor that this one is a mere rearrangement of."""
-    makers = view.producers()
-    for _ in range(8):
+def _permuted(view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str) -> tuple[str, Quantizer | None]:
+    """The quantizer of the tensor that this one is a mere rearrangement of, and that tensor."""
+    for _ in range(_PASSED):
         maker = makers.get(tensor)
         if maker is None or maker.op not in _PERMUTES or not maker.inputs:
-            return None
+            break
         tensor = maker.inputs[0]
         held = view.quantizers.get(tensor, [])
         if held:
-            raw = any(q.source in maker.node.inputs and not q.inherent for q in held)
-            return None if raw or len(held) != 1 else held[0]
-    return None
+            return tensor, _read_by(maker, held)
+    return tensor, None
+
+
+def _read_by(reader: FloatNode, held: list[Quantizer]) -> Quantizer | None:
+    """The quantizer behind which an operation reads a tensor: of several that could be it the coarsest; None before all."""
+    beside = [q for q in held if q.source in reader.node.inputs and not q.inherent]
+    inner = {id(q.before) for q in held}
+    last = [q.before for q in beside] if beside else [q for q in held if id(q) not in inner]
+    known = [q for q in last if q is not None and _is_sound(q)]
+    return max(known, key=_step) if known and len(known) == len(last) else None
 
 
 def _levels(quantizer: Quantizer, bounds: tuple[float, float] | None) -> OddQuantizer | None:

@@ -35,6 +35,40 @@ def test_a_second_quantizer_may_not_be_narrower_or_coarser(held, kind, tmp_path)
     assert found == ([(kind, "t")] if kind else [])
 
 
+@pytest.mark.parametrize(
+    ("scales", "kind"),
+    [
+        ((0.07, 0.09), "series-mild"),
+        ((0.09, 0.16), "series"),
+        ((0.05, 0.05), None),
+        ((0.05, 0.09, 0.16), "series"),
+    ],
+)
+def test_a_chain_is_held_against_its_first(scales, kind, tmp_path):
+    """Each is less than twice as coarse as the one before it, and the last is more than twice as coarse as the first."""
+    steps = {f"t{n}": np.float32(scale) for n, scale in enumerate(scales)}
+    body, source = QDQ, "d"
+    for n in range(len(scales)):
+        made = "y" if n == len(scales) - 1 else f"d{n}"
+        body += f" p{n} = QuantizeLinear ({source}, t{n}, u) {made} = DequantizeLinear (p{n}, t{n}, u)"
+        source = made
+    found = {name: kind for kind, name in odd(tmp_path, body, **steps)}
+    assert found.get(f"t{len(scales) - 1}") == kind
+
+
+@pytest.mark.parametrize("between", ["", " b = Relu (k)"])
+def test_a_chain_through_rearrangements_is_held_against_its_first(between, tmp_path):
+    """Two quantizers in a row before a transposition, and a reader beside them, hide none of what comes after."""
+    body = (
+        f"{QDQ} p0 = QuantizeLinear (d, t0, u) k = DequantizeLinear (p0, t0, u){between} r = Transpose <perm = [2,0,1]> (k)"
+        " p1 = QuantizeLinear (r, t1, u) e = DequantizeLinear (p1, t1, u) m = Transpose <perm = [1,2,0]> (e)"
+        " p2 = QuantizeLinear (m, t2, u) y = DequantizeLinear (p2, t2, u)"
+    )
+    steps = {"t0": np.float32(0.05), "t1": np.float32(0.15), "t2": np.float32(0.45)}
+    found = {name: kind for kind, name in odd(tmp_path, body, **steps)}
+    assert found == {"t2": "series"}
+
+
 def test_two_readers_may_each_have_their_own_quantizer(tmp_path):
     body = "a = Relu (x) q = QuantizeLinear (a, s, z) d = DequantizeLinear (q, s, z) p = QuantizeLinear (a, t, u) e = DequantizeLinear (p, t, u) y = Add (d, e)"
     assert odd(tmp_path, body, t=np.float32(0.01)) == []
