@@ -13,14 +13,15 @@ from qgate.errors import FormatError
 from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
 from qgate.quant.codes import carry, operands
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, Quantized
+from qgate.quant.constants import Array, ConstantValue, Quantized
 from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer, held_graphs, named_graphs, outer_names
 from qgate.quant.folding import fold
 from qgate.quant.operators.table import HANDLERS
 from qgate.quant.order import in_order
-from qgate.quant.parameters import computed_parameters
+from qgate.quant.parameters import coded_origin, computed_parameters
 from qgate.quant.scope import Scope
 from qgate.quant.simplify import simplify
+from qgate.quant.tables import quantize_table
 from qgate.quant.wellformed import check_signature
 
 
@@ -215,26 +216,12 @@ class Builder(Scope):
             name = self.alias[name]
         return None
 
-    def quantize_table(self, codes: str, scale: str, zero: str) -> bool:
-        """Rows of a table of codes that are read as quantized after they were gathered: the table is."""
-        name = self.ref(codes)
-        maker = next((n for n in reversed(self.nodes) if name in n.outputs), None)
-        if maker is None or maker.op != "Gather" or maker.inputs[0] not in self.constants:
-            return False
-        table = self.constants[maker.inputs[0]]
-        if table.quantized is not None or table.dtype not in INTEGER_RANGES:
-            return False
-        made = self.quantized(maker.inputs[0], scale, zero, None)
-        if made is None:
-            return False
-        maker.inputs[0] = self.put_constant(f"{name}|table", made)
-        return True
-
     def check_coded(self, node: Node, codes: str, scale: str, zero: str) -> None:
-        """Compares the scale that a node reads codes with against the one that made them."""
+        """Compares the scale and zero point that a node reads codes with against those that made them."""
+        self.check_dynamic(node, codes, zero, scale)
         made = self.coded.get(codes)
         if made is None:
-            self.quantize_table(codes, scale, zero)
+            quantize_table(self, node, codes, scale, zero)
         scale_value, zero_value = self.array(scale), self.array(zero) if zero else None
         if made is None or scale_value is None:
             return
@@ -261,12 +248,13 @@ class Builder(Scope):
     def check_dynamic(self, node: Node, codes: str, zero: str, scale: str | None = None) -> None:
         """Sees to it that codes which are made while the model runs are read with their own parameters.
 
-        A constant in their place is right for some inputs and wrong for others.
+        A constant in their place is right for some inputs and wrong for others. Codes that were moved are theirs as well.
         """
-        if codes not in self.dynamic_of.values():
+        origin = coded_origin(self, codes)
+        if origin not in self.dynamic_of.values():
             return
         for what, name in (("zero point", zero), *((("scale", scale),) if scale is not None else ())):
-            if self.dynamic_of.get(name) != codes:
+            if self.dynamic_of.get(name) != origin:
                 self.defect(
                     "requantized",
                     f"codes that are quantized while the model runs are read with another {what} than their own",

@@ -36,7 +36,7 @@ _CARRIES_CODES = LAYOUT | {"MaxPool", "Gather", "Slice", "Split", "Concat", "Rel
 def computed_parameters(builder: Builder, nodes: tuple[Node, ...]) -> Iterator[Defect]:
     """Every scale or zero point that is neither constant nor its own tensor's."""
     for node in nodes:
-        for codes, scale, zero in _positions(node):
+        for codes, scale, zero in positions(node):
             for what, position in (("scale", scale), ("zero point", zero)):
                 name = node.inputs[position] if 0 <= position < len(node.inputs) else ""
                 if not name or builder.constant(name) is not None:
@@ -62,7 +62,8 @@ def coded_origin(builder: Builder, codes: str) -> str:
     return codes
 
 
-def _positions(node: Node) -> tuple[tuple[int, int, int], ...]:
+def positions(node: Node) -> tuple[tuple[int, int, int], ...]:
+    """Where an operator has codes, their scale and their zero point; -1 for none."""
     if node.op == "QLinearConcat":
         return ((-1, 0, 1), *((i, i + 1, i + 2) for i in range(2, len(node.inputs), 3)))
     return PARAMETERS.get(node.op, ())

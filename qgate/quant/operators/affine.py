@@ -9,6 +9,7 @@ import numpy as np
 from qgate.formats.model import Node
 from qgate.quant.constants import FLOATS, INTEGER_RANGES, Array, ConstantValue, Quantized
 from qgate.quant.operators.shared import Handler, input_at
+from qgate.quant.tables import quantize_table
 
 if TYPE_CHECKING:
     from qgate.quant.build import Builder
@@ -89,12 +90,11 @@ def _dequantize(builder: Builder, node: Node) -> bool:
         return False
     inputs = {t.name for t in builder.graph.inputs}
     if source not in builder.coded and source not in builder.dynamic_of.values() and source not in inputs:
-        gathered = builder.quantize_table(source, scale, zero)
+        gathered = quantize_table(builder, node, source, scale, zero)
         if not gathered:
             # Codes that no quantizer made: a cast to them is an operation of its own.
             return False
     builder.check_coded(node, source, scale, zero)
-    builder.check_dynamic(node, source, zero, scale)
     builder.alias[node.outputs[0]] = source
     return True
 

@@ -64,7 +64,10 @@ def _integer_product(op: str, axis: int) -> Handler:
 
 
 def _integer_to_float(builder: Builder, node: Node) -> bool:
-    a, b, b_scale, b_zero, bias = (input_at(node, i) for i in (0, 1, 3, 5, 6))
+    a, b, a_scale, b_scale, a_zero, b_zero, bias = (input_at(node, i) for i in range(7))
+    if a not in builder.coded and coded_origin(builder, a) not in builder.dynamic_of.values():
+        return False  # codes that no quantizer made
+    builder.check_coded(node, a, a_scale, a_zero)
     return _dynamic_matmul(builder, node, a, b, b_scale, b_zero, bias)
 
 
