@@ -32,17 +32,18 @@ class Detours:
         self.same_source = same_source
         self.paired = paired
 
-    def implied(self, one: FloatNode, right: str, reader: Reader) -> bool:
-        """Whether the candidate's quantizer clips as the reference's activation does.
+    def implied(self, one: FloatNode, right: str, reader: Reader) -> list[Quantizer]:
+        """The candidate's quantizers that clip as the reference's activation does.
 
-        It must stand between the tensor and its reader: one that hangs beside it clips nothing.
+        They must stand between the tensor and its reader: one that hangs beside it clips nothing.
         """
         if one.op not in ("Relu", "Clip") or not one.inputs:
-            return False
+            return []
         low = 0.0 if one.op == "Relu" else one.attributes.get("min", float("-inf"))
         high = float("inf") if one.op == "Relu" else one.attributes.get("max", float("inf"))
         if not isinstance(low, int | float) or not isinstance(high, int | float):
-            return False
+            return []
+        found: list[Quantizer] = []
         read = (
             {name for name, _ in self.right.graph.outputs} if reader is None else set(reader[1].node.inputs)
         )
@@ -52,8 +53,8 @@ class Detours:
             least, greatest = quantizer.bounds()
             step = float(np.max(quantizer.scale)) if quantizer.scale.size else 0.0
             if least >= low - 0.51 * step and greatest <= high + 1.01 * step:
-                return True
-        return False
+                found.append(quantizer)
+        return found
 
     def find(self, left: str, right: str) -> tuple[str, str, Nodes, Nodes] | None:
         """The least number of operations to step over until both sides agree again."""

@@ -206,7 +206,10 @@ class _Walk:
 
     def _resynchronise(self, left: str, right: str, reader: Reader) -> None:
         one = self.left.made.get(left)
-        if one is not None and self.detours.implied(one, right, reader):
+        clips = self.detours.implied(one, right, reader) if one is not None else []
+        if one is not None and clips:
+            # What their codes stand for is the activation's output, whatever else reads the tensor in front of them.
+            self.result.activated.update(dict.fromkeys((q.codes for q in clips if q.codes), left))
             self.skipped_left.add(id(one))
             self.queue.append((one.inputs[0], right, None))
             return

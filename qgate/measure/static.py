@@ -127,7 +127,7 @@ def _taps(
     constant = set(reference.constants)
     for tensor, quantizers in view.quantizers.items():
         for quantizer in quantizers if tensor not in scaled else ():
-            matched = alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)
+            matched = alignment.quantized(quantizer, tensor)
             low, high = quantizer.bounds()
             if matched is None or matched in constant or (matched, quantizer.scale_name) in seen:
                 continue

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from qgate.quant.constants import ConstantValue
-from qgate.quant.floatgraph import FloatNode
+from qgate.quant.floatgraph import FloatNode, Quantizer
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,8 @@ class Alignment:
     """The result: pairs of operations, constants and tensors, and the differences.
 
     ``nodes`` and ``tensors`` are those of the main graphs, ``inner`` the pairs of operations in bodies;
-    constants and differences are those of both.
+    constants and differences are those of both. ``activated`` holds, by the codes of quantizers that do an activation's
+    work, that activation's output.
     """
 
     nodes: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
@@ -66,6 +67,15 @@ class Alignment:
     unmatched_reference: list[FloatNode] = field(default_factory=list)
     unmatched_candidate: list[FloatNode] = field(default_factory=list)
     inner: list[tuple[FloatNode, FloatNode]] = field(default_factory=list)
+    activated: dict[str, str] = field(default_factory=dict)
+
+    def quantized(self, quantizer: Quantizer, tensor: str) -> str | None:
+        """The reference's tensor that a quantizer of one of the candidate's stands for, its activation applied."""
+        return (
+            self.activated.get(quantizer.codes)
+            or self.tensors.get(quantizer.source)
+            or self.tensors.get(tensor)
+        )
 
     def absorb(self, body: Alignment, where: str) -> None:
         """Adds what the alignment of a pair of bodies found; ``where`` says which bodies."""

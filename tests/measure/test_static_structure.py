@@ -357,3 +357,24 @@ def test_old_files_list_every_weight_as_an_input(tmp_path):
     theirs.ir_version = 3
     theirs.opset_import[0].version = 8
     assert dataclasses.is_dataclass(read_model(save(theirs, tmp_path)))
+
+
+def test_a_quantizer_that_does_an_activation_is_held_against_what_the_activation_makes(tmp_path):
+    """Beside it a float Relu reads the same tensor, as in a candidate of which one layer was put back to float."""
+    rng = np.random.default_rng(6)
+    held = {name: rng.standard_normal((8, 8)).astype(np.float32) for name in ("w", "v")}
+    coded = {"s": np.float32(0.02), "z": np.uint8(0)}
+    head = "g (float[2,8] x) => (float[2,8] y)"
+    ours = f"{head} {{a = MatMul (x, w) r = Relu (a) b = MatMul (r, v) y = Add (TWO)}}"
+    theirs = (
+        f"{head} {{a = MatMul (x, w) q = QuantizeLinear (a, s, z) d = DequantizeLinear (q, s, z) r = Relu (a)"
+        " b = MatMul (d, v) y = Add (TWO)}"
+    )
+    for order in ("b, r", "r, b"):
+        pair = [
+            read_model(save(model(text.replace("TWO", order), **held, **more), tmp_path, name))
+            for name, text, more in (("one", ours, {}), ("two", theirs, coded))
+        ]
+        found = inspect_pair(*pair, Interface())
+        assert [(tap.tensor, tap.low) for tap in found.taps] == [("r", 0.0)]
+        assert ("r", "q") in {(layer.reference, layer.candidate) for layer in found.layers}

@@ -82,7 +82,7 @@ def _layers(
     moved, sampled = op in _MOVES, op in _ARITHMETIC
     told: set[str] = set()
     for quantizer in candidate.quantizers.get(tensor, ()):
-        matched = alignment.tensors.get(quantizer.source) or alignment.tensors.get(tensor)
+        matched = alignment.quantized(quantizer, tensor)
         if matched in readable and _plain(quantizer):
             low, high = quantizer.bounds()
             yield Layer(
