@@ -13,7 +13,8 @@ from qgate.errors import UsageError
 
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
-TASKS = ("top1", "mae", "rmse", "none")
+TASKS = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
+         "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "none")  # fmt: skip
 RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 
 
@@ -34,7 +35,10 @@ def main() -> None:
               "inputs, first axis the samples. Seeded inputs without it.")  # fmt: skip
 @click.option("--labels", metavar="KEY", help="Array of labels in X.npz.")
 @click.option("--slices", metavar="KEY", help="Array in X.npz that names each sample's slice.")
-@click.option("--task", type=click.Choice(TASKS), help="Task metric; by default what the labels suggest.")
+@click.option("--task", type=click.Choice(TASKS), metavar="METRIC",
+              help="Task metric (top1, macro_f1, mae, ...); by default what the labels suggest.")  # fmt: skip
+@click.option("--task-option", multiple=True, metavar="NAME=VALUE", help="What the task is told beside its "
+              "metric: k, ignore, text or blank; repeatable.")  # fmt: skip
 @click.option("--scheme", type=click.Choice(SCHEMES), default="auto", show_default=True,
               help="What the candidate must be; none verifies two float models as equivalent.")  # fmt: skip
 @click.option("--derivation", type=click.Choice(DERIVATIONS), default="auto", show_default=True,
@@ -84,6 +88,7 @@ def verify(
     labels: str | None,
     slices: str | None,
     task: str | None,
+    task_option: tuple[str, ...],
     scheme: str,
     derivation: str,
     io_map: tuple[str, ...],
@@ -130,6 +135,7 @@ def verify(
         seed or None,
         sandbox if sandbox != "required" else None,
         signed.given or None,
+        *task_option,
         deploy,
         *runtime,
         *io_map,
@@ -146,7 +152,7 @@ def verify(
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
-        from qgate.commands.interface import parse_interface
+        from qgate.commands.interface import parse_interface, parse_task
         from qgate.commands.signature import signature_order
         from qgate.sandbox.launch import waiting_child
         from qgate.sandbox.limits import Limits
@@ -162,6 +168,7 @@ def verify(
                 labels=labels,
                 slices=slices,
                 task=task,
+                task_options=parse_task(task, task_option),
                 scheme=scheme,
                 derivation=derivation,
                 interface=parse_interface(io_map, io_optional, io_type, io_shape),

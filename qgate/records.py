@@ -6,7 +6,10 @@ measurements. Both travel unchanged into the report.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import math
+import struct
 from collections.abc import Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -181,6 +184,58 @@ class DataUsed(Record):
     samples: int = 0
     seed: int | None = None
     labels: str | None = None
+
+
+MAX_OUTCOMES = 4_000_000
+"""Most samples whose outcomes are kept one by one."""
+
+MAX_OUTCOME_BYTES = 2**18
+"""Most bytes that the answers of one model may take."""
+
+
+class Outcomes(Record):
+    """What became of each sample: whether each model was right, as bits, and what it answered."""
+
+    n: int = Field(ge=0, le=MAX_OUTCOMES, strict=True)
+    reference: str = Field(description="Base64 of a bit a sample, the lowest first: whether it is right")
+    candidate: str = Field(description="The same of the candidate")
+    width: Literal[0, 1, 2, 4] = Field(default=0, description="Bytes of an answer; 0 where none are kept")
+    reference_answers: str = Field(
+        default="", description="Base64 of the class that it answers plus one, little endian; 0 for none"
+    )
+    candidate_answers: str = Field(default="", description="The same of the candidate")
+
+    @model_validator(mode="after")
+    def _of_the_size(self) -> Outcomes:
+        bits = (self.n + 7) // 8
+        wanted = {"reference": bits, "candidate": bits}
+        wanted |= {f"{name}_answers": self.n * self.width for name in ("reference", "candidate")}
+        if self.n * self.width > MAX_OUTCOME_BYTES:
+            raise ValueError("more answers than are kept")
+        for name, size in wanted.items():
+            text: str = getattr(self, name)
+            if len(text) != 4 * ((size + 2) // 3):
+                raise ValueError(f"{name} is of another number of samples")
+            try:
+                data = base64.b64decode(text, validate=True)
+            except (binascii.Error, ValueError) as error:
+                raise ValueError(f"{name} is not base64") from error
+            if len(data) != size:
+                raise ValueError(f"{name} is of another number of samples")
+        return self
+
+    def right(self, side: Literal["reference", "candidate"]) -> list[bool]:
+        """Whether that model is right on each sample."""
+        data = base64.b64decode(getattr(self, side))
+        return [bool(data[i >> 3] >> (i & 7) & 1) for i in range(self.n)]
+
+    def answers(self, side: Literal["reference", "candidate"]) -> tuple[int, ...] | None:
+        """The class that it answers to each sample, -1 for none; None where answers are not kept."""
+        if not self.width:
+            return None
+        data = base64.b64decode(getattr(self, f"{side}_answers"))
+        kind = {1: "B", 2: "H", 4: "I"}[self.width]
+        return tuple(each - 1 for each in struct.unpack(f"<{self.n}{kind}", data))
 
 
 class Finding(Record):

@@ -46,6 +46,8 @@ class AdHoc:
         candidate: The candidate's file; likewise reference and inputs.
         labels: Array of labels in the inputs; ``slices`` likewise.
         task: Metric, None for what labels and outputs suggest.
+        task_options: What the task is told beside it.
+        task_options: What the task is told beside it.
         scheme: Declared scheme.
         derivation: Declared derivation.
         interface: Declared differences of the interface.
@@ -66,6 +68,7 @@ class AdHoc:
     labels: str | None = None
     slices: str | None = None
     task: str | None = None
+    task_options: Mapping[str, int | str] = field(default_factory=dict)
     scheme: str = "auto"
     derivation: str = "auto"
     interface: Interface = field(default_factory=Interface)
@@ -126,6 +129,7 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         interface=asked.interface,
         profile=asked.profile,
         task=asked.task,
+        task_options=asked.task_options,
         seed=asked.seed,
         samples=asked.samples,
         signature=asked.signature,
@@ -212,6 +216,7 @@ def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -
         profile=run.profile,
         task=target.task.metric if target.task is not None else None,
         task_output=target.task.output if target.task is not None else None,
+        task_options=target.task.options() if target.task is not None else {},
         policy=policy,
         target=target,
         waivers=policy.waivers,

@@ -75,3 +75,39 @@ def _shape(text: str) -> tuple[int | None, ...]:
             f"{text!r} is no shape", where="--io-shape", remedy="Write --io-shape input=1x3x?x224"
         )
     return tuple(None if part == "?" else int(part) for part in parts)
+
+
+def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, int | str]:
+    """Reads the --task-option options.
+
+    Raises:
+        UsageError: There is no metric that they are for, or no such option or value.
+    """
+    if not options:
+        return {}
+    from pydantic import ValidationError
+
+    from qgate.policy.schema import OPTIONS, TaskSpec
+
+    where, given = "--task-option", dict(_pairs(options, "--task-option"))
+    for name in given:
+        if metric is None or metric not in OPTIONS.get(name, ()):
+            known = ", ".join(key for key, metrics in OPTIONS.items() if metric in metrics) or "none"
+            raise UsageError(
+                f"{name!r} is no option of the task {metric}", where=where, remedy=f"It has: {known}"
+            )
+    values = {key: int(text) if text.lstrip("-").isdecimal() else text for key, text in given.items()}
+    try:
+        return TaskSpec.model_validate({"metric": metric, **values}).options()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise UsageError(
+            f"{name}: {first['msg']}", where=where, remedy="See docs/policy.md, `task`"
+        ) from None
+
+
+def factories(both: str | None, candidate: str | None, reference: str | None) -> dict[str, str]:
+    """Code by role, from ``--factory``, ``--candidate-factory`` and ``--reference-factory``."""
+    named = {"factory.candidate": candidate or both, "factory.reference": reference or both}
+    return {role: spec for role, spec in named.items() if spec}

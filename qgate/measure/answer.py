@@ -17,7 +17,7 @@ from typing import Any
 
 from qgate.errors import DataError
 from qgate.measure.plugin import PluginError, prepare_plugins
-from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
+from qgate.measure.request import NO_SUCH_OUTPUT, TEXTS, PairRequest
 
 SCHEMA = "qgate-child/v1"
 
@@ -51,6 +51,8 @@ def prepare(request: str) -> list[Path]:
     if asked.inputs is None:
         for name in ("onnx", "onnx.numpy_helper"):
             importlib.import_module(name)
+    if asked.task in TEXTS:
+        importlib.import_module("rapidfuzz.distance")
     return [*asked.files(), *prepare_plugins(asked.code.values())]
 
 
@@ -190,8 +192,10 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     import numpy as np
 
     from qgate.measure.classes import score_form
+    from qgate.measure.request import WHOLE_CLASSES
     from qgate.measure.run import Comparison
-    from qgate.measure.task import OutputShape, plan_task
+    from qgate.measure.task import plan_task
+    from qgate.measure.tasks.base import Options
 
     leading = "reference" if "reference" in pair.sides else "candidate"
     names = tuple(info.name for info in pair.sides[leading].runner.outputs)
@@ -201,12 +205,7 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     renamed = {name: request.io_map.get(name, name) if leading == "reference" else name for name in names}
     outputs = {i: theirs.index(renamed[n]) if renamed[n] in theirs else None for i, n in enumerate(names)}
     samples = {i: np.asarray(v[0]) for i, v in enumerate(probes[leading]) if v is not None}
-    shapes = [
-        OutputShape(names[i], each.shape, each.dtype)
-        if each is not None
-        else OutputShape(names[i], (), np.dtype("O"))
-        for i, each in ((i, samples.get(i)) for i in range(len(names)))
-    ]
+    shapes = [_shape(name, samples.get(i)) for i, name in enumerate(names)]
     task = None
     if file is not None:
         task, remarks = plan_task(
@@ -217,11 +216,12 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
             wanted_output=request.task_output,
             outputs=shapes,
             count=pair.samples.count,
+            options=Options.of(request.task_options),
         )
         pair.problems += [("task", remark) for remark in remarks]
     forms = {i: score_form(each) for i, each in samples.items()}
     for i, shape in enumerate(shapes):
-        scored = task is not None and task.kind == "top1" and task.output == i
+        scored = task is not None and task.task.metric in WHOLE_CLASSES and task.output == i
         if shape.is_scores and forms.get(i) is None and (scored or _LOGITS.search(shape.name)):
             forms[i] = "scores"
     observed = pair.session is not None
@@ -232,6 +232,19 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
         compared = (i for i, j in outputs.items() if j is not None and not _is_whole(pair, i, j))
         found.sketched = frozenset(compared)
     return found
+
+
+def _shape(name: str, sample: Any) -> Any:
+    """An output as its first sample shows it; of no kind where that is not made of numbers."""
+    import numpy as np
+
+    from qgate.measure.choose_task import OutputShape
+    from qgate.measure.classes import score_form
+
+    if sample is None:
+        return OutputShape(name, (), np.dtype("O"))
+    row = sample.reshape(-1, sample.shape[-1])[0] if sample.ndim and sample.size else None
+    return OutputShape(name, sample.shape, sample.dtype, score_form(row) if row is not None else None)
 
 
 def _edges(request: PairRequest, pair: Any, comparison: Any, record: Any) -> list[dict[str, Any]]:

@@ -1,13 +1,14 @@
-"""What the two models do with the task: right and wrong predictions, or errors, sample by sample."""
+"""What the two models do with the task, sample by sample: small records that merge, and figures made of them."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qgate.stats.paired import PairedCounts, PairedMoments
+from qgate.measure.outcomes import pack_outcomes
+from qgate.measure.tasks.base import MAX_CONFUSIONS, Columns, Sheet, Task, chosen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,15 +19,15 @@ class TaskPlan:
     """The task as it will be judged.
 
     Args:
-        kind: ``top1``, ``mae`` or ``rmse``.
+        task: What makes records and figures; its ``metric`` is the one that is judged.
         output: Position of the reference's output.
-        truth: Labels [samples] or targets [samples, elements].
+        truth: Labels [samples], targets or whatever the task takes, the samples first; None where it needs none.
         slices: Slice of each sample, as text; None without slices.
     """
 
-    kind: str
+    task: Task
     output: int
-    truth: NDArray[Any]
+    truth: NDArray[Any] | None = None
     slices: NDArray[Any] | None = None
 
     def start(self) -> TaskRecord:
@@ -36,114 +37,79 @@ class TaskPlan:
 
 @dataclass
 class TaskRecord:
-    """Outcomes of both models; merges.
+    """Records of both models' samples; merges in the order of the samples.
 
     Attributes:
-        total: All samples.
-        classes: By label, for ``top1``.
-        slices: By slice.
+        sheet: The records, with the number of each sample as ``row``.
+        broken: Samples without one.
     """
 
     plan: TaskPlan
-    total: PairedCounts | PairedMoments | None = None
-    classes: dict[str, PairedCounts] = field(default_factory=dict)
-    slices: dict[str, PairedCounts | PairedMoments] = field(default_factory=dict)
+    sheet: Sheet = field(default_factory=Sheet)
     broken: int = 0
 
     def add(self, reference: Any, candidate: Any, first_sample: int) -> None:
         """Adds a chunk of the task's output, see ``side.PerSample``; shapes must be the planned ones."""
-        count = len(reference)
+        count = len(reference) if reference is not None else 0
+        if reference is None or candidate is None:
+            self.broken += max(count, len(candidate) if candidate is not None else 0)
+            return
         window = slice(first_sample, first_sample + count)
-        if not all(isinstance(side, np.ndarray) for side in (reference, candidate)):
-            self.broken += count
-            return
-        left, right = (
-            np.asarray(side, dtype=np.float64).reshape(count, -1) for side in (reference, candidate)
-        )
-        if left.shape != right.shape:
-            self.broken += count
-            return
-        truth = self.plan.truth[window]
-        if self.plan.kind == "top1":
-            self._add_labels(_predicted(left) == truth, _predicted(right) == truth, window)
-        else:
-            power = 1 if self.plan.kind == "mae" else 2
-            self._add_errors(_error(left, truth, power), _error(right, truth, power), window)
-
-    def _add_labels(self, a: NDArray[np.bool_], b: NDArray[np.bool_], window: slice) -> None:
-        self.total = _counts(self.total, a, b)
-        labels = self.plan.truth[window]
-        for label in np.unique(labels):
-            rows = labels == label
-            key = str(int(label))
-            self.classes[key] = _counts(self.classes.get(key), a[rows], b[rows])
-        for key, rows in self._groups(window):
-            self.slices[key] = _counts(self.slices.get(key), a[rows], b[rows])
-
-    def _add_errors(self, a: NDArray[np.float64], b: NDArray[np.float64], window: slice) -> None:
-        fine = np.isfinite(a) & np.isfinite(b)
+        truth = None if self.plan.truth is None else self.plan.truth[window]
+        columns, fine = self.plan.task.records(reference, candidate, truth)
         self.broken += int(np.count_nonzero(~fine))
-        self.total = _moments(self.total, a[fine], b[fine])
-        for key, rows in self._groups(window):
-            kept = rows & fine
-            self.slices[key] = _moments(self.slices.get(key), a[kept], b[kept])
-
-    def _groups(self, window: slice) -> list[tuple[str, NDArray[np.bool_]]]:
-        if self.plan.slices is None:
-            return []
-        here = self.plan.slices[window]
-        return [(str(key), here == key) for key in np.unique(here)]
+        if fine.any():
+            self.sheet.add({**columns, "row": np.flatnonzero(fine) + first_sample})
 
     def merge(self, other: TaskRecord) -> None:
-        """Adds what another record of the same task saw."""
-        if other.total is not None:
-            self.total = _merged(self.total, other.total)
-        for key, counts in other.classes.items():
-            merged = _merged(self.classes.get(key), counts)
-            assert isinstance(merged, PairedCounts)  # noqa: S101
-            self.classes[key] = merged
-        for key, record in other.slices.items():
-            self.slices[key] = _merged(self.slices.get(key), record)
+        """Adds what another record of the same task saw, of the samples that follow."""
+        self.sheet.merge(other.sheet)
         self.broken += other.broken
 
     def state(self) -> dict[str, Any]:
-        """What the parent is told."""
-        empty = PairedCounts() if self.plan.kind == "top1" else PairedMoments()
+        """What the parent is told; no figures where a sample has no record, for they would be of the others."""
+        task = self.plan.task
+        columns = self.sheet.columns()
+        rows = columns.pop("row", np.zeros(0, dtype=np.int64))
+        found: dict[str, Any] = {"kind": task.metric, "n": len(rows), "broken": self.broken}
+        empty: dict[str, Any] = {"figures": [], "classes": {}, "slices": {}, "confusion": [], "changes": 0}
+        if self.broken or not len(rows):
+            return {**found, **empty, "outcomes": None}
+        classes = getattr(task, "classes", None)
+        grouped = getattr(task, "grouped", None)
+        answers = getattr(task, "answers", None)
+        answered = answers(columns) if answers is not None else None
+        confusion, changes = _confusion(*answered) if answered is not None else ([], 0)
+        right = getattr(task, "right", None)
         return {
-            "kind": self.plan.kind,
-            "total": asdict(self.total if self.total is not None else empty),
-            "classes": {k: asdict(v) for k, v in sorted(self.classes.items(), key=lambda item: int(item[0]))},
-            "slices": {k: asdict(v) for k, v in sorted(self.slices.items())},
-            "broken": self.broken,
+            **found,
+            "figures": [each.state() for each in task.figures(columns)],
+            "classes": {} if classes is None else {k: v.state() for k, v in classes(columns).items()},
+            "slices": self._slices(grouped(columns) if grouped is not None else columns, rows),
+            "confusion": confusion,
+            "changes": changes,
+            "outcomes": None if right is None else pack_outcomes(right(columns), answered),
+        }
+
+    def _slices(self, columns: Columns, rows: NDArray[Any]) -> dict[str, Any]:
+        if self.plan.slices is None:
+            return {}
+        held = self.plan.slices[rows]
+        order = np.argsort(held, kind="stable")
+        keys, starts = np.unique(held[order], return_index=True)
+        groups = np.split(order, starts[1:])
+        return {
+            str(key): self.plan.task.figure(chosen(columns, group)).state()
+            for key, group in zip(keys, groups, strict=True)
         }
 
 
-def _predicted(scores: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Highest class of each row, the lowest index winning a tie; -1 where a score is not finite."""
-    fine = np.isfinite(scores).all(axis=1)
-    return np.where(fine, scores.argmax(axis=1), -1)
-
-
-def _error(values: NDArray[np.float64], truth: NDArray[np.float64], power: int) -> NDArray[np.float64]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        error: NDArray[np.float64] = (np.abs(values - truth) ** power).mean(axis=1)
-    return error
-
-
-def _counts(into: Any, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> PairedCounts:
-    record: PairedCounts = PairedCounts() if into is None else into
-    record.add(a, b)
-    return record
-
-
-def _moments(into: Any, a: NDArray[np.float64], b: NDArray[np.float64]) -> PairedMoments:
-    record: PairedMoments = PairedMoments() if into is None else into
-    record.add(a, b)
-    return record
-
-
-def _merged(into: Any, other: Any) -> Any:
-    if into is None:
-        return other
-    into.merge(other)
-    return into
+def _confusion(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[list[list[int]], int]:
+    """The most frequent pairs of answers that differ, as [reference's, candidate's, samples], and all samples."""
+    other = reference != candidate
+    pairs, counts = np.unique(
+        np.stack([reference[other], candidate[other]], axis=1), axis=0, return_counts=True
+    )
+    order = np.argsort(-counts, kind="stable")[:MAX_CONFUSIONS]
+    listed = [[int(pairs[i, 0]), int(pairs[i, 1]), int(counts[i])] for i in order]
+    return listed, int(np.count_nonzero(other))

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgate.errors import MeasureError
-from qgate.measure.request import EDGES, NO_SUCH_OUTPUT, PairRequest
-from qgate.measure.result import PairState, TaskState
+from qgate.measure.request import EDGES, NO_SUCH_OUTPUT, UNLABELLED, WHOLE_CLASSES, PairRequest
+from qgate.measure.result import PairState
 from qgate.measure.states import OutputState
 
 
@@ -124,27 +124,25 @@ def _output(state: PairState, output: OutputState) -> Iterator[str]:
 
 def _task(request: PairRequest, state: PairState) -> Iterator[str]:
     task = state.task
-    wanted = request.inputs is not None and request.labels is not None and request.task != "none"
+    labelled = request.labels is not None or request.task in UNLABELLED
+    wanted = request.inputs is not None and labelled and request.task != "none"
     if (task is not None) != wanted:
         yield "a task that nobody asked for, or none"
     if task is None:
         return
     if request.task is not None and task.kind != request.task:
         yield "another task than was asked for"
-    if task.total.n + task.broken not in {0, state.samples}:
+    if task.n + task.broken not in {0, state.samples}:
         yield "a task of some samples only"
+    if not task.n + task.broken and all(output.missing is None for output in state.outputs):
+        yield "a task without samples"
     if task.slices and request.slices is None:
         yield "slices that nobody asked for"
-    for groups in _groups(task):
-        if groups != task.total.n:
-            yield "groups that do not make up the whole"
-
-
-def _groups(task: TaskState) -> Iterator[int]:
-    """Samples in all classes, and in all slices, where there are any."""
-    if task.kind == "top1":
-        yield sum(each.n for each in task.classes.values())
-    elif task.classes:
-        yield -1
-    if task.slices:
-        yield sum(each.n for each in task.slices.values())
+    if task.slices and sum(each.n for each in task.slices.values()) != task.n:
+        yield "slices that do not make up the whole"
+    if (
+        task.classes
+        and task.kind in WHOLE_CLASSES
+        and sum(each.n for each in task.classes.values()) != task.n
+    ):
+        yield "classes that do not make up the whole"

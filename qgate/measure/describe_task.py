@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-from qgate.measure.result import CountState, MomentState, PairState, TaskState
+from qgate.measure.result import FigureState, PairState, TaskState
 from qgate.records import Measurement, Place
 from qgate.sandbox.quoting import one_line
-from qgate.stats.intervals import mcnemar, paired_difference, student_quantile, wilson
-from qgate.stats.power import detectable_mean, minimum_detectable_effect
+from qgate.stats.intervals import mcnemar, wilson
+from qgate.stats.multiplicity import tarone_holm
 
 _ALWAYS = ("metric_reference", "metric_candidate", "metric_drop")
+_UNBOUNDED = ("mae", "rmse", "perplexity", "divergence", "r2")
+"""Metrics that are no share of anything."""
+
+SMALLEST_GROUP = 8
+"""A class or slice of fewer samples is shown and not judged."""
 
 
 def task_measurements(state: PairState, slices: str | None, asked: bool) -> Iterator[Measurement]:
@@ -20,7 +26,7 @@ def task_measurements(state: PairState, slices: str | None, asked: bool) -> Iter
     Args:
         state: What the child returned.
         slices: Name of the array of slices.
-        asked: Whether labels were given; then there are measurements or a reason.
+        asked: Whether there is a task; then there are measurements or a reason.
     """
     task = state.task
     if task is None:
@@ -33,86 +39,78 @@ def task_measurements(state: PairState, slices: str | None, asked: bool) -> Iter
         for short in _ALWAYS:
             yield Measurement(name=f"task.{short}", not_measured=reason, detail={"metric": task.kind})
         return
-    if isinstance(task.total, CountState):
-        yield from _top1(task, task.total)
-    else:
-        yield from _errors(task, task.total)
-    yield from _slices(task, slices or "slice")
+    judged, *others = task.figures
+    yield from _figure(judged, "metric")
+    yield _mde(judged)
+    if judged.counted:
+        yield from _flips(judged)
+    for other in others:
+        yield from _figure(other, other.metric)
+    yield from _changes(task)
+    yield from _groups("task.class_recall_drop", "label", task.classes)
+    yield from _groups("task.slice_drop", slices or "slice", task.slices)
 
 
 def _not_measured(task: TaskState, state: PairState) -> str | None:
     if task.broken:
         return f"{task.broken} of {state.samples} samples have no finite output of the task's shape"
-    if not task.total.n:
+    if not task.n:
         return one_line(state.unfed, 500) or "the candidate has no such output"
     return None
 
 
-def _top1(task: TaskState, total: CountState) -> Iterator[Measurement]:
-    n = total.n
-    for short, right in (("metric_reference", total.reference), ("metric_candidate", total.candidate)):
-        low, high = wilson(right, n)
+def _figure(found: FigureState, short: str) -> Iterator[Measurement]:
+    unit = "" if found.metric in _UNBOUNDED else "ratio"
+    for side, value in (("reference", found.reference), ("candidate", found.candidate)):
+        detail: dict[str, Any] = {"metric": found.metric}
+        low = high = None
+        if found.counted:
+            right = round(value * found.n)
+            low, high = wilson(right, found.n)
+            detail["right"] = right
         yield Measurement(
-            name=f"task.{short}",
-            value=right / n,
-            unit="ratio",
-            n=n,
-            low=low,
-            high=high,
-            detail={"metric": "top1", "right": right},
+            name=f"task.{short}_{side}", value=value, unit=unit, n=found.n, low=low, high=high, detail=detail
         )
-    low, high = paired_difference(total.lost, total.gained, n)
+    detail = {"metric": found.metric, "mde": _finite(found.mde)}
+    if found.counted:
+        detail["discordant"] = found.lost + found.gained
     yield Measurement(
-        name="task.metric_drop",
-        value=(total.lost - total.gained) / n,
-        unit="ratio",
-        n=n,
-        low=low,
-        high=high,
-        detail={
-            "metric": "top1",
-            "mde": minimum_detectable_effect(total.lost + total.gained, n),
-            "discordant": total.lost + total.gained,
-        },
-    )
-    yield Measurement(name="task.flips_to_wrong", value=total.lost, unit="samples", n=n)
-    yield Measurement(name="task.flips_to_right", value=total.gained, unit="samples", n=n)
-    yield Measurement(name="task.mcnemar_p", value=mcnemar(total.lost, total.gained), unit="p", n=n)
-    for label, counts in task.classes.items():
-        yield _count_drop("task.class_recall_drop", f"label={one_line(label, 40)}", counts)
-
-
-def _count_drop(name: str, where: str, counts: CountState) -> Measurement:
-    low, high = paired_difference(counts.lost, counts.gained, counts.n)
-    return Measurement(
-        name=name,
-        at=Place(slice=where),
-        value=(counts.lost - counts.gained) / counts.n if counts.n else 0.0,
-        unit="ratio",
-        n=counts.n,
-        low=low,
-        high=high,
-        detail={
-            "reference": counts.reference,
-            "candidate": counts.candidate,
-            "lost": counts.lost,
-            "gained": counts.gained,
-        },
+        name=f"task.{short}_drop",
+        value=found.drop,
+        unit=unit,
+        n=found.n,
+        low=found.low,
+        high=found.high,
+        detail=detail,
     )
 
 
-def _errors(task: TaskState, total: MomentState) -> Iterator[Measurement]:
-    for short, sums in (("metric_reference", total.r), ("metric_candidate", total.c)):
-        value = _mean(task.kind, sums, total.n)
-        yield Measurement(name=f"task.{short}", value=value, n=total.n, detail={"metric": task.kind})
-    drop, half, deviation = paired_errors(task.kind, total)
+def _mde(found: FigureState) -> Measurement:
+    """The smallest drop that so many samples show."""
+    unit = "" if found.metric in _UNBOUNDED else "ratio"
+    name, detail = "task.mde", {"metric": found.metric}
+    if not math.isfinite(found.mde):
+        return Measurement(
+            name=name, not_measured="one sample shows no drop at all", unit=unit, detail=detail
+        )
+    return Measurement(name=name, value=found.mde, unit=unit, n=found.n, detail=detail)
+
+
+def _flips(found: FigureState) -> Iterator[Measurement]:
+    n = found.n
+    low, high = (share * n for share in wilson(found.lost, n))
+    yield Measurement(name="task.flips_to_wrong", value=found.lost, unit="samples", n=n, low=low, high=high)
+    yield Measurement(name="task.flips_to_right", value=found.gained, unit="samples", n=n)
+    yield Measurement(name="task.mcnemar_p", value=mcnemar(found.lost, found.gained), unit="p", n=n)
+
+
+def _changes(task: TaskState) -> Iterator[Measurement]:
+    """How many samples are answered otherwise, right or wrong, and which answers turn into which."""
+    if task.outcomes is None or (not task.changes and not task.classes):
+        return
+    pairs = [{"reference": a, "candidate": b, "samples": count} for a, b, count in task.confusion]
     yield Measurement(
-        name="task.metric_drop",
-        value=drop,
-        n=total.n,
-        low=drop - half,
-        high=drop + half,
-        detail={"metric": task.kind, "mde": _finite(detectable_mean(deviation, total.n))},
+        name="task.answers_changed", value=task.changes, unit="samples", n=task.n, detail={"confusion": pairs}
     )
 
 
@@ -120,47 +118,35 @@ def _finite(value: float) -> float | str:
     return value if math.isfinite(value) else "inf"
 
 
-def _mean(kind: str, total: float, n: int) -> float:
-    mean = total / n
-    return math.sqrt(mean) if kind == "rmse" else mean
+def _groups(name: str, of: str, groups: Mapping[str, FigureState]) -> Iterator[Measurement]:
+    """The drop of each group, with the p-value that is left when all of them are looked at."""
+    judged = [key for key, found in groups.items() if found.n >= SMALLEST_GROUP]
+    adjusted = tarone_holm([groups[k].p for k in judged], [groups[k].p_min for k in judged])
+    left = dict(zip(judged, adjusted, strict=True))
+    for key, found in sorted(groups.items(), key=_by_number):
+        if not found.n:
+            continue
+        yield Measurement(
+            name=name,
+            at=Place(slice=f"{one_line(of, 80)}={one_line(key, 200)}"),
+            value=found.drop,
+            unit="" if found.metric in _UNBOUNDED else "ratio",
+            n=found.n,
+            low=found.low,
+            high=found.high,
+            detail={
+                "metric": found.metric,
+                "reference": found.reference,
+                "candidate": found.candidate,
+                "lost": found.lost,
+                "gained": found.gained,
+                "p": found.p,
+                "p_adjusted": left.get(key, 1.0),
+                "groups": len(judged),
+            },
+        )
 
 
-def paired_errors(kind: str, sums: MomentState) -> tuple[float, float, float]:
-    """The candidate's error minus the reference's (positive is worse), its half interval and deviation.
-
-    For a mean absolute error, the paired t interval of the mean difference. For a root mean square error,
-    the delta method on the two means of squares and their covariance.
-    """
-    n = sums.n
-    r, c = sums.r / n, sums.c / n
-    drop = _mean(kind, sums.c, n) - _mean(kind, sums.r, n)
-    if n < 2:
-        return drop, math.inf, math.inf
-    degrees = n - 1
-    rr = max(sums.rr - n * r * r, 0.0) / degrees
-    cc = max(sums.cc - n * c * c, 0.0) / degrees
-    rc = (sums.rc - n * r * c) / degrees
-    if kind == "rmse":
-        if r == 0.0 or c == 0.0:
-            return (drop, 0.0, 0.0) if drop == 0.0 else (drop, math.inf, math.inf)
-        rr, cc, rc = rr / (4 * r), cc / (4 * c), rc / (4 * math.sqrt(r) * math.sqrt(c))
-    deviation = math.sqrt(max(rr + cc - 2 * rc, 0.0))
-    return drop, student_quantile(degrees) * deviation / math.sqrt(n), deviation
-
-
-def _slices(task: TaskState, name: str) -> Iterator[Measurement]:
-    for key, found in task.slices.items():
-        where = f"{one_line(name, 80)}={one_line(key, 200)}"
-        if isinstance(found, CountState):
-            yield _count_drop("task.slice_drop", where, found)
-        elif found.n:
-            drop, half, _ = paired_errors(task.kind, found)
-            yield Measurement(
-                name="task.slice_drop",
-                at=Place(slice=where),
-                value=drop,
-                n=found.n,
-                low=drop - half,
-                high=drop + half,
-                detail={"metric": task.kind},
-            )
+def _by_number(item: tuple[str, FigureState]) -> tuple[bool, int, str]:
+    whole = item[0].isascii() and item[0].isdigit()
+    return not whole, int(item[0]) if whole else 0, item[0]

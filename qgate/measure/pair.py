@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from importlib.util import find_spec
 from typing import NoReturn
 
 from qgate.errors import DataError, MeasureError
@@ -13,7 +14,7 @@ from qgate.measure.describe_edges import edge_measurements
 from qgate.measure.describe_outputs import output_measurements
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.layers.describe import layer_measurements
-from qgate.measure.request import DEFAULT_SAMPLES, PairRequest, Tap
+from qgate.measure.request import DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement
 from qgate.sandbox.ending import out_of_memory
@@ -97,6 +98,12 @@ def _check(request: PairRequest) -> None:
             where=request.label("candidate"),
             remedy="Give the .npz that holds them with --inputs",
         )
+    if request.task in TEXTS and find_spec("rapidfuzz") is None:
+        raise DataError(
+            f"the task {request.task} needs rapidfuzz, which is not installed",
+            where=request.label("candidate"),
+            remedy="Install qgate with its tasks: pip install 'qgate[tasks]'",
+        )
     for role, path in (
         ("reference", request.reference),
         ("candidate", request.candidate),
@@ -143,7 +150,7 @@ def _assemble(request: PairRequest, state: PairState, known: Known | None = None
         *output_measurements(state, known.steps if known is not None else {}, dynamic=request.dynamic),
         *activation_measurements(state, request.taps),
         *(layer_measurements(request.layers, state.layers, state.unobserved) if request.layers else ()),
-        *task_measurements(state, request.slices, request.labels is not None and request.task != "none"),
+        *task_measurements(state, request.slices, _has_task(request)),
         *edge_measurements(state),
     ]
     data = DataUsed(
@@ -155,6 +162,10 @@ def _assemble(request: PairRequest, state: PairState, known: Known | None = None
     )
     measurements = found if deterministic else list(_marked(found))
     return PairResult(tuple(measurements), data, problems, {str(k): v for k, v in state.timings.items()})
+
+
+def _has_task(request: PairRequest) -> bool:
+    return request.task != "none" and (request.labels is not None or request.task in UNLABELLED)
 
 
 def _marked(measurements: Iterable[Measurement]) -> Iterable[Measurement]:

@@ -18,6 +18,15 @@ DEFAULT_SAMPLES = 32
 EDGES = ("zeros", "ones", "lowest", "highest", "constant", "one channel", "smallest", "largest")
 """Inputs at the edge of what a model may be given; see ``edges``."""
 
+UNLABELLED = ("neighbours",)
+"""Metrics that need no labels."""
+
+TEXTS = ("cer", "exact_match")
+"""Metrics of texts, which a library of its own is loaded for."""
+
+WHOLE_CLASSES = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece")
+"""Metrics with one class to each sample."""
+
 NO_SUCH_OUTPUT = "the candidate has no such output"
 """Why an output of the reference was not compared, where nothing else kept it from being."""
 
@@ -55,7 +64,8 @@ class PairRequest:
             generates seeded inputs from the signature.
         labels: Name of the array of labels or targets in ``inputs``.
         slices: Name of the array in ``inputs`` that says which slice each sample belongs to.
-        task: ``top1``, ``mae``, ``rmse``, ``none``, or None for what labels and outputs suggest.
+        task: A metric of ``measure.task``, ``none``, or None for what labels and outputs suggest.
+        task_options: What the task is told beside it, see ``tasks.base.Options``.
         task_output: The reference's output that labels are compared with; None finds it.
         io_map: Reference input or output name to the candidate's name.
         io_optional: Inputs that one side may lack.
@@ -86,6 +96,7 @@ class PairRequest:
     slices: str | None = None
     task: str | None = None
     task_output: str | None = None
+    task_options: Mapping[str, int | str | None] = field(default_factory=dict)
     io_map: Mapping[str, str] = field(default_factory=dict)
     io_optional: tuple[str, ...] = ()
     io_types: Mapping[str, str] = field(default_factory=dict)

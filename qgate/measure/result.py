@@ -6,19 +6,24 @@ A child that a hostile model has taken over can still lie within these bounds; i
 from __future__ import annotations
 
 import json
+import math
 from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import Field, ValidationError, model_validator
 
 from qgate.errors import MeasureError
 from qgate.measure.request import EDGES
-from qgate.measure.states import Count, EdgeState, Energy, OutputState, Share, Text
-from qgate.records import Number, Record
+from qgate.measure.states import Count, EdgeState, Energy, OutputState, Position, Share, Text
+from qgate.records import Number, Outcomes, Record
 
 MAX_OUTPUTS = 1000
 MAX_TAPS = 100_000
 MAX_GROUPS = 10_000
 MAX_PROBLEMS = 64
+MAX_FIGURES = 16
+MAX_CONFUSIONS = 20
+_SLACK = 1e-9
+_LABELS = {"topk": "top", "recall_at_k": "recall_at_"}
 
 Kind = Literal["data", "interface", "batch", "taps", "nondeterministic", "runtime", "task"]
 Step = Literal["load", "run", "run_reference", "run_candidate", "run_pair"]
@@ -74,50 +79,72 @@ class LayerState(Record):
         return self
 
 
-class CountState(Record):
-    """``stats.paired.PairedCounts`` as data."""
+class FigureState(Record):
+    """``measure.tasks.base.Figure`` as data."""
 
+    metric: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
     n: Count
-    reference: Count
-    candidate: Count
+    reference: Number
+    candidate: Number
+    drop: Number
+    low: Number
+    high: Number
+    mde: Number
+    p: Share
+    p_min: Share
     lost: Count
     gained: Count
+    counted: bool
 
     @model_validator(mode="after")
-    def _consistent(self) -> CountState:
-        both = self.reference - self.lost
-        if both < 0 or both != self.candidate - self.gained or both + self.lost + self.gained > self.n:
-            raise ValueError("counts of right and wrong contradict each other")
+    def _consistent(self) -> FigureState:
+        if self.lost + self.gained > self.n:
+            raise ValueError("more samples changed than there are")
+        if self.low > self.drop or self.high < self.drop:
+            raise ValueError("a difference outside of its interval")
+        between = self.reference - self.candidate
+        if self.counted:
+            share = (self.lost - self.gained) / max(self.n, 1)
+            if not (0 <= self.reference <= 1 and 0 <= self.candidate <= 1):
+                raise ValueError("a share of more than all")
+            if abs(between - share) > _SLACK or abs(self.drop - share) > _SLACK:
+                raise ValueError("counts of right and wrong contradict each other")
+        # A relative slack: sums of large numbers round.
+        size = _SLACK * (1 + abs(self.reference) + abs(self.candidate))
+        if math.isfinite(size) and math.isfinite(self.drop) and abs(abs(between) - abs(self.drop)) > size:
+            raise ValueError("a difference that is not that of its values")
         return self
-
-
-class MomentState(Record):
-    """``stats.paired.PairedMoments`` as data."""
-
-    n: Count
-    r: Energy
-    c: Energy
-    rr: Energy
-    cc: Energy
-    rc: Energy
 
 
 class TaskState(Record):
     """``measure.behaviour.TaskRecord`` as data."""
 
-    kind: Literal["top1", "mae", "rmse"]
-    total: CountState | MomentState
-    classes: Annotated[dict[Text, CountState], Field(max_length=MAX_GROUPS)]
-    slices: Annotated[dict[Text, CountState | MomentState], Field(max_length=MAX_GROUPS)]
+    kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+    n: Count
     broken: Count
+    figures: Annotated[tuple[FigureState, ...], Field(max_length=MAX_FIGURES)]
+    classes: Annotated[dict[Text, FigureState], Field(max_length=MAX_GROUPS)]
+    slices: Annotated[dict[Text, FigureState], Field(max_length=MAX_GROUPS)]
+    confusion: Annotated[tuple[tuple[Position, Position, Count], ...], Field(max_length=MAX_CONFUSIONS)]
+    changes: Count
+    outcomes: Outcomes | None
 
     @model_validator(mode="after")
-    def _of_one_kind(self) -> TaskState:
-        wanted = CountState if self.kind == "top1" else MomentState
-        if not all(isinstance(each, wanted) for each in (self.total, *self.slices.values())):
-            raise ValueError("records of another task")
-        if any(each.n > self.total.n for each in (*self.classes.values(), *self.slices.values())):
+    def _whole(self) -> TaskState:
+        if bool(self.figures) != (self.n > 0 and self.broken == 0):
+            raise ValueError("figures of nothing, or none")
+        if self.figures and not self.figures[0].metric.startswith(_LABELS.get(self.kind, self.kind)):
+            raise ValueError("figures of another task")
+        if not self.figures and (self.classes or self.slices or self.confusion or self.outcomes):
+            raise ValueError("groups of nothing")
+        if any(each.n != self.n for each in self.figures):
+            raise ValueError("figures of other samples")
+        if any(each.n > self.n for each in (*self.classes.values(), *self.slices.values())):
             raise ValueError("a group is larger than the whole")
+        if self.changes > self.n or sum(count for _, _, count in self.confusion) > self.changes:
+            raise ValueError("more answers changed than there are")
+        if self.outcomes is not None and self.outcomes.n != self.n:
+            raise ValueError("outcomes of other samples")
         return self
 
 
@@ -147,7 +174,7 @@ class PairState(Record):
                 raise ValueError("class scores of more samples than were run")
         if any(edge.output >= len(self.outputs) for edge in self.edges):
             raise ValueError("an output that there is not")
-        if self.task is not None and self.task.total.n + self.task.broken > self.samples:
+        if self.task is not None and self.task.n + self.task.broken > self.samples:
             raise ValueError("a task of more samples than were run")
         return self
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.problems import Problem, did_you_mean, nearest
-from qgate.policy.schema import Policy, Target, Thresholds
+from qgate.policy.schema import OPTIONS, UNLABELLED, Policy, Target, TaskSpec, Thresholds
 from qgate.records import Value
 from qgate.rules.base import PROFILES, Param, Rule
 
@@ -91,11 +91,27 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
         )
     yield from _signature(target, path)
     labels = target.data.labels if target.data is not None else None
-    if target.task is not None and target.task.metric != "none" and labels is None:
+    if target.task is not None:
+        yield from _task_options(target.task, (*path, "task"))
+    if target.task is not None and target.task.metric not in UNLABELLED and labels is None:
         yield Problem(
             (*path, "task", "metric"),
             f"the metric {target.task.metric} needs labels, and the target has none",
             "Name the array of labels in `data: {inputs: ..., labels: ...}`",
+        )
+
+
+def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
+    for name in task.options():
+        if task.metric not in OPTIONS[name]:
+            yield Problem(
+                (*path, name),
+                f"`{name}` says nothing for the metric {task.metric}",
+                f"It is for {', '.join(OPTIONS[name])}",
+            )
+    if task.blank is not None and task.text != "ctc":
+        yield Problem(
+            (*path, "blank"), "a blank belongs to `text: ctc`", "Remove `blank`, or say `text: ctc`"
         )
 
 

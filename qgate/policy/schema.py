@@ -95,6 +95,21 @@ NonEmpty = Annotated[tuple[_T, ...], AfterValidator(_some), Field(json_schema_ex
 
 Threshold = Annotated[Value, BeforeValidator(_number_or_word)]
 Thresholds = dict[str, dict[str, Threshold]]
+Metric = Literal[
+    "top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
+    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "none",
+]  # fmt: skip
+UNLABELLED = ("none", "neighbours")
+"""Metrics that need no labels."""
+
+OPTIONS = {
+    "k": ("topk", "recall_at_k"),
+    "ignore": ("perplexity", "miou", "pixel_accuracy", "cer", "exact_match"),
+    "text": ("cer", "exact_match"),
+    "blank": ("cer", "exact_match"),
+}
+"""What each option of a task is for."""
+
 Approval = Literal["approve", "allow"]
 Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
 Derivation = Literal["auto", "exact", "folded", "qat", "none"]
@@ -122,8 +137,25 @@ class DataSpec(Record):
 class TaskSpec(Record):
     """What the model is for, so that behaviour can be judged."""
 
-    metric: Literal["top1", "mae", "rmse", "none"] = Field(description="How outputs are scored with labels")
+    metric: Metric = Field(description="How outputs are scored with labels")
     output: Text | None = Field(default=None, description="The reference's output that is scored")
+    k: Annotated[PositiveInt, Strict()] | None = Field(
+        default=None, le=1000, description="How many of the highest or nearest count: topk, recall_at_k"
+    )
+    ignore: Annotated[int, Strict()] | None = Field(
+        default=None, description="Label of what is not judged: perplexity, miou, pixel_accuracy, cer"
+    )
+    text: Literal["argmax", "ctc", "ids"] | None = Field(
+        default=None, description="How outputs are read as text: cer, exact_match; argmax without it"
+    )
+    blank: Annotated[int, Strict()] | None = Field(
+        default=None, ge=0, description="The blank of `text: ctc`; 0 without it"
+    )
+
+    def options(self) -> dict[str, int | str]:
+        """What is given beside metric and output."""
+        given = {name: getattr(self, name) for name in ("k", "ignore", "text", "blank")}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class IoSpec(Record):

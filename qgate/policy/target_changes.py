@@ -158,7 +158,8 @@ def _task(target: Target) -> str:
     if target.task is None:
         return "not given"
     output = f" of output {quoted(target.task.output)}" if target.task.output is not None else ""
-    return f"{target.task.metric}{output}"
+    options = "".join(f", {name} {value}" for name, value in target.task.options().items())
+    return f"{target.task.metric}{output}{options}"
 
 
 def _data_place(data: DataSpec | None) -> Locator | None:

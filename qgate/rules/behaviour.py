@@ -4,66 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from math import isfinite
+from typing import Any
 
 from qgate.records import Finding, Measurement, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.drops import ERRORS, allowed_drop, ends, first, told
 
-
-def _first(context: RuleContext, name: str) -> Measurement | None:
-    return next(iter(context.all(name)), None)
-
-
-def _relative(context: RuleContext, drop: Measurement) -> float:
-    """The allowed drop in the metric's own unit: a ratio metric's is absolute, an error's is a share of it."""
-    if drop.detail.get("metric") in ("mae", "rmse"):
-        reference = _first(context, "task.metric_reference")
-        return context.limit("max_error_growth") * (abs(reference.number) if reference is not None else 0.0)
-    return context.limit("max_drop")
+_ALPHA = 0.05
 
 
 def _drop(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.metric_drop"):
         if found.value is None:
             continue
-        allowed = _relative(context, found)
-        low = found.low if found.low is not None else found.number
-        high = found.high if found.high is not None else found.number
-        metric = found.detail.get("metric", "metric")
-        shown = f"{metric} is worse by {found.number:.4g} [{low:.4g}, {high:.4g}] on {found.n} samples, {allowed:.4g} allowed"
-        evidence = {
-            "drop": found.number,
-            "low": low,
-            "high": high,
-            "allowed": allowed,
-            "n": found.n,
-            **found.detail,
-        }
+        allowed = allowed_drop(context, found, first(context, "task.metric_reference"))
+        low, high = ends(found)
+        shown, evidence = told(found, allowed)
         if found.number <= allowed:
             if not high <= allowed:
-                yield from _underpowered(context, found, allowed, evidence)
+                text = (
+                    f"cannot tell whether the drop is within {allowed:.4g} (the interval reaches {high:.4g})"
+                )
+                yield _untold(context, found, text, (high, allowed), evidence)
         elif found.number > allowed and low <= 0:
-            yield context.finding(f"{shown}; the interval includes no drop at all", at=found.at, evidence=evidence,
-                                  severity=Severity.WARNING)  # fmt: skip
+            text = f"cannot tell whether the metric drops at all: {shown}"
+            yield _untold(context, found, text, (low, 0.0), evidence)
         else:  # also where one of the numbers is NaN
             yield context.finding(shown, at=found.at, evidence=evidence)
 
 
-def _underpowered(
-    context: RuleContext, found: Measurement, allowed: float, evidence: dict[str, object]
-) -> Iterator[Finding]:
+def _untold(
+    context: RuleContext, found: Measurement, what: str, end: tuple[float, float], evidence: dict[str, Any]
+) -> Finding:
+    """What the samples cannot tell, and how many would do.
+
+    Args:
+        context: The rule's.
+        found: The drop.
+        what: What they cannot tell.
+        end: The end of the interval that is in the way, and where it would have to be.
+        evidence: What is known.
+    """
     required = context.word("require_power") == "yes"
-    needed = ""
-    if found.n and found.high is not None and isfinite(found.high) and allowed > found.number:
-        # The interval's half-width shrinks with the square root of the number of samples.
-        needed = f"; about {int(found.n * ((found.high - found.number) / (allowed - found.number)) ** 2) + 1} samples would do"
-    yield context.finding(
-        f"{found.n} samples cannot tell whether the drop is within {allowed:.4g} (the interval reaches {found.high:.4g}){needed}",
+    needed = _needed(found, *end)
+    more = f"; about {needed:,} samples would do" if needed is not None else ""
+    mde = found.detail.get("mde")
+    seen = f"; they show a drop of {mde:.4g} and more" if isinstance(mde, float) and isfinite(mde) else ""
+    return context.finding(
+        f"{found.n} samples {what}{seen}{more}",
         at=found.at,
-        evidence=evidence,
+        evidence={**evidence, "samples_needed": needed},
         severity=Severity.ERROR if required else Severity.WARNING,
         effect=Verdict.INCONCLUSIVE,
         remedy="Give more labelled samples",
     )
+
+
+def _needed(found: Measurement, end: float, wanted: float) -> int | None:
+    """Samples that would move the interval's end to where it is wanted: its width shrinks with their root."""
+    room = abs(wanted - found.number)
+    if not found.n or not isfinite(end) or not room > 0:
+        return None
+    needed = found.n * ((end - found.number) / room) ** 2
+    return int(needed) + 1 if needed < 1e12 else None
 
 
 def _flips(context: RuleContext) -> Iterator[Finding]:
@@ -71,45 +74,82 @@ def _flips(context: RuleContext) -> Iterator[Finding]:
         if found.value is None or not found.n:
             continue
         share, most = found.number / found.n, context.limit("max_share")
-        if not share <= most and not found.number < 3:
-            p = _first(context, "task.mcnemar_p")
+        if share <= most or found.number < 3:
+            continue
+        p, changed = first(context, "task.mcnemar_p"), first(context, "task.answers_changed")
+        low = (found.low if found.low is not None else found.number) / found.n
+        evidence = {
+            "flips": found.value,
+            "n": found.n,
+            "low": low,
+            "mcnemar_p": p.number if p is not None else None,
+            "confusion": changed.detail.get("confusion", [])[:5] if changed is not None else [],
+        }
+        text = f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, "
+        if low <= most:
             yield context.finding(
-                f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now "
-                f"wrong, {most:.1%} allowed",
+                f"{text}{most:.1%} allowed; so few samples do not tell that apart from what is allowed",
                 at=found.at,
-                evidence={
-                    "flips": found.value,
-                    "n": found.n,
-                    "mcnemar_p": p.number if p is not None else None,
-                },
+                evidence=evidence,
+                severity=Severity.WARNING,
             )
+        else:  # also where one of the numbers is NaN
+            yield context.finding(f"{text}{most:.1%} allowed", at=found.at, evidence=evidence)
 
 
 def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
     """A rule on the same figure of every class or slice."""
 
     def check(context: RuleContext) -> Iterator[Finding]:
-        groups = [m for m in context.all(name) if m.value is not None and (m.n or 0) >= 8]
-        for found in groups:
-            most = context.limit("max_drop")
-            low = found.low if found.low is not None else found.number
+        chance = []
+        for found in context.all(name):
+            if found.value is None or (found.n or 0) < 8:
+                continue
+            most = _most(context, found)
+            low, high = ends(found)
             if found.number <= most or low <= 0:
                 continue
+            evidence = {"drop": found.number, "low": low, "high": high, "n": found.n, **found.detail}
+            if found.detail.get("p_adjusted", 0.0) > _ALPHA:
+                chance.append((found, evidence))
+                continue
             yield context.finding(
-                f"{what} {found.at.slice}: worse by {found.number:.3g} [{low:.3g}, {found.high or found.number:.3g}] "
-                f"on {found.n} samples, {most:g} allowed",
+                f"{what} {found.at.slice}: worse by {found.number:.3g} [{low:.3g}, {high:.3g}] "
+                f"on {found.n} samples, {most:.3g} allowed",
                 at=found.at,
-                evidence={"drop": found.number, "low": low, "high": found.high, "n": found.n, **found.detail},
+                evidence=evidence,
+            )
+        if chance:
+            worst, evidence = max(chance, key=lambda pair: pair[0].number)
+            yield context.finding(
+                f"{what} {worst.at.slice}: worse by {worst.number:.3g} on {worst.n} samples, the worst of {len(chance)} "
+                f"that chance alone explains among {evidence.get('groups')}",
+                at=worst.at,
+                evidence=evidence,
+                severity=Severity.NOTE,
+                remedy="More samples of it would tell",
             )
 
     return check
 
 
+def _most(context: RuleContext, found: Measurement) -> float:
+    """The allowance of a group: of an error, as a share of the reference's in that group."""
+    if found.detail.get("metric") in ERRORS:
+        reference = found.detail.get("reference", 0.0)
+        return context.limit("max_error_growth") * abs(float(reference))
+    return context.limit("max_drop")
+
+
 def _gain(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.metric_drop"):
-        if found.value is None or found.detail.get("metric") in ("mae", "rmse"):
+        if found.value is None:
             continue
-        if found.number < -context.limit("max_gain") and (found.high or 0.0) < 0:
+        most = context.limit("max_gain")
+        if found.detail.get("metric") in ERRORS:
+            reference = first(context, "task.metric_reference")
+            most = context.limit("max_error_gain") * (abs(reference.number) if reference is not None else 0.0)
+        if found.number < -most and (found.high or 0.0) < 0:
             yield context.finding(
                 f"the metric improves by {-found.number:.3g}, more than rounding explains",
                 at=found.at,
@@ -123,8 +163,11 @@ RULES = (
         "BEH101",
         "The task metric does not drop",
         why="It is what the model is for.",
-        how="Both models on the same samples; paired difference with a 95 % interval. An error where the drop exceeds the "
-        "allowance and the interval excludes zero; where the data cannot tell, a warning with the number of samples needed.",
+        how="Both models on the same samples; paired difference with a 95 % interval: Tango's for shares of right samples, "
+        "never beyond what the flips allow; Student's t, with the delta method for ratios and roots; a paired bootstrap with "
+        "a fixed seed for metrics that are no mean. An error where the drop exceeds the allowance and the interval excludes "
+        "zero; where the data cannot tell, a warning with the smallest drop that they show and the number of samples that "
+        "would do (INCONCLUSIVE where require_power is yes).",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(
             Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.005, 0.02, 0.05, by_scheme=_BY_DROP),
@@ -139,7 +182,8 @@ RULES = (
         "BEH102",
         "Right answers stay right",
         why="Equal accuracy hides flips in both directions.",
-        how="Samples that the reference classifies rightly and the candidate wrongly.",
+        how="Samples that the reference gets right and the candidate wrong, at least three. An error where Wilson's 95 % "
+        "interval of their share lies above the allowance, a warning where the share does and the interval does not.",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(Param("max_share", "Largest share of samples that flip to wrong.", 0.01, 0.04, 0.1, unit="ratio",
                       by_scheme={"int4": (0.03, 0.1, 0.2), "fp16": (0.002, 0.01, 0.03)}),),
@@ -149,7 +193,9 @@ RULES = (
         "BEH103",
         "No class collapses",
         why="A class can be lost whole while the total hardly moves.",
-        how="Recall of each class with at least 8 samples, reference minus candidate, paired; the interval must exclude zero.",
+        how="Recall (of segmentation: intersection over union) of each class with at least 8 samples, reference minus "
+        "candidate, paired; the interval must exclude zero, and the one-sided p-value must be at most 0.05 when all "
+        "classes are counted (Tarone 1990 with Holm 1979: classes whose test could not speak are not counted).",
         remedy="Calibrate on data of every class",
         params=(Param("max_drop", "Largest drop of a class's recall.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),),
         check=_group("task.class_recall_drop", "class"),
@@ -160,7 +206,11 @@ RULES = (
         why="The mean hides the customers it is bad for.",
         how="The task metric of each declared slice with at least 8 samples, as for BEH103.",
         remedy="Calibrate on data of every slice",
-        params=(Param("max_drop", "Largest drop of a slice's metric.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),),
+        params=(
+            Param("max_drop", "Largest drop of a slice's metric.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),
+            Param("max_error_growth", "Largest growth of an error metric, as a share of the reference's in that slice.",
+                  0.1, 0.3, 0.6, unit="ratio", by_scheme={"int4": (0.2, 0.5, 1.0)}),
+        ),
         check=_group("task.slice_drop", "slice"),
     ),
     rule(
@@ -169,7 +219,11 @@ RULES = (
         why="Rounding teaches a model nothing: a clear gain says that it is another model, or other data.",
         how="The paired interval of BEH101 lies wholly on the better side, beyond the allowance.",
         remedy="Check that reference and candidate are from the same training run",
-        params=(Param("max_gain", "Largest gain that is taken for noise.", 0.005, 0.02, 0.05),),
+        params=(
+            Param("max_gain", "Largest gain that is taken for noise.", 0.005, 0.02, 0.05),
+            Param("max_error_gain", "Largest fall of an error metric that is taken for noise, as a share of the reference's.",
+                  0.02, 0.1, 0.25, unit="ratio"),
+        ),
         severity=("warning", "warning", "note"),
         check=_gain,
     ),

@@ -1,4 +1,4 @@
-"""Mergeable paired records: two models' errors on the same samples, counts of right and wrong."""
+"""Mergeable records: counts of right and wrong of two models on the same samples, and one value a sample."""
 
 from __future__ import annotations
 
@@ -42,46 +42,6 @@ class PairedCounts:
         self.candidate += other.candidate
         self.lost += other.lost
         self.gained += other.gained
-
-
-@dataclass
-class PairedMoments:
-    """Sums of two errors a sample, from which means, their difference and its variance follow.
-
-    Attributes:
-        n: Samples.
-        r: Sum of the reference's errors; ``c`` of the candidate's.
-        rr: Sum of squares of the former; ``cc`` of the latter; ``rc`` of the products.
-    """
-
-    n: int = 0
-    r: float = 0.0
-    c: float = 0.0
-    rr: float = 0.0
-    cc: float = 0.0
-    rc: float = 0.0
-
-    def add(self, reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> None:
-        """Adds a batch of finite errors, both [samples]."""
-        with np.errstate(over="ignore"):
-            self._add(reference, candidate)
-
-    def _add(self, reference: NDArray[np.float64], candidate: NDArray[np.float64]) -> None:
-        self.n += len(reference)
-        self.r += float(np.sum(reference))
-        self.c += float(np.sum(candidate))
-        self.rr += float(np.sum(reference * reference))
-        self.cc += float(np.sum(candidate * candidate))
-        self.rc += float(np.sum(reference * candidate))
-
-    def merge(self, other: PairedMoments) -> None:
-        """Adds what another accumulator saw."""
-        self.n += other.n
-        self.r += other.r
-        self.c += other.c
-        self.rr += other.rr
-        self.cc += other.cc
-        self.rc += other.rc
 
 
 @dataclass

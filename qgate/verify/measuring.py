@@ -32,6 +32,7 @@ def inspect(
     pair: Pair, state: State, candidate: StaticModel, reference: StaticModel | None
 ) -> Inspection | None:
     """Looks at both models without running them; None where one cannot be followed."""
+    from qgate.measure.executable import why_not_run
     from qgate.measure.interface import Interface
     from qgate.measure.static import inspect_pair
 
@@ -44,6 +45,7 @@ def inspect(
             allowed_operators=pair.allowed_operators,
             limits=pair.limits,
             runtimes=pair.runtimes,
+            not_run=why_not_run(_formats(candidate, reference), pair.code, pair.trust),
         )
     except FormatError as error:
         state.findings.append(error_finding(error, error.rule))
@@ -53,6 +55,11 @@ def inspect(
     state.scheme = inspection.scheme.name
     state.measurements += inspection.measurements
     return inspection
+
+
+def _formats(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:
+    """Format by side."""
+    return {"candidate": candidate.format, **({} if reference is None else {"reference": reference.format})}
 
 
 def run(
@@ -137,6 +144,7 @@ def pair_request(
         slices=pair.slices,
         task=pair.task,
         task_output=pair.task_output,
+        task_options=dict(pair.task_options),
         io_map=dict(interface.map) if interface else {},
         io_optional=interface.optional if interface else (),
         io_types={**_halved(candidate, reference), **(interface.types if interface else {})},

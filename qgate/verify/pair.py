@@ -33,7 +33,7 @@ class Pair:
         derivation: Declared derivation.
         interface: Declared differences of the interface.
         profile: Replaces the policy's profile.
-        task: Declared task metric, and the output that it scores.
+        task: Declared task metric, the output that it scores, and what it is told beside them.
         policy: Where thresholds come from, None for an ad-hoc pair; ``target`` likewise.
         allowed_operators: Operators that the policy adds.
         limits: Resources of the child.
@@ -62,6 +62,7 @@ class Pair:
     profile: str | None = None
     task: str | None = None
     task_output: str | None = None
+    task_options: Mapping[str, int | str] = field(default_factory=dict)
     policy: Policy | None = None
     target: Target | None = None
     waivers: tuple[Waiver, ...] = ()

@@ -148,7 +148,7 @@ def test_the_number_of_samples_is_that_of_the_data(honest, tmp_path):
 
 MALFORMED = {
     "classes that do not make up the whole": lambda r: r["task"]["classes"].pop("3"),
-    "a slice": lambda r: r["task"].update(slices={"night": r["task"]["total"]}),
+    "a slice": lambda r: r["task"].update(slices={"night": r["task"]["figures"][0]}),
     "an unfed candidate that answers": lambda r: r.update(unfed="it does not fit"),
     "a tap too few": lambda r: r.update(taps=[]),
     "a reason of its own": lambda r: r["outputs"][0].update(errors=None, classes=None, missing="all is well"),
@@ -158,8 +158,8 @@ MALFORMED = {
     "a thousand remarks": lambda r: r["problems"].extend([["data", "x"]] * 1000),
     "a step of another name": lambda r: r["timings"].update({"approved by": 1.0}),
     "a step without end": lambda r: r["timings"].update({"run": "inf"}),
-    "a task without samples": lambda r: r["task"]["total"].update(
-        n=0, reference=0, candidate=0, lost=0, gained=0
+    "a task without samples": lambda r: r["task"].update(
+        n=0, figures=[], classes={}, confusion=[], changes=0, outcomes=None
     ),
 }
 

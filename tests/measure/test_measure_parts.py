@@ -11,14 +11,11 @@ from hypothesis.extra.numpy import arrays
 
 from qgate.errors import DataError
 from qgate.measure.activations import BLOCK, RangeUse
-from qgate.measure.behaviour import TaskPlan, TaskRecord
 from qgate.measure.classes import ClassErrors, score_form
 from qgate.measure.data import ArraySpec
-from qgate.measure.describe_task import paired_errors
 from qgate.measure.feed import FeedMismatchError, Form, cast, plan_feeds
 from qgate.measure.outputs import OutputErrors
 from qgate.measure.progress import show_progress
-from qgate.measure.result import MomentState
 from qgate.runtimes.base import TensorInfo
 from qgate.stats.sketch import PairSketch
 
@@ -146,48 +143,6 @@ def test_outputs_of_changing_shape_are_compared_sample_by_sample():
     output.add([np.ones((2, 4)), np.ones((3, 4))], [np.ones((2, 4)), np.ones((2, 4))], 10)
     assert (output.errors.samples, output.mismatched, output.first_mismatch) == (1, 1, 11)
     assert output.shapes == ((3, 4), (2, 4))
-
-
-def test_a_prediction_that_is_not_finite_is_wrong():
-    record = TaskRecord(TaskPlan("top1", 0, np.array([0, 1])))
-    record.add(np.array([[1.0, 0.0], [0.0, 1.0]]), np.array([[np.nan, 0.0], [0.0, 1.0]]), 0)
-    assert (record.total.lost, record.total.candidate) == (1, 1)
-
-
-def test_an_error_that_is_not_finite_is_broken_not_dropped():
-    record = TaskRecord(TaskPlan("mae", 0, np.zeros((2, 1))))
-    record.add(np.array([[1.0], [2.0]]), np.array([[np.inf], [1.0]]), 0)
-    assert (record.broken, record.total.n, record.total.c) == (1, 1, 1.0)
-
-
-def moments(a, b):
-    return MomentState(n=len(a), r=a.sum(), c=b.sum(), rr=(a * a).sum(), cc=(b * b).sum(), rc=(a * b).sum())
-
-
-def test_the_paired_interval_of_a_mean_error_is_that_of_a_paired_t_test():
-    from scipy import stats
-
-    generator = np.random.default_rng(0)
-    a = generator.random(40)
-    b = a + generator.normal(0.1, 0.05, 40).clip(-a)
-    drop, half, _ = paired_errors("mae", moments(a, b))
-    expected = stats.ttest_rel(b, a).confidence_interval()
-    assert (drop - half, drop + half) == pytest.approx((expected.low, expected.high), abs=1e-3)
-
-
-def test_the_paired_interval_of_a_root_mean_square_covers_the_truth():
-    generator = np.random.default_rng(1)
-    covered = 0
-    for _ in range(200):
-        noise = generator.standard_normal(200)
-        a, b = noise**2, (1.1 * noise + 0.2 * generator.standard_normal(200)) ** 2
-        drop, half, _ = paired_errors("rmse", moments(a, b))
-        covered += drop - half <= math.sqrt(1.21 + 0.04) - 1 <= drop + half
-    assert covered >= 180
-
-
-def test_one_sample_has_no_interval():
-    assert paired_errors("mae", moments(np.array([1.0]), np.array([2.0])))[1] == math.inf
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import math
 
 from qgate.records import Place, Verdict
 
-from .cases import ERROR, SILENT, WARNING, Case, ladder, measured, missing
+from .cases import ERROR, NOTE, SILENT, WARNING, Case, ladder, measured, missing
 
 _NONE = Place()
 _TIGHT = 1e-9
@@ -25,16 +25,24 @@ def _growth(value: float):
     return _drop(2 * value, 2 * value - _TIGHT, 2 * value, metric="mae", reference=2.0)
 
 
-def _flips(share: float):
+def _flips(share: float, low: float | None = None):
+    low = share - _TIGHT if low is None else low
     return (
-        measured("task.flips_to_wrong", share * 1000, _NONE, n=1000),
+        measured("task.flips_to_wrong", share * 1000, _NONE, n=1000, low=low * 1000),
         measured("task.mcnemar_p", 0.01, _NONE, n=1000),
     )
 
 
-def _group(name: str, value: float, n: int = 50, low: float | None = None):
+def _group(name: str, value: float, n: int = 50, low: float | None = None, **more):
     return (measured(f"task.{name}", value, Place(slice="label=3"), n=n, low=value / 2 if low is None else low,
-                     high=value, lost=9),)  # fmt: skip
+                     high=value, lost=9, **more),)  # fmt: skip
+
+
+def _other(name: str, value: float, reference: float = 2.0):
+    return (
+        measured(f"task.{name}_reference", reference, _NONE, n=500, metric=name),
+        measured(f"task.{name}_drop", value, _NONE, n=500, low=value - _TIGHT, high=value, metric=name),
+    )
 
 
 def _gain(value: float):
@@ -48,7 +56,12 @@ def _size(value: float):
 CASES = (
     *ladder("BEH101", "max_drop", _sure, at_least=False, step=1e-4, says="top1 is worse by"),
     *ladder("BEH101", "max_error_growth", _growth, at_least=False, step=1e-3, says="mae is worse by"),
-    Case("BEH101", "a drop that may be none", _drop(0.2, -0.1, 0.5, n=10), WARNING, "no drop at all"),
+    Case("BEH101", "a drop that may be none", _drop(0.2, -0.1, 0.5, n=10), ("error", "warning", "warning"),
+         "10 samples cannot tell whether the metric drops at all: top1 is worse by 0.2", effect=Verdict.INCONCLUSIVE),
+    Case("BEH101", "how many samples would do", _drop(0.2, -0.1, 0.5, n=100), ("error", "warning", "warning"),
+         "about 226 samples would do", effect=Verdict.INCONCLUSIVE),
+    Case("BEH101", "perplexity is judged by its growth", _drop(1.0, 0.9, 1.1, metric="perplexity", reference=20.0),
+         ("error", None, None), "perplexity is worse by 1"),
     Case("BEH101", "too few samples", _drop(0.0, -0.3, 0.3, n=8), ("error", "warning", "warning"),
          "8 samples cannot tell", effect=Verdict.INCONCLUSIVE),
     Case("BEH101", "one sample, infinite interval", _drop(0.0, -math.inf, math.inf, n=1, metric="mae"),
@@ -60,6 +73,7 @@ CASES = (
     Case("BEH101", "the same", _drop(0.0, 0.0, 0.0), SILENT),
     Case("BEH101", "not measured", (missing("task.metric_drop", "no labels", _NONE),), SILENT),
     *ladder("BEH102", "max_share", _flips, at_least=False, step=1e-3, says="are now wrong"),
+    Case("BEH102", "a share that may be allowed", _flips(0.2, low=0.001), WARNING, "so few samples do not tell"),
     Case("BEH102", "two flips are too few to tell", (measured("task.flips_to_wrong", 2, _NONE, n=4),), SILENT),
     Case("BEH102", "three of four", (measured("task.flips_to_wrong", 3, _NONE, n=4),), ERROR, "3 of 4"),
     *ladder("BEH103", "max_drop", lambda v: _group("class_recall_drop", v), at_least=False, step=1e-3,
@@ -68,10 +82,28 @@ CASES = (
     Case("BEH103", "an interval that includes none", _group("class_recall_drop", 0.9, low=-0.1), SILENT),
     *ladder("BEH104", "max_drop", lambda v: _group("slice_drop", v), at_least=False, step=1e-3,
             says="slice label=3", at="slice label=3"),
+    Case("BEH103", "chance among many classes", _group("class_recall_drop", 0.9, p_adjusted=0.3, groups=500),
+         NOTE, "chance alone explains among 500"),
+    Case("BEH103", "one of many classes", _group("class_recall_drop", 0.9, p_adjusted=0.001, groups=500), ERROR),
+    *ladder("BEH104", "max_error_growth", lambda v: _group("slice_drop", 2 * v, metric="mae", reference=2.0),
+            at_least=False, step=1e-3, says="slice label=3", at="slice label=3"),
     Case("BEH104", "no slice is worse", _group("slice_drop", 0.0), SILENT),
     *(case for case in ladder("BEH105", "max_gain", _gain, at_least=False, step=1e-4) if "nan" not in case.name),
     Case("BEH105", "a gain that may be none", _drop(-0.3, -0.7, 0.1), SILENT),
-    Case("BEH105", "an error metric", _drop(-0.3, -0.4, -0.2, metric="mae"), SILENT),
+    Case("BEH105", "an error that falls", _drop(-0.6, -0.7, -0.5, metric="mae", reference=2.0),
+         ("warning", "warning", "note"), "improves by 0.6"),
+    Case("BEH105", "an error that falls a little", _drop(-0.02, -0.03, -0.01, metric="mae", reference=2.0), SILENT),
+    *ladder("BEH106", "max_drop", lambda v: _other("macro_f1", v), at_least=False, step=1e-4, says="macro_f1 is worse"),
+    *ladder("BEH106", "max_error_growth", lambda v: _other("rmse", 2 * v), at_least=False, step=1e-3, says="rmse is worse"),
+    Case("BEH106", "top five", _other("top5", 0.5), ("error", "warning", "note"), "top5 is worse"),
+    Case("BEH106", "the judged metric is not told twice", _drop(0.5, 0.4, 0.6), SILENT),
+    Case("BEH106", "the calibration has a rule of its own", _other("ece", 0.5), SILENT),
+    *ladder("BEH107", "max_growth", lambda v: _other("ece", v), at_least=False, step=1e-4, says="less deserved"),
+    Case("BEH107", "a growth that may be none", (measured("task.ece_drop", 0.2, _NONE, n=9, low=-0.1, high=0.5),), SILENT),
+    *ladder("BEH108", "max_changed", lambda v: _other("same_top", v), at_least=False, step=1e-3,
+            says="of the tokens have another favourite"),
+    *ladder("BEH108", "max_divergence", lambda v: _other("divergence", v), at_least=False, step=1e-4,
+            says="nats between the distributions"),
     *ladder("CST101", "max_ratio", _size, at_least=False, step=1e-3,
             says="reference's size", at="file model"),
     Case("CST101", "two float models", _size(9.0), SILENT, declared={"scheme": "none"}),

@@ -110,8 +110,8 @@ def _activations(result: dict) -> None:
 
 
 def _task(result: dict) -> None:
-    counts = {"n": 4, "reference": 4, "candidate": 4, "lost": 0, "gained": 0}
-    result["task"] = {"kind": "top1", "total": counts, "classes": {"1": counts}, "slices": {}, "broken": 0}
+    empty = {"figures": [], "classes": {}, "slices": {}, "confusion": [], "changes": 0, "outcomes": None}
+    result["task"] = {"kind": "top1", "n": 0, "broken": 4, **empty}
 
 
 def whole_runs() -> Iterator[Fault]:

@@ -1,0 +1,99 @@
+"""BEH: what the metric that is judged does not show: other metrics, calibration, tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from qgate.records import Finding
+from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.drops import allowed_drop, ends, first, told
+
+_OTHERS = re.compile(
+    r"task\.(top[0-9]+|balanced_accuracy|macro_f1|mae|rmse|r2|recall_at_[0-9]+|neighbours|miou|pixel_accuracy|cer|"
+    r"exact_match)_drop"
+)
+
+
+def _others(context: RuleContext) -> Iterator[Finding]:
+    for name, held in context.measurements.items():
+        if not _OTHERS.fullmatch(name):
+            continue
+        for found in held:
+            if found.value is None:
+                continue
+            allowed = allowed_drop(context, found, first(context, name.removesuffix("drop") + "reference"))
+            if not (found.number <= allowed or ends(found)[0] <= 0):
+                shown, evidence = told(found, allowed)
+                yield context.finding(shown, at=found.at, evidence=evidence)
+
+
+def _calibration(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("task.ece_drop"):
+        if found.value is not None and not (
+            found.number <= context.limit("max_growth") or ends(found)[0] <= 0
+        ):
+            shown, evidence = told(found, context.limit("max_growth"))
+            yield context.finding(f"confidence is less deserved: {shown}", at=found.at, evidence=evidence)
+
+
+def _tokens(context: RuleContext) -> Iterator[Finding]:
+    for name, param, what in (
+        ("task.same_top_drop", "max_changed", "of the tokens have another favourite"),
+        ("task.divergence_drop", "max_divergence", "nats between the distributions of tokens"),
+    ):
+        for found in context.all(name):
+            if found.value is None or found.number <= context.limit(param) or ends(found)[0] <= 0:
+                continue
+            shown = f"{found.number:.1%}" if param == "max_changed" else f"{found.number:.4g}"
+            _, evidence = told(found, context.limit(param))
+            yield context.finding(
+                f"{shown} {what}, {context.limit(param):.4g} allowed", at=found.at, evidence=evidence
+            )
+
+
+RULES = (
+    rule(
+        "BEH106",
+        "No other metric of the task drops",
+        why="Accuracy that holds hides classes that are confused, and a mean error hides the largest ones.",
+        how="Beside the metric that BEH101 judges, the others that the same labels give (top-k, balanced accuracy, macro-F1; "
+        "MAE, RMSE, R²; neighbours; pixel accuracy; exact match), paired, judged in the same way.",
+        remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
+        params=(
+            Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.01, 0.03, 0.08,
+                  by_scheme={"int4": (0.02, 0.08, 0.15), "fp16": (0.002, 0.01, 0.02)}),
+            Param("max_error_growth", "Largest growth of an error metric, as a share of the reference's.", 0.04, 0.15, 0.4,
+                  unit="ratio", by_scheme={"int4": (0.1, 0.3, 0.6), "fp16": (0.01, 0.04, 0.15)}),
+        ),
+        severity=("error", "warning", "note"),
+        check=_others,
+    ),
+    rule(
+        "BEH107",
+        "Confidence stays as deserved as it was",
+        why="Who acts on a score above 0.9 needs it to mean that, whatever the highest class is.",
+        how="Expected calibration error (Guo et al. 2017) of both models in the same equal bins, at most 15 and one for each "
+        "100 samples; paired bootstrap, judged as BEH101.",
+        remedy="Calibrate the quantized model's temperature, or quantize its last layers with more bits",
+        params=(Param("max_growth", "Largest growth of the calibration error.", 0.02, 0.05, 0.1,
+                      by_scheme={"int4": (0.03, 0.08, 0.15), "fp16": (0.005, 0.02, 0.05)}),),
+        severity=("error", "warning", "note"),
+        check=_calibration,
+    ),
+    rule(
+        "BEH108",
+        "Tokens keep their distributions",
+        why="Perplexity averages over all tokens; a text takes another turn at the first one that changes.",
+        how="Over the judged tokens: the share whose likeliest token is another, and the mean KL divergence from the "
+        "reference in nats; samples are what is resampled, because the tokens of one depend on each other.",
+        remedy="Quantize in smaller groups, or leave the last layer in float",
+        params=(
+            Param("max_changed", "Largest share of tokens with another favourite.", 0.02, 0.06, 0.15, unit="ratio",
+                  by_scheme={"int4": (0.06, 0.15, 0.3), "fp16": (0.005, 0.02, 0.05)}),
+            Param("max_divergence", "Largest mean divergence.", 0.01, 0.05, 0.2, unit="nats",
+                  by_scheme={"int4": (0.05, 0.25, 0.6), "fp16": (0.001, 0.005, 0.02)}),
+        ),
+        check=_tokens,
+    ),
+)  # fmt: skip
