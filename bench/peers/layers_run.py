@@ -18,12 +18,13 @@ import tempfile
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 CPU = ["CPUExecutionProvider"]
-FIVE = ("n", "aa", "bb", "dd", "d_max", "d_min")
-"""Five reductions; n is the length."""
+FIVE = ("aa", "bb", "dd", "d_max", "d_min")
+"""Five reductions; the length comes with them."""
 
 SQNR = ("aa", "dd")
 COMPUTE = {"Conv", "ConvTranspose", "MatMul", "Gemm"}
@@ -101,6 +102,9 @@ def engine(options: argparse.Namespace, given: Given) -> dict[str, Any]:
     layers = plan_layers(alignment, *views)
     if options.layers == "compute":
         layers = tuple(each for each in layers if each.op in COMPUTE)
+    if options.figures != "all":
+        layers = tuple(replace(each, sampled=False, channel=None) for each in layers)
+    mark = mark_for(_names(models[1].graph))
     counts = len(views[0].outputs), len(views[1].outputs)
     inputs = {
         role: [t.name for t in view.inputs]
@@ -112,12 +116,12 @@ def engine(options: argparse.Namespace, given: Given) -> dict[str, Any]:
     top = Path(os.path.commonpath([reference.parent, candidate.parent]))
     joined = top / f"joined-{os.getpid()}.onnx"
     try:
-        join(reference, candidate, layers, joined, mark_for(_names(candidate)))
+        join(reference, candidate, layers, joined, mark)
         clock.lap("join")
         runner = OnnxRuntimeRunner(joined, threads=1)
     finally:
         joined.unlink(missing_ok=True)
-    model = JoinedModel(runner, mark_for(_names(candidate)), layers, counts)
+    model = JoinedModel(runner, mark, layers, counts)
     clock.lap("load")
     total = LayerRecord(layers)
 
@@ -133,20 +137,22 @@ def engine(options: argparse.Namespace, given: Given) -> dict[str, Any]:
                 _check(candidate, given.feeds(start), outputs)
     total.states()
     clock.lap("run")
-    return {"layers": len(layers), "seconds": clock.seconds}
+    return {"layers": len(layers), "seconds": clock.seconds, "cpu": clock.cpu}
 
 
 class Clock:
-    """Seconds by step."""
+    """Seconds by step, of the clock and of the processors."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._last = time.perf_counter()
+        self.cpu: dict[str, float] = {}
+        self._last = time.perf_counter(), time.process_time()
 
     def lap(self, name: str) -> None:
         """Ends a step."""
-        now = time.perf_counter()
-        self.seconds[name] = round(now - self._last, 3)
+        now = time.perf_counter(), time.process_time()
+        self.seconds[name] = round(now[0] - self._last[0], 3)
+        self.cpu[name] = round(now[1] - self._last[1], 3)
         self._last = now
 
 
@@ -154,15 +160,13 @@ def _restrict(figures: str) -> None:
     """Has fewer figures written and read for each layer, to see what each costs."""
     chosen = {"five": FIVE, "sqnr": SQNR}.get(figures)
     if chosen is not None:
-        from qgate.measure.layers import comparison, statistics
+        from qgate.measure.layers import figures as read
+        from qgate.measure.layers import ledger
 
-        comparison.statistics_of = statistics.statistics_of = lambda layer: chosen
+        ledger.statistics_of = read.statistics_of = lambda layer: chosen
 
 
-def _names(path: Path) -> list[str]:
-    from qgate.formats.read import read_model
-
-    graph = read_model(path).graph
+def _names(graph: Any) -> list[str]:
     return [
         *(t.name for t in graph.inputs),
         *graph.constants,

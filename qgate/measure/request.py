@@ -85,6 +85,7 @@ class PairRequest:
         mark: What its own names begin with; see ``layers.join``.
         layers: What it compares.
         edges: Both models are run on ``EDGES`` as well, where both are run.
+        forms: Format of each side that PyTorch runs; the others are ONNX.
         code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
     """
@@ -116,6 +117,7 @@ class PairRequest:
     layers: tuple[Layer, ...] = ()
     edges: bool = True
     side_files: tuple[Path, ...] = ()
+    forms: Mapping[str, str] = field(default_factory=dict)
     code: Mapping[str, Plugin] = field(default_factory=dict)
 
     def files(self) -> Iterator[Path]:
@@ -150,7 +152,10 @@ class PairRequest:
             raw[key] = None if raw[key] is None else Path(raw[key])
         raw["side_files"] = tuple(map(Path, raw["side_files"]))
         raw["taps"] = tuple(Tap(**tap) for tap in raw["taps"])
-        raw["layers"] = tuple(Layer(**{**each, "before": tuple(each["before"])}) for each in raw["layers"])
+        raw["layers"] = tuple(
+            Layer(**{**each, "before": tuple(each["before"]), "shape": tuple(each["shape"])})
+            for each in raw["layers"]
+        )
         raw["code"] = {role: Plugin.from_data(each) for role, each in raw["code"].items()}
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])

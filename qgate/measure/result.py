@@ -48,6 +48,21 @@ class TapState(Record):
         return self
 
 
+class ChannelState(Record):
+    """``measure.layers.channels.channel_state`` as data."""
+
+    count: Count
+    dead: Count
+    saturated: Count
+    first: Annotated[tuple[Count, ...], Field(max_length=8)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ChannelState:
+        if not self.saturated <= self.dead <= self.count or len(self.first) != min(8, self.dead):
+            raise ValueError("more channels counted than there are")
+        return self
+
+
 class LayerState(Record):
     """One layer of ``measure.layers.statistics.LayerRecord`` as data."""
 
@@ -61,6 +76,9 @@ class LayerState(Record):
     d_min: Number
     a_max: Number
     a_min: Number
+    b_max: Number
+    b_min: Number
+    channels: ChannelState | None
     a_broken: Count
     b_broken: Count
     batches: Count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,15 @@ import pytest
 
 from qgate.align.walk import align
 from qgate.formats.read import read_model
+from qgate.measure.layers.channels import channel_state
+from qgate.measure.layers.figures import COLUMNS, Figures, LayersError, Reader, empty_figures
 from qgate.measure.layers.join import join, mark_for
 from qgate.measure.layers.layer import CODES, Layer
+from qgate.measure.layers.ledger import BY_CHANNEL, SKETCH
 from qgate.measure.layers.parts import UnjoinableError
 from qgate.measure.layers.plan import plan_layers
 from qgate.measure.layers.session import JoinedModel, LayerSession
-from qgate.measure.layers.statistics import KEPT, SKETCH, LayerRecord, LayersError, figures_of, statistics_of
+from qgate.measure.layers.statistics import KEPT, LayerRecord
 from qgate.measure.layers.tapped import TappedModel, compare
 from qgate.quant.build import float_view
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
@@ -84,6 +88,11 @@ def qdq(tmp_path: Path) -> Bench:
     return Bench("qdq", tmp_path)
 
 
+def told(found: Figures, place: int) -> dict[str, float]:
+    """The figures of one layer by name."""
+    return dict(zip(COLUMNS, map(float, found.values[place]), strict=True))
+
+
 def sqnr(figures: dict[str, float]) -> float:
     return 10 * np.log10(figures["aa"] / max(figures["dd"], 1e-300))
 
@@ -96,7 +105,7 @@ def test_observing_every_layer_leaves_the_candidate_as_it_is_bit_for_bit(bench: 
         outputs["reference"], bench.plain("reference").run(bench.feeds()["reference"]), strict=True
     ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5)
-    assert len(figures) == len(bench.layers) >= 7
+    assert len(figures.values) == len(bench.layers) >= 7
 
 
 def test_every_figure_is_what_whole_activations_give(bench: Bench) -> None:
@@ -105,25 +114,25 @@ def test_every_figure_is_what_whole_activations_give(bench: Bench) -> None:
         bench.layers = tuple(layer for layer in bench.layers if layer.axis is None)
     _, graph = bench.joined().run(bench.feeds())
     _, whole = bench.tapped().run(bench.feeds())
-    for layer, ours, theirs in zip(bench.layers, graph, whole, strict=True):
-        assert set(ours) == set(theirs) == set(statistics_of(layer))
-        assert ours["n"] == theirs["n"]
+    for place, layer in enumerate(bench.layers):
+        ours, theirs = told(graph, place), told(whole, place)
+        assert ours["n"] == theirs["n"] > 0
         assert ours["aa"] == pytest.approx(theirs["aa"], rel=1e-4)
-        for name in {"a_max", "a_min", "d_max", "d_min"} & set(ours):
+        for name in ("a_max", "a_min", "b_max", "b_min", "d_max", "d_min"):
             assert ours[name] == pytest.approx(theirs[name], rel=1e-3, abs=1e-4), (layer, name)
-        if "dd" in ours:
+        if not layer.moved:
             assert sqnr(ours) == pytest.approx(sqnr(theirs), abs=0.02), layer
-        if "outside" in ours:
-            assert ours["outside"] == pytest.approx(theirs["outside"], abs=max(2, 1e-3 * ours["n"]))
-        if "b_sketch" in ours:
-            np.testing.assert_allclose(ours["b_sketch"], theirs["b_sketch"], rtol=1e-4, atol=1e-4)
+        assert ours["outside"] == pytest.approx(theirs["outside"], abs=max(2, 1e-3 * ours["n"]))
+    np.testing.assert_allclose(graph.sketches, whole.sketches, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(graph.channels, whole.channels, rtol=1e-3, atol=1e-4)
+    assert graph.channels.shape[1] == sum(layer.channels for layer in bench.layers) > 0
 
 
 def test_sqnr_agrees_with_onnxruntimes_own_debugger(qdq: Bench) -> None:
     """qdq_loss_debug on the same inputs; it marks every tensor as an output, so optimisation is off on both sides."""
     from onnxruntime.quantization import CalibrationDataReader, qdq_loss_debug
 
-    class Reader(CalibrationDataReader):
+    class Rows(CalibrationDataReader):
         def __init__(self, name: str) -> None:
             self.rows = iter([{name: qdq.inputs}])
 
@@ -136,7 +145,7 @@ def test_sqnr_agrees_with_onnxruntimes_own_debugger(qdq: Bench) -> None:
         qdq_loss_debug.modify_model_output_intermediate_tensors(str(path), str(marked))
         name = qdq.plain(role).inputs[0].name
         collected[role] = qdq_loss_debug.collect_activations(
-            str(marked), Reader(name), execution_providers=["CPUExecutionProvider"]
+            str(marked), Rows(name), execution_providers=["CPUExecutionProvider"]
         )
     matching = qdq_loss_debug.create_activation_matching(collected["candidate"], collected["reference"])
     theirs = {
@@ -147,8 +156,13 @@ def test_sqnr_agrees_with_onnxruntimes_own_debugger(qdq: Bench) -> None:
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     plainly = onnxruntime.InferenceSession(str(qdq.target), options, providers=["CPUExecutionProvider"])
     results = plainly.run(None, {name.name: qdq.inputs for name in plainly.get_inputs()})
-    figures = [figures_of(layer, n) for layer, n in zip(qdq.layers, results[2:], strict=True)]
-    ours = {layer.reference: sqnr(f) for layer, f in zip(qdq.layers, figures, strict=True) if not layer.moved}
+    end = 2 + len(qdq.layers)
+    figures = Reader(qdq.layers).read(results[2:end], results[end:])
+    ours = {
+        layer.reference: sqnr(told(figures, place))
+        for place, layer in enumerate(qdq.layers)
+        if not layer.moved
+    }
     common = set(ours) & set(theirs)
     assert len(common) >= 6
     for name in common:
@@ -185,6 +199,7 @@ def test_chunks_merge_to_the_whole_in_any_order(qdq: Bench) -> None:
     for start, rows in chunks:
         session.run({"image": rows}, len(rows), whole, start)
     for one, other, all_of_it in zip(forth.states(), back.states(), whole.states(), strict=True):
+        assert one.pop("channels") == other.pop("channels") == all_of_it.pop("channels")
         for name in one:
             # counts and extremes to the bit, sums to the rounding of float64
             np.testing.assert_allclose(one[name], other[name], rtol=1e-12)
@@ -196,12 +211,9 @@ def test_chunks_merge_to_the_whole_in_any_order(qdq: Bench) -> None:
 def test_memory_of_a_record_does_not_grow_with_samples() -> None:
     layer = Layer("a", "b", "values", "n", "Conv", sampled=True)
     record = LayerRecord([layer])
-    figures = dict.fromkeys(statistics_of(layer), 1.0) | {
-        "a_sketch": np.ones(SKETCH),
-        "b_sketch": np.ones(SKETCH),
-    }
+    figures = Figures(np.ones((1, len(COLUMNS))), np.zeros((4, 0)), np.ones((2, 1, SKETCH), np.float32))
     for start in range(100):
-        record.add([figures], start)
+        record.add(figures, start)
     (state,) = record.states()
     assert (state["batches"], state["n"], state["sampled"]) == (100, 100.0, KEPT)
 
@@ -214,13 +226,17 @@ def test_what_is_not_finite_is_counted_and_poisons_no_sum(
 ) -> None:
     layer = Layer("a", "b", "values", "n", "Conv")
     record = LayerRecord([layer])
-    good = dict.fromkeys(statistics_of(layer), 2.0)
-    record.add([good], 0)
-    record.add([{**good, "aa": a, "bb": b, "dd": a + b}], 1)
+    good = Figures(np.full((1, len(COLUMNS)), 2.0), np.zeros((4, 0)), np.zeros((2, 0, SKETCH), np.float32))
+    record.add(good, 0)
+    bad = replace(good, values=good.values.copy())
+    for name, value in (("aa", a), ("bb", b), ("dd", a + b), ("d_max", a + b), ("b_max", b), ("a_max", a)):
+        bad.values[0, COLUMNS.index(name)] = value
+    record.add(bad, 1)
     (state,) = record.states()
     assert (state["a_broken"], state["b_broken"]) == broken
     assert state["dd"] == 2.0
     assert state["aa"] == (2.0 if broken[0] else 3.0)
+    assert (state["a_max"], state["b_max"], state["d_max"]) == (2.0, 2.0, 2.0)
 
 
 def test_models_of_different_operator_sets_are_not_joined(tmp_path: Path) -> None:
@@ -288,6 +304,45 @@ def test_a_figure_of_codes_counts_what_the_range_cannot_hold() -> None:
     assert found["n"] == 5
 
 
+@pytest.mark.parametrize(
+    ("values", "dead", "saturated"),
+    [
+        ((0.0, 0.0), 1, 0),  # silent
+        ((1.0, 1.0), 1, 1),  # stuck at the end of the range
+        ((0.25, 0.25), 1, 0),  # stuck somewhere
+        ((0.0, 0.25), 0, 0),
+        ((np.inf, -np.inf), 0, 0),  # never seen
+    ],
+)
+def test_a_channel_that_varies_in_the_reference_alone_is_dead(
+    values: tuple[float, float], dead: int, saturated: int
+) -> None:
+    layer = Layer("a", "b", CODES, "n", "Conv", low=0.0, high=1.0, dtype="uint8", shape=("n", 2), channel=1)
+    extremes = {
+        "a_max": (1.0, 1.0),
+        "a_min": (0.0, 0.0),
+        "b_max": (0.5, values[1]),
+        "b_min": (0.1, values[0]),
+    }
+    found = channel_state(layer, np.array([extremes[name] for name in BY_CHANNEL]))
+    assert (found["dead"], found["saturated"]) == (dead, saturated)
+    assert found["first"] == [1][:dead]
+
+
+def test_a_channel_that_hardly_varies_in_the_reference_is_not_held_against_the_candidate() -> None:
+    layer = Layer("a", "b", CODES, "n", "Conv", low=0.0, high=1.0, dtype="uint8", shape=("n", 2), channel=1)
+    span = 3 / 255
+    extremes = {"a_max": (1.0, span), "a_min": (0.0, 0.0), "b_max": (1.0, 0.0), "b_min": (0.0, 0.0)}
+    assert channel_state(layer, np.array([extremes[name] for name in BY_CHANNEL]))["dead"] == 0
+
+
+def test_a_session_that_returns_other_numbers_is_an_error() -> None:
+    layers = [Layer("a", "b", "values", "n", "Conv")]
+    with pytest.raises(LayersError, match="something else"):
+        Reader(layers).read([np.zeros(3, np.float32)], [np.array([4])])
+    assert empty_figures(layers).values.shape == (1, len(COLUMNS))
+
+
 def test_a_product_and_its_sum_with_a_bias_are_two_layers(tmp_path: Path) -> None:
     """Quantizers stand behind both, and each is compared with its own tensor."""
     random = np.random.default_rng(0)
@@ -308,7 +363,7 @@ def test_a_product_and_its_sum_with_a_bias_are_two_layers(tmp_path: Path) -> Non
     join(*paths.values(), layers, tmp_path / "joined.onnx", "mark")
     model = JoinedModel(OnnxRuntimeRunner(tmp_path / "joined.onnx"), "mark", layers, (1, 1))
     _, figures = model.run({role: {"x": rows} for role in paths})
-    assert all(sqnr(figures[compared[name][0]]) > 25 for name in ("x", "product", "sum"))
+    assert all(sqnr(told(figures, compared[name][0])) > 25 for name in ("x", "product", "sum"))
 
 
 def _product_and_bias(

@@ -103,10 +103,13 @@ def _detail(layer: Layer, state: LayerState) -> dict[str, Any]:
         "cosine": _cosine(state),
         "max_abs": max(abs(state.d_max), abs(state.d_min)),
         "reference_range": [state.a_min, state.a_max],
+        "candidate_range": [state.b_min, state.b_max],
     }
     if layer.kind == CODES:
         detail["quantizer_range"] = [layer.low, layer.high]
         detail["outside"] = state.outside / state.n if state.n else 0.0
+    if state.channels is not None:
+        detail["channels"] = state.channels.model_dump(mode="json")
     if state.sampled:
         detail["reference_quantiles"] = list(state.a_quantiles)
         detail["candidate_quantiles"] = list(state.b_quantiles)

@@ -43,7 +43,7 @@ def node(
     op: str,
     inputs: Sequence[str],
     outputs: Sequence[str],
-    attributes: Mapping[str, int | float] | None = None,
+    attributes: Mapping[str, int | float | tuple[int, ...]] | None = None,
     domain: str = "",
 ) -> bytes:
     """A ``NodeProto`` as an entry of a graph, named after its first output."""
@@ -56,7 +56,9 @@ def node(
     return content(1, body)
 
 
-def _attribute(name: str, value: int | float) -> bytes:
+def _attribute(name: str, value: int | float | tuple[int, ...]) -> bytes:
+    if isinstance(value, tuple):
+        return content(1, name) + b"".join(number(8, each) for each in value) + number(20, _ATTRIBUTE_INTS)
     if isinstance(value, float):
         return (
             content(1, name)

@@ -17,12 +17,14 @@ from pathlib import Path
 
 from qgate.measure.layers import encode
 from qgate.measure.layers.comparison import (
+    Comparison,
     figures_name,
     reference_name,
     shared_constants,
-    write_comparison,
+    sizes_name,
 )
 from qgate.measure.layers.layer import Layer
+from qgate.measure.layers.ledger import sizes_of
 from qgate.measure.layers.parts import Parts, UnjoinableError, read_fields, read_varint, take_apart
 
 _IR, _OPSET, _GRAPH = 1, 8, 7
@@ -55,15 +57,23 @@ def join(reference: Path, candidate: Path, layers: Sequence[Layer], target: Path
     folder = target.parent
     ours = take_apart(reference, str(reference.relative_to(folder)), lambda name: reference_name(mark, name))
     theirs = take_apart(candidate, str(candidate.relative_to(folder)))
-    head = _head(ours, theirs)
+    head, version = _head(ours, theirs)
+    sized = set(sizes_of(layers)[0])
+    places: dict[tuple[int | str, ...], str] = {}
+    # In the order of computing: the first layer of a shape says where the sketches of that shape read.
+    written = [
+        Comparison(layer, mark, position, version=version, sized=position in sized, places=places)
+        for position, layer in enumerate(layers)
+    ]
+    # ONNX Runtime puts the nodes into an order of its own, and takes them in any.
     nodes = [*ours.nodes, *theirs.nodes]
     constants = [*ours.initializers, *theirs.initializers, *shared_constants(mark)]
-    for position in reversed(range(len(layers))):
-        written = write_comparison(layers[position], mark, position)
-        nodes += written.nodes
-        constants += written.constants
+    for comparison in reversed(written):
+        nodes += comparison.nodes
+        constants += comparison.constants
     outputs = [*ours.outputs, *theirs.outputs]
     outputs += [encode.output(figures_name(mark, position)) for position in range(len(layers))]
+    outputs += [encode.output(sizes_name(mark, position)) for position in sorted(sized)]
     graph = b"".join(
         (*nodes, encode.content(2, mark), *constants, *ours.inputs, *theirs.inputs, *outputs,
          *ours.values, *theirs.values)
@@ -71,8 +81,8 @@ def join(reference: Path, candidate: Path, layers: Sequence[Layer], target: Path
     target.write_bytes(head + encode.content(_GRAPH, graph))
 
 
-def _head(ours: Parts, theirs: Parts) -> bytes:
-    """IR version and operator sets of both, which must be the same where both name one."""
+def _head(ours: Parts, theirs: Parts) -> tuple[bytes, int]:
+    """IR version and operator sets of both, which must be the same where both name one; and ONNX's own version."""
     versions: dict[str, int] = {}
     for side in (ours, theirs):
         for entry in side.head.get(_OPSET, ()):
@@ -90,7 +100,7 @@ def _head(ours: Parts, theirs: Parts) -> bytes:
         encode.content(_OPSET, encode.content(_DOMAIN, domain) + encode.number(_VERSION, version))
         for domain, version in versions.items()
     ]
-    return encode.number(_IR, newest) + b"".join(sets)
+    return encode.number(_IR, newest) + b"".join(sets), versions[""]
 
 
 def _number(entry: bytes) -> int:

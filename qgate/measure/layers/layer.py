@@ -24,6 +24,8 @@ class Layer:
         sampled: A sample of its values is kept; of the layers that hold the model's arithmetic.
         moved: It only moves the values of another layer: its range is looked at and no more.
         before: Positions of the layers that this one reads, through whatever lies between.
+        shape: Sizes of the reference's tensor, a name for one that the file leaves free; empty where it declares none.
+        channel: The axis of its channels, of layers whose channels are looked at one by one.
     """
 
     reference: str
@@ -40,3 +42,15 @@ class Layer:
     sampled: bool = False
     moved: bool = False
     before: tuple[int, ...] = ()
+    shape: tuple[int | str, ...] = ()
+    channel: int | None = None
+
+    @property
+    def step(self) -> float:
+        """Distance of two codes, of ``codes``."""
+        return (self.high - self.low) / (2 ** (16 if self.dtype.endswith("16") else 8) - 1)
+
+    @property
+    def channels(self) -> int:
+        """How many channels are looked at one by one."""
+        return 0 if self.channel is None else int(self.shape[self.channel])

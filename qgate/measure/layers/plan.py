@@ -45,7 +45,7 @@ def plan_layers(
                 if layer.candidate not in seen:
                     seen.add(layer.candidate)
                     places.setdefault(tensor, []).append(len(found))
-                    found.append(layer)
+                    found.append(_shaped(layer, tensor, reference, candidate))
     readers = _before(candidate, places)
     return tuple(
         replace(layer, before=readers[place]) if readers.get(place) else layer
@@ -62,6 +62,51 @@ def _floating(reference: FloatGraph, known: set[str]) -> set[str]:
         if name and (name not in types or types[name].dtype in ("", "float", "float16", "double"))
     }
 
+
+def _shaped(layer: Layer, tensor: str, reference: FloatGraph, candidate: FloatGraph) -> Layer:
+    """The layer with the shape that the reference declares, and with its channels where it has such an axis and the
+    candidate declares nothing else."""
+    sources = [q.source for q in candidate.quantizers.get(tensor, ()) if q.codes == layer.candidate]
+    ours = _declared(reference, layer.reference)
+    theirs = _declared(candidate, *sources, tensor)
+    axis = _CHANNEL_AXIS.get(layer.op)
+    if axis is None or layer.moved or len(ours) < 2:
+        return replace(layer, shape=ours)
+    axis = len(ours) - 1 if axis < 0 else axis
+    size = ours[axis]
+    same = not theirs or (len(ours) == len(theirs) and all(map(_same_size, ours, theirs)))
+    known = same and isinstance(size, int) and 1 < size <= _MOST_CHANNELS
+    return replace(layer, shape=ours, channel=axis if known else None)
+
+
+def _declared(graph: FloatGraph, *names: str) -> tuple[int | str, ...]:
+    """The shape of the first of some tensors that the file declares one of in full; empty where it does not."""
+    inputs = {each.name: each for each in graph.inputs}
+    for name in names:
+        found = inputs.get(name) or graph.types.get(name)
+        if found is not None and found.shape and all(size not in (None, "") for size in found.shape):
+            return tuple(size for size in found.shape if size is not None)
+    return ()
+
+
+def _same_size(one: int | str, other: int | str) -> bool:
+    """Free sizes have names of their own in each file."""
+    return one == other or (isinstance(one, str) and isinstance(other, str))
+
+
+_CHANNEL_AXIS = {
+    "Conv": 1,
+    "ConvTranspose": 1,
+    "Gemm": 1,
+    "MatMul": -1,
+    "Relu": 1,
+    "LeakyRelu": 1,
+    "PRelu": 1,
+}
+"""Where the channels of an operation's output lie; -1 is last."""
+
+_MOST_CHANNELS = 4096
+"""A last axis that is longer is a vocabulary or a sequence, and tells nothing channel by channel."""
 
 _MOVES = {
     "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Slice", "Split", "Pad", "Expand", "Tile",

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from qgate.measure.layers.comparison import figures_name, reference_name
+from qgate.measure.layers.comparison import figures_name, reference_name, sizes_name
+from qgate.measure.layers.figures import Figures, LayersError, Reader
 from qgate.measure.layers.layer import Layer
-from qgate.measure.layers.statistics import LayerRecord, LayersError, figures_of
+from qgate.measure.layers.ledger import sizes_of
+from qgate.measure.layers.statistics import LayerRecord
 from qgate.measure.side import NoBatchError, PerSample, Side, piece_of, put_together
 from qgate.runtimes.base import ModelRefusedError, Runner
 
@@ -23,16 +25,14 @@ ROLES = ("reference", "candidate")
 class PairModel(Protocol):
     """Both models, loaded so that their layers can be compared."""
 
-    def run(
-        self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]
-    ) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    def run(self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]) -> tuple[dict[str, list[Any]], Figures]:
         """Runs both once.
 
         Args:
             feeds: What each role is fed, by the names of its inputs.
 
         Returns:
-            Each role's outputs in order, and each layer's figures by statistic.
+            Each role's outputs in order, and the figures of all layers.
 
         Raises:
             ModelRefusedError: The runtime fails on these inputs.
@@ -43,7 +43,7 @@ class JoinedModel:
     """Both models in one session; see ``join``.
 
     Args:
-        runner: Its outputs are the reference's, the candidate's, then the layers' figures.
+        runner: Its outputs are the reference's, the candidate's, then the layers' figures and sizes.
         mark: What every name begins with in it that the candidate does not have.
         layers: What is compared.
         counts: How many outputs the reference and the candidate have.
@@ -54,18 +54,19 @@ class JoinedModel:
 
     def __init__(self, runner: Runner, mark: str, layers: Sequence[Layer], counts: tuple[int, int]) -> None:
         names = [figures_name(mark, position) for position in range(len(layers))]
+        names += [sizes_name(mark, position) for position in sizes_of(layers)[0]]
         if [info.name for info in runner.outputs][sum(counts) :] != names:
             raise LayersError("the joined model does not return what was asked of it")
-        self._runner, self._mark, self._layers, self._counts = runner, mark, layers, counts
+        self._runner, self._mark, self._counts = runner, mark, counts
+        self._reader, self._layers = Reader(layers), len(layers)
 
-    def run(
-        self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]
-    ) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    def run(self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]) -> tuple[dict[str, list[Any]], Figures]:
         """Runs both once; see ``PairModel.run``."""
         ours = {reference_name(self._mark, name): values for name, values in feeds["reference"].items()}
         results = self._runner.run({**feeds["candidate"], **ours})
         middle, end = self._counts[0], sum(self._counts)
-        figures = [figures_of(each, n) for each, n in zip(self._layers, results[end:], strict=True)]
+        sizes = end + self._layers
+        figures = self._reader.read(results[end:sizes], results[sizes:])
         return {"reference": results[:middle], "candidate": results[middle:end]}, figures
 
 

@@ -7,83 +7,41 @@ Sums are kept in float64; the sum inside one tensor is the runtime's, in float32
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qgate.measure.activations import RangeUse
+from qgate.measure.layers.channels import channel_state
+from qgate.measure.layers.figures import (
+    COLUMNS,
+    Figures,
+    LayersError,
+    channel_offsets,
+    empty_figures,
+    sampled_places,
+)
 from qgate.measure.layers.layer import CODES, Layer
+from qgate.measure.layers.ledger import BY_CHANNEL, GREATEST, SKETCH, SUMS
 from qgate.measure.request import Tap
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SKETCH = 256
-"""Values of each tensor that are kept of each batch, at places that are the same in every run."""
+__all__ = ["KEPT", "QUANTILES", "LayerRecord", "LayersError", "quantiles", "rounding"]
 
 KEPT = 4096
 """Values of a sketch that are kept over all batches."""
 
-STATISTICS = (
-    "n",
-    "aa",
-    "bb",
-    "dd",
-    "d_max",
-    "d_min",
-    "a_max",
-    "a_min",
-    "ee",
-    "outside",
-    "a_sketch",
-    "b_sketch",
-)
-"""Figures of a layer: the number of values; sums of squares of the reference's values (aa), of the candidate's
-(bb), of their difference (dd), of what the quantizer's range cannot hold (ee); extremes; how many values lie
-outside of the range; a sample of both sides."""
+_PAIRED = ("bb", "dd", "d_max", "b_max", "d_min", "b_min")
+"""Figures that say something of the candidate."""
 
-_OF_CODES = ("ee", "outside")
-_OF_RANGE = ("n", "aa", "a_max", "a_min", "ee", "outside")
-SKETCHES = ("a_sketch", "b_sketch")
-_PAIRED = ("bb", "dd")
-_NOTHING = np.zeros(0, np.float32)
-_GREATEST, _LEAST = ("d_max", "a_max"), ("d_min", "a_min")
-
-
-def statistics_of(layer: Layer) -> tuple[str, ...]:
-    """The statistics that a layer of this kind has."""
-    if layer.moved:
-        return _OF_RANGE
-    without = {*(SKETCHES if not layer.sampled else ()), *(_OF_CODES if layer.kind != CODES else ())}
-    return tuple(name for name in STATISTICS if name not in without)
-
-
-def figures_of(layer: Layer, numbers: NDArray[np.float32]) -> dict[str, Any]:
-    """The list of numbers that the session returns for a layer, taken apart by statistic.
-
-    Raises:
-        LayersError: It has another length.
-    """
-    found: dict[str, Any] = {}
-    at = 0
-    for name in statistics_of(layer):
-        width = SKETCH if name in SKETCHES else 1
-        found[name] = numbers[at : at + width] if name in SKETCHES else float(numbers[at])
-        at += width
-    if numbers.shape != (at,):
-        raise LayersError("the joined model returns something else than figures")
-    return found
-
-
-def sketch_positions() -> NDArray[np.float64]:
-    """Shares of a tensor's length at which the sketch reads, in rising order: a fixed sample without weight."""
-    shares = np.random.default_rng(20_171_204).random(SKETCH)
-    return np.sort(shares) * (1 - 2.0**-40)
-
-
-class LayersError(Exception):
-    """The layers cannot be observed, or observing them changes what the candidate answers."""
+_OF_CANDIDATE = np.array([name in _PAIRED for name in COLUMNS])
+_SUMS = slice(0, len(SUMS))
+_GREATEST = slice(len(SUMS), len(SUMS) + len(GREATEST))
+_LEAST = slice(len(SUMS) + len(GREATEST), len(COLUMNS))
+_HIGHEST = np.array([name.endswith("_max") for name in BY_CHANNEL])
 
 
 class LayerRecord:
@@ -93,56 +51,50 @@ class LayerRecord:
         layers: The layers, in the order of the session's outputs.
 
     Attributes:
-        sums: float64 [layers, 6]: n, aa, bb, dd, ee, outside.
-        greatest: float64 [layers, 2]: largest difference, largest reference value; ``least`` likewise.
+        values: float64 [layers, figures.COLUMNS]: sums, greatest and least values.
+        channels: float64 [BY_CHANNEL, channels of all layers]: extremes of each.
         broken: int64 [layers, 2]: batches in which the reference's values, or only the candidate's, were not
             finite or too large for a sum of squares. The former count nowhere else, the latter only on the
             reference's side.
         batches: Batches seen.
     """
 
-    SUMS = ("n", "aa", "bb", "dd", "ee", "outside")
-
     def __init__(self, layers: Sequence[Layer]) -> None:
         self._layers = layers
-        self.sums = np.zeros((len(layers), len(self.SUMS)))
-        self.greatest = np.full((len(layers), len(_GREATEST)), -np.inf)
-        self.least = np.full((len(layers), len(_LEAST)), np.inf)
+        nothing = empty_figures(layers)
+        self.values, self.channels = nothing.values, nothing.channels
         self.broken = np.zeros((len(layers), 2), np.int64)
         self.batches = 0
-        self._sketches: dict[int, list[tuple[NDArray[np.float32], NDArray[np.float32]]]] = {}
+        self._none = nothing.values.copy(), nothing.channels.copy()
+        self._offsets = channel_offsets(layers)
+        self._sampled = {place: row for row, place in enumerate(sampled_places(layers))}
+        self._sketches: dict[int, NDArray[np.float32]] = {}
 
-    def add(self, values: Sequence[Mapping[str, Any]], start: int) -> None:
+    def add(self, found: Figures, start: int) -> None:
         """Adds one batch.
 
         Args:
-            values: The session's scalars and sketches of each layer, by statistic.
+            found: What the session says of it.
             start: Number of the batch's first sample; decides which sketches are kept.
         """
         self.batches += 1
-        for place, found in enumerate(values):
-            self._add(place, found)
-        self._sketches[start] = [
-            (np.asarray(found.get("a_sketch", _NOTHING)), np.asarray(found.get("b_sketch", _NOTHING)))
-            for found in values
-        ]
+        sums = found.values[:, _SUMS]
+        whole = np.isfinite(sums[:, SUMS.index("aa")])
+        paired = np.isfinite(sums[:, SUMS.index("bb")]) & np.isfinite(sums[:, SUMS.index("dd")])
+        self.broken += np.stack([~whole, whole & ~paired], axis=1)
+        counts = np.where(_OF_CANDIDATE, (whole & paired)[:, None], whole[:, None])
+        values = np.where(counts, found.values, self._none[0])
+        each = np.repeat(whole & paired, np.diff(self._offsets))
+        self._take(values, np.where(each, found.channels, self._none[1]))
+        self._sketches[start] = found.sketches
         self._thin()
 
-    def _add(self, place: int, found: Mapping[str, Any]) -> None:
-        sums = {name: float(found.get(name, 0.0)) for name in self.SUMS}
-        whole = np.isfinite(sums["aa"])
-        paired = np.isfinite(sums["bb"]) and np.isfinite(sums["dd"])
-        self.broken[place] += [not whole, whole and not paired]
-        if not whole:
-            return
-        taken = [each if paired or name not in _PAIRED else 0.0 for name, each in sums.items()]
-        self.sums[place] += taken
-        highest = [
-            float(found.get(name, -np.inf)) if paired or name == "a_max" else -np.inf for name in _GREATEST
-        ]
-        lowest = [float(found.get(name, np.inf)) if paired or name == "a_min" else np.inf for name in _LEAST]
-        self.greatest[place] = np.maximum(self.greatest[place], highest)
-        self.least[place] = np.minimum(self.least[place], lowest)
+    def _take(self, values: NDArray[np.float64], channels: NDArray[np.float64]) -> None:
+        self.values[:, _SUMS] += values[:, _SUMS]
+        np.maximum(self.values[:, _GREATEST], values[:, _GREATEST], out=self.values[:, _GREATEST])
+        np.minimum(self.values[:, _LEAST], values[:, _LEAST], out=self.values[:, _LEAST])
+        self.channels[_HIGHEST] = np.maximum(self.channels[_HIGHEST], channels[_HIGHEST])
+        self.channels[~_HIGHEST] = np.minimum(self.channels[~_HIGHEST], channels[~_HIGHEST])
 
     def _thin(self) -> None:
         """Keeps the sketches of the batches whose numbers come first by a fixed hash: whatever the order."""
@@ -154,10 +106,8 @@ class LayerRecord:
     def merge(self, other: LayerRecord) -> None:
         """Adds what another record of the same layers saw."""
         self.batches += other.batches
-        self.sums += other.sums
         self.broken += other.broken
-        self.greatest = np.maximum(self.greatest, other.greatest)
-        self.least = np.minimum(self.least, other.least)
+        self._take(other.values, other.channels)
         self._sketches.update(other._sketches)
         self._thin()
 
@@ -184,16 +134,16 @@ class LayerRecord:
             place = places.get((tap.tensor, tap.low, tap.high))
             if place is None or self.broken[place, 0]:
                 raise LayersError("a range is watched that no layer tells of in full")
-            sums = dict(zip(self.SUMS, self.sums[place], strict=True))
+            told = self._figures(place)
             found[position] = RangeUse(
                 tap.low,
                 tap.high,
-                elements=int(sums["n"]),
-                outside=int(sums["outside"]),
-                energy=float(sums["aa"]),
-                clipped_energy=float(sums["ee"]),
-                minimum=float(self.least[place, _LEAST.index("a_min")]),
-                maximum=float(self.greatest[place, _GREATEST.index("a_max")]),
+                elements=int(told["n"]),
+                outside=int(told["outside"]),
+                energy=told["aa"],
+                clipped_energy=told["ee"],
+                minimum=told["a_min"],
+                maximum=told["a_max"],
             )
         return found
 
@@ -201,20 +151,27 @@ class LayerRecord:
         """What the parent is told of each layer: plain numbers."""
         return [self._state(place, layer) for place, layer in enumerate(self._layers)]
 
+    def _figures(self, place: int) -> dict[str, float]:
+        return {name: float(value) for name, value in zip(COLUMNS, self.values[place], strict=True)}
+
     def _state(self, place: int, layer: Layer) -> dict[str, Any]:
-        kept = [self._sketches[start][place] for start in sorted(self._sketches)]
-        a = np.concatenate([pair[0] for pair in kept]) if kept else np.zeros(0, np.float32)
-        b = np.concatenate([pair[1] for pair in kept]) if kept else np.zeros(0, np.float32)
-        state: dict[str, Any] = {
-            name: float(value) for name, value in zip(self.SUMS, self.sums[place], strict=True)
-        }
-        state |= {n: float(v) for n, v in zip(_GREATEST, self.greatest[place], strict=True)}
-        state |= {n: float(v) for n, v in zip(_LEAST, self.least[place], strict=True)}
+        a, b = self._sketch(place)
+        state: dict[str, Any] = {**self._figures(place)}
         state |= {"a_broken": int(self.broken[place, 0]), "b_broken": int(self.broken[place, 1])}
         state |= {"batches": self.batches, "a_quantiles": quantiles(a), "b_quantiles": quantiles(b)}
         state |= {"a_zero": _share(a == 0), "b_zero": _share(b == 0), "sampled": int(a.size)}
         state |= dict(zip(("sample_energy", "rounding_energy"), rounding(a, layer), strict=True))
+        of_layer = self.channels[:, self._offsets[place] : self._offsets[place + 1]]
+        state["channels"] = channel_state(layer, of_layer) if of_layer.size else None
         return state
+
+    def _sketch(self, place: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        row = self._sampled.get(place)
+        if row is None or not self._sketches:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        kept = [self._sketches[start][:, row] for start in sorted(self._sketches)]
+        a, b = np.concatenate(kept, axis=1)
+        return a, b
 
 
 def rounding(values: NDArray[Any], layer: Layer) -> tuple[float, float]:
@@ -226,7 +183,7 @@ def rounding(values: NDArray[Any], layer: Layer) -> tuple[float, float]:
     exact = values[np.isfinite(values)].astype(np.float64)
     if layer.kind != CODES or layer.axis is not None or not exact.size:
         return 0.0, 0.0
-    step = (layer.high - layer.low) / (2 ** (16 if layer.dtype.endswith("16") else 8) - 1)
+    step = layer.step
     with np.errstate(all="ignore"):
         back = np.clip(np.rint((exact - layer.low) / step) * step + layer.low, layer.low, layer.high)
     error = exact - back

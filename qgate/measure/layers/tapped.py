@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.measure.activations import SLACK
+from qgate.measure.layers.figures import (
+    COLUMNS,
+    Figures,
+    LayersError,
+    channel_offsets,
+    empty_figures,
+    over_channels,
+    sampled_places,
+)
 from qgate.measure.layers.layer import CODES, Layer
-from qgate.measure.layers.statistics import SKETCHES, LayersError, sketch_positions, statistics_of
+from qgate.measure.layers.ledger import BY_CHANNEL, GREATEST, LEAST, SKETCHES, statistics_of
+from qgate.measure.layers.sketch import sketch_positions
 from qgate.runtimes.base import Runner
 
 if TYPE_CHECKING:
@@ -46,9 +56,7 @@ class TappedModel:
             raise LayersError("scales that vary by channel are compared in one graph only")
         self._runners, self._layers = runners, layers
 
-    def run(
-        self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]
-    ) -> tuple[dict[str, list[Any]], list[dict[str, Any]]]:
+    def run(self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]) -> tuple[dict[str, list[Any]], Figures]:
         """Runs both once; see ``PairModel.run``."""
         outputs: dict[str, list[Any]] = {}
         tensors: dict[str, dict[str, Any]] = {}
@@ -57,14 +65,31 @@ class TappedModel:
             own = [info.name for info in runner.outputs]
             outputs[role] = results[: len(own)]
             tensors[role] = {**feeds[role], **dict(zip((*own, *runner.taps), results, strict=True))}
-        return outputs, [
+        found = [
             compare(layer, tensors["reference"][layer.reference], tensors["candidate"][layer.candidate])
             for layer in self._layers
         ]
+        return outputs, collect(self._layers, found)
+
+
+def collect(layers: Sequence[Layer], found: Sequence[Mapping[str, Any]]) -> Figures:
+    """What ``compare`` says of each layer as the figures of a batch."""
+    figures = empty_figures(layers)
+    offsets, rows = channel_offsets(layers), sampled_places(layers)
+    for place, of_layer in enumerate(found):
+        for column, name in enumerate(COLUMNS):
+            if name in of_layer:
+                figures.values[place, column] = of_layer[name]
+        if "channels" in of_layer:
+            figures.channels[:, offsets[place] : offsets[place + 1]] = of_layer["channels"]
+    for row, place in enumerate(rows):
+        figures.sketches[:, row] = [found[place][name] for name in SKETCHES]
+    over_channels(figures, offsets)
+    return figures
 
 
 def compare(layer: Layer, reference: NDArray[Any], candidate: NDArray[Any]) -> dict[str, Any]:
-    """The figures of one layer, as ``comparison`` has them written into a graph.
+    """The figures of one layer, as ``comparison`` has them written into a graph; ``channels`` those of each channel.
 
     Args:
         layer: The layer.
@@ -77,17 +102,40 @@ def compare(layer: Layer, reference: NDArray[Any], candidate: NDArray[Any]) -> d
     a, b = np.ascontiguousarray(reference).reshape(-1), np.ascontiguousarray(candidate).reshape(-1)
     if a.size != b.size or not a.size:
         raise LayersError(f"{layer.reference!r} holds {a.size} values and {layer.candidate!r} {b.size}")
-    found = dict.fromkeys(statistics_of(layer), 0.0) | {"n": float(a.size)}
-    extremes = {"d_max": -np.inf, "d_min": np.inf, "a_max": -np.inf, "a_min": np.inf}
+    found: dict[str, Any] = dict.fromkeys(statistics_of(layer), 0.0) | {"n": float(a.size)}
+    extremes = {**dict.fromkeys(GREATEST, -np.inf), **dict.fromkeys(LEAST, np.inf)}
     with np.errstate(all="ignore"):
         for start in range(0, a.size, BLOCK):
             _add(layer, a[start : start + BLOCK], b[start : start + BLOCK], found, extremes)
         found |= {name: each for name, each in extremes.items() if name in found}
         if layer.sampled and not layer.moved:
             places = (sketch_positions() * a.size).astype(np.int64)
-            numbers = a[places].astype(np.float32), _numbers(layer, b[places]).astype(np.float32)
-            return found | dict(zip(SKETCHES, numbers, strict=True))
+            found |= dict(
+                zip(SKETCHES, (a[places].astype(np.float32), _numbers(layer, b[places])), strict=True)
+            )
+        if layer.channels:
+            found["channels"] = _by_channel(layer, np.asarray(reference), np.asarray(candidate))
     return found
+
+
+def _by_channel(layer: Layer, reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[np.float64]:
+    """``BY_CHANNEL`` of each channel."""
+    axis = layer.channel
+    if axis is None:
+        raise AssertionError("a layer without channels")
+    if any(
+        each.ndim != len(layer.shape) or each.shape[axis] != layer.channels for each in (reference, candidate)
+    ):
+        raise LayersError(f"{layer.reference!r} has another shape than its file declares")
+    axes = tuple(each for each in range(reference.ndim) if each != axis)
+    sides = {"a": reference, "b": candidate}
+    extremes = [
+        getattr(sides[name[0]], name[2:])(axis=axes).astype(np.float32, copy=False)
+        if name[0] == "a"
+        else _numbers(layer, getattr(sides["b"], name[2:])(axis=axes))
+        for name in BY_CHANNEL
+    ]
+    return np.stack(extremes).astype(np.float64)
 
 
 def _numbers(layer: Layer, values: NDArray[Any]) -> NDArray[np.float32]:
@@ -116,6 +164,8 @@ def _add(
         return
     theirs = _numbers(layer, b)
     difference = ours - theirs
+    extremes["b_max"] = max(extremes["b_max"], float(theirs.max()))
+    extremes["b_min"] = min(extremes["b_min"], float(theirs.min()))
     found["bb"] += float(theirs.dot(theirs))
     found["dd"] += float(difference.dot(difference))
     extremes["d_max"] = max(extremes["d_max"], float(difference.max()))
