@@ -258,13 +258,14 @@ def bisect(
 @main.command()
 @click.argument("target")
 @click.option("--reason", required=True, help="Why the new numbers are accepted; stored in the file.")
+@click.option("--despite-findings", is_flag=True, help="Accept the numbers of a candidate that breaks rules, which it goes on doing.")
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @guarded
-def accept(target: str, reason: str, config: str | None) -> int:
+def accept(target: str, reason: str, despite_findings: bool, config: str | None) -> int:
     """Measures TARGET and writes its baseline file, to be committed and reviewed."""
     from qgate.commands.acceptance import accept as accept_target
 
-    return accept_target(target, reason, config)
+    return accept_target(target, reason, config, despite_findings=despite_findings)
 
 
 @main.command()

@@ -34,6 +34,7 @@ from qgate.settings import Settings
 
 _SAMPLES = 2.0
 _LISTED = 10
+_NAMED = 3
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,25 @@ class Accepted:
 
 
 def accept_target(
-    settings: Settings, name: str, reason: str, verify: Callable[[TargetRun], TargetReport]
+    settings: Settings,
+    name: str,
+    reason: str,
+    verify: Callable[[TargetRun], TargetReport],
+    *,
+    despite_findings: bool = False,
 ) -> Accepted:
     """Measures a target of the work tree and writes its baseline file.
 
+    Args:
+        settings: What was asked for.
+        name: The target.
+        reason: Why its numbers are accepted.
+        verify: Measures and judges it.
+        despite_findings: Accept the numbers of a candidate that breaks rules, which it goes on doing.
+
     Raises:
         UsageError: There is no policy or no such target, or the reason says nothing.
-        BaselineError: The target could not be measured, or the file not be written; nothing was changed.
+        BaselineError: The target could not be measured or fails, or the file not be written; nothing was changed.
         QgateError: The policy or the repository cannot be read.
     """
     why = " ".join(reason.split())
@@ -81,6 +94,15 @@ def accept_target(
     if unsigned is not None:
         # Such a candidate was not run, so its numbers have holes.
         raise BaselineError(f"target {name}: {unsigned.message}", remedy=unsigned.remedy)
+    broken = failing(report)
+    if broken and not despite_findings:
+        told = "; ".join(f"{f.rule}: {f.message}" for f in broken[:_NAMED])
+        more = f"; and {len(broken) - _NAMED} more" if len(broken) > _NAMED else ""
+        raise BaselineError(
+            f"target {name} fails, so nothing was accepted: {told}{more}",
+            remedy="Mend the candidate or waive the rule in the policy; --despite-findings accepts its numbers as they are, "
+            "and it goes on failing",
+        )
     path = baseline_path(name)
     old = read_baseline(repo.read(None, path, MAX_BASELINE_BYTES), name)
     provenance = build_provenance(seed=run.seed)
@@ -97,6 +119,11 @@ def accept_target(
         before = old.baseline.candidate, old.baseline.content
         content = compare_contents(before, (report.candidate, report.content))
     return Accepted(target, baseline, deltas, content, report)
+
+
+def failing(report: TargetReport) -> tuple[Finding, ...]:
+    """The broken rules of a candidate, those that a waiver covers aside."""
+    return tuple(f for f in report.findings if f.severity is Severity.ERROR)
 
 
 def work_tree_run(repo: Repository, settings: Settings, name: str) -> TargetRun:

@@ -9,9 +9,9 @@ import click
 _SHOWN = 10
 
 
-def accept(target: str, reason: str, config: str | None) -> int:
+def accept(target: str, reason: str, config: str | None, *, despite_findings: bool = False) -> int:
     """Measures a target and writes its baseline file; the exit code."""
-    from qgate.baseline.acceptance import accept_target
+    from qgate.baseline.acceptance import accept_target, failing
     from qgate.report import figures
     from qgate.report.content import described, headline
     from qgate.report.escape import visible
@@ -23,8 +23,15 @@ def accept(target: str, reason: str, config: str | None) -> int:
     settings = read_settings()
     if config:
         settings = replace(settings, config=repository_path(config, "--config"))
-    accepted = accept_target(settings, target, reason, target_verifier(settings))
+    accepted = accept_target(
+        settings, target, reason, target_verifier(settings), despite_findings=despite_findings
+    )
     click.echo(f"{accepted.report.verdict}: {accepted.report.reason}")
+    broken = failing(accepted.report)
+    for finding in broken[:_SHOWN]:
+        click.echo(f"  still fails: {finding.rule}: {visible(finding.message)}")
+    if len(broken) > _SHOWN:
+        click.echo(f"  and {len(broken) - _SHOWN} more that still fail")
     worse = [delta for delta in accepted.deltas if delta.worse]
     for delta in worse[:_SHOWN]:
         before, after = (figures.value(v, delta.unit) for v in (delta.baseline, delta.current))
@@ -42,4 +49,9 @@ def accept(target: str, reason: str, config: str | None) -> int:
         for tensor in accepted.content.tensors[:_SHOWN]:
             click.echo(f"    {visible(described(tensor))}")
     click.echo(f"Wrote {accepted.path}. Commit it with the model.")
+    if broken:
+        click.echo(
+            f"It accepts numbers, not broken rules: `qgate verify` goes on failing {visible(target)}.",
+            err=True,
+        )
     return 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from qgate.baseline.acceptance import accept_target
+from qgate.baseline.acceptance import accept_target, failing
 from qgate.errors import BaselineError, QgateError, UsageError
 from qgate.events import Activity, Kind
 from qgate.records import Verdict
@@ -18,8 +18,8 @@ Lab = Any  # tests/gate/conftest.py
 FILE = ".qgate/baseline/plate.json"
 
 
-def accepted(lab: Lab, reason: str = "first") -> str:
-    accept_target(Settings(workspace=lab.root), "plate", reason, lab.verifier)
+def accepted(lab: Lab, reason: str = "first", *, despite: bool = False) -> str:
+    accept_target(Settings(workspace=lab.root), "plate", reason, lab.verifier, despite_findings=despite)
     return (lab.root / FILE).read_text()
 
 
@@ -182,7 +182,7 @@ class TestAcceptance:
         """A change that brings a worse candidate together with the baseline that accepts it."""
         with_baseline(lab)
         (lab.root / "models/plate.onnx").write_bytes(lab.model(sqnr))
-        content = accepted(lab, "smaller is worth it")
+        content = accepted(lab, "smaller is worth it", despite=sqnr < 30)
         lab.git("checkout", "-q", ".")
         return lab.pull_request({"models/plate.onnx": lab.model(sqnr), FILE: content})
 
@@ -260,6 +260,20 @@ class TestAcceptance:
         with pytest.raises(BaselineError):
             accept_target(Settings(workspace=lab.root), "plate", "why", lab.verifier)
         assert (lab.root / FILE).read_text() == before
+
+    def test_accept_refuses_a_candidate_that_breaks_a_rule_unless_it_is_told_to(self, lab: Lab) -> None:
+        lab.start()
+        before = accepted(lab)
+        (lab.root / "models/plate.onnx").write_text(lab.model(12.0).decode())
+        settings = Settings(workspace=lab.root)
+        with pytest.raises(BaselineError, match="plate fails, so nothing was accepted") as caught:
+            accept_target(settings, "plate", "why", lab.verifier)
+        assert "--despite-findings" in (caught.value.remedy or "")
+        assert (lab.root / FILE).read_text() == before
+        done = accept_target(settings, "plate", "why", lab.verifier, despite_findings=True)
+        assert done.report.verdict is Verdict.FAIL
+        assert [f.rule for f in failing(done.report)]
+        assert json.loads((lab.root / FILE).read_text())["measurements"][0]["value"] == 12.0
 
     def test_accept_names_what_is_missing(self, lab: Lab) -> None:
         lab.start(None)
