@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from qgate.records import Finding, Place, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
+_EXCHANGED = 0.7
+"""A reference whose weights take no more than this share of the candidate's bits is the quantized one of the two."""
+
 
 def _share(context: RuleContext) -> Iterator[Finding]:
     if context.declared.get("scheme") == "none":
@@ -27,9 +30,19 @@ def _share(context: RuleContext) -> Iterator[Finding]:
             if nothing
             else f"only {found.number:.1%} of the parameters are stored in fewer than 32 bits ({least:.0%} asked for)"
         )
-        yield context.finding(
-            what, at=Place(file="model"), evidence={"share": found.number, "minimum": least, **found.detail}
-        )
+        evidence = {"share": found.number, "minimum": least, **found.detail}
+        bits = [m.number for m in context.all("quant.bits") if m.value is not None]
+        before = [m.number for m in context.all("quant.reference_bits") if m.value is not None]
+        if nothing and bits and before and before[0] <= _EXCHANGED * bits[0]:
+            yield context.finding(
+                f"reference and candidate are exchanged: the reference's weights take {before[0]:.1f} bits on average and the "
+                f"candidate's {bits[0]:.1f}, so the quantized model is the one that was named as the reference",
+                at=Place(file="model"),
+                evidence={**evidence, "reference_bits": before[0], "bits": bits[0]},
+                remedy="Name the full-precision model as the reference and the quantized one as the candidate",
+            )
+            continue
+        yield context.finding(what, at=Place(file="model"), evidence=evidence)
 
 
 def _scheme(context: RuleContext) -> Iterator[Finding]:
