@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qgate.baseline.compare import compare, direction_of
 from qgate.baseline.content import compare_contents
+from qgate.baseline.outcomes import agreeing_outcomes
 from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Acceptance,
@@ -179,6 +180,10 @@ def disagreements(
     bound = unbound(carried, report, isa=None)
     if bound:
         return (_mismatch("; ".join(bound), {}, limits),)
+    if not agreeing_outcomes(
+        carried.outcomes, report.outcomes, most=0 if carried.isa == isa else int(_SAMPLES)
+    ):
+        return (_mismatch("its outcomes of the samples are not those of this run", {}, limits),)
     own = limits.get("TRC110") or default_limits("TRC110")
     found = list(_different(carried.measurements, entries_of(report.measurements), carried.isa != isa, own))
     if not found:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qgate.baseline.content import Side
+from qgate.baseline.outcomes import bound_outcomes
 from qgate.baseline.record import (
     MAX_BASELINE_BYTES,
     Baseline,
@@ -26,7 +27,7 @@ from qgate.plan.digests import describes
 from qgate.plan.orders import baseline_run
 from qgate.plan.targets import Planned, TargetRun
 from qgate.plan.touch import baseline_path
-from qgate.records import Finding, Limit, Severity, Verdict
+from qgate.records import Finding, Limit, Outcomes, Severity, Verdict
 from qgate.report.schema import BaselineUsed, ContentDelta, Provenance, TargetReport
 from qgate.rules.traceability import trace_finding
 
@@ -101,6 +102,7 @@ class Against:
         findings: About the baseline itself.
         carried: The baseline file that the change brings, if it can be read.
         model: The accepted model's artifact and content; None where there is no baseline.
+        outcomes: What became of each sample then; None where that is not known, or was with other data.
     """
 
     used: BaselineUsed
@@ -108,6 +110,7 @@ class Against:
     findings: tuple[Finding, ...] = ()
     carried: Baseline | None = None
     model: Side | None = None
+    outcomes: Outcomes | None = None
 
 
 def choose_baseline(case: Case) -> Against:
@@ -142,7 +145,8 @@ def _against(case: Case, stored: Stored) -> Against:
     if stored.state == "stored" and stored.baseline is not None:
         used = BaselineUsed(state="stored", path=case.path, sha256=stored.sha256)
         model = stored.baseline.candidate, stored.baseline.content
-        return Against(used, stored.baseline.measurements, model=model)
+        outcomes = bound_outcomes(stored.baseline.outcomes, stored.baseline.data, case.report.data)
+        return Against(used, stored.baseline.measurements, model=model, outcomes=outcomes)
     if planned.rereferenced:
         return _none(case, "reference or data changed, and no stored baseline is there to show")
     return _measured_again(case, stored)
@@ -178,7 +182,8 @@ def _measured_again(case: Case, stored: Stored) -> Against:
         remedy=f"Commit {written} of the report's folder as {case.path}" if written else None,
     )
     used = BaselineUsed(state="remeasured", reason=reason, path=written)
-    return Against(used, entries, (note,), model=(older.candidate, older.content))
+    outcomes = bound_outcomes(older.outcomes, older.data, case.report.data)
+    return Against(used, entries, (note,), model=(older.candidate, older.content), outcomes=outcomes)
 
 
 def _write_refreshed(older: TargetReport, around: Circumstances) -> str | None:

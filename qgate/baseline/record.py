@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from qgate.errors import BaselineError
 from qgate.files import replacing
-from qgate.records import DataUsed, Measurement, Place, Record, Value, Verdict
+from qgate.records import DataUsed, Measurement, Outcomes, Place, Record, Value, Verdict
 from qgate.report.canonical import canonical_json, refuse_too_much
 from qgate.report.schema import Artifact, Content, Provenance, TargetReport
 
@@ -67,6 +67,7 @@ class Baseline(Record):
     acceptance: Acceptance | None = None
     content: Content | None = Field(default=None, description="Roots of the candidate's tensors")
     measurements: tuple[Entry, ...] = ()
+    outcomes: Outcomes | None = Field(default=None, description="Of each sample of the data above")
 
     def to_json(self) -> str:
         """Canonical JSON: the same measurements give the same bytes."""
@@ -189,6 +190,7 @@ def make_baseline(
         acceptance=acceptance,
         content=report.content,
         measurements=entries,
+        outcomes=report.outcomes,
     )
 
 

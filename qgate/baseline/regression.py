@@ -8,6 +8,7 @@ from qgate.baseline.compare import compare
 from qgate.baseline.content import compare_contents
 from qgate.baseline.content_finding import content_finding
 from qgate.baseline.delta_findings import delta_findings
+from qgate.baseline.outcomes import compare_outcomes, outcome_finding
 from qgate.baseline.record import Baseline
 from qgate.plan.targets import Planned, TargetRun
 from qgate.policy.waivers import apply_waivers
@@ -52,10 +53,13 @@ def judge_against_baseline(
             found = delta_findings(deltas, against.entries, limits, accepted=accepted)
     content = _content(case, against)
     told = content_finding(content) if content is not None else None
-    fresh = (*against.findings, *refused, *found, *((told,) if told is not None else ()))
+    outcomes = compare_outcomes(against.outcomes, report.outcomes)
+    flips = outcome_finding(outcomes, limits.get("TRC115")) if outcomes is not None else None
+    said = tuple(each for each in (told, flips) if each is not None)
+    fresh = (*against.findings, *refused, *found, *said)
     # Waivers that have run out were reported when the target itself was judged.
     own = apply_waivers(fresh, run.policy.waivers, report.name, around.today)[: len(fresh)]
-    used = against.used.model_copy(update={"deltas": deltas, "content": content})
+    used = against.used.model_copy(update={"deltas": deltas, "content": content, "outcomes": outcomes})
     return extended(report, own, baseline=used)
 
 

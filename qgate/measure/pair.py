@@ -16,7 +16,7 @@ from qgate.measure.describe_task import task_measurements
 from qgate.measure.layers.describe import layer_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
-from qgate.records import DataUsed, Measurement
+from qgate.records import DataUsed, Measurement, Outcomes
 from qgate.sandbox.ending import out_of_memory
 from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.launch import Child, run_child
@@ -50,6 +50,7 @@ class PairResult:
             ``batch``, ``taps``, ``nondeterministic``, ``runtime``, ``task``.
         timings: Seconds by step; not deterministic.
         engaged: How the process was confined that ran them.
+        outcomes: Of each sample, where the task has right and wrong and the pair answers the same way twice.
     """
 
     measurements: tuple[Measurement, ...]
@@ -57,6 +58,7 @@ class PairResult:
     problems: tuple[tuple[str, str], ...] = ()
     timings: Mapping[str, float] = field(default_factory=dict)
     engaged: Engaged | None = None
+    outcomes: Outcomes | None = None
 
 
 def measure_pair(
@@ -161,7 +163,9 @@ def _assemble(request: PairRequest, state: PairState, known: Known | None = None
         labels=request.labels,
     )
     measurements = found if deterministic else list(_marked(found))
-    return PairResult(tuple(measurements), data, problems, {str(k): v for k, v in state.timings.items()})
+    timings = {str(k): v for k, v in state.timings.items()}
+    outcomes = state.task.outcomes if state.task is not None and deterministic else None
+    return PairResult(tuple(measurements), data, problems, timings, outcomes=outcomes)
 
 
 def _has_task(request: PairRequest) -> bool:

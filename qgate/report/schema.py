@@ -20,6 +20,7 @@ from qgate.records import (
     Limit,
     Measurement,
     Number,
+    Outcomes,
     Record,
     Sandbox,
     Severity,
@@ -118,6 +119,31 @@ class Delta(Record):
     new: bool = False
 
 
+class OutcomeChange(Record):
+    """One sample that is answered otherwise than by the accepted model."""
+
+    sample: int
+    was_right: bool
+    is_right: bool
+    reference_right: bool
+    was: int | None = Field(
+        default=None, description="The class that the accepted model answered, -1 for none"
+    )
+    now: int | None = Field(default=None, description="The class that the candidate answers")
+
+
+class OutcomeDelta(Record):
+    """Outcomes of the samples against those of the accepted model."""
+
+    samples: int
+    to_wrong: int = Field(description="Samples that the accepted model got right and the candidate does not")
+    to_right: int
+    changed: int = Field(description="Samples with another answer, right or wrong")
+    changes: tuple[OutcomeChange, ...] = Field(
+        default=(), description="The first of them, the newly wrong first"
+    )
+
+
 class BaselineUsed(Record):
     """Which baseline the target was compared with."""
 
@@ -127,6 +153,9 @@ class BaselineUsed(Record):
     sha256: str | None = None
     deltas: tuple[Delta, ...] = ()
     content: ContentDelta | None = None
+    outcomes: OutcomeDelta | None = Field(
+        default=None, description="None where either side's are not known, or are of other data"
+    )
 
 
 class CodeUsed(Record):
@@ -153,6 +182,9 @@ class TargetReport(Record):
     code: tuple[CodeUsed, ...] = Field(default=(), description="Code of the trusted side that took part")
     sandbox: Sandbox | None = Field(default=None, description="None where nothing was run")
     measurements: tuple[Measurement, ...] = ()
+    outcomes: Outcomes | None = Field(
+        default=None, description="Of each sample, where the task has right and wrong"
+    )
     findings: tuple[Finding, ...] = ()
     thresholds: dict[str, dict[str, Limit]] = Field(default={}, description="Thresholds in force, by rule")
     declared: Detail = Field(

@@ -203,6 +203,26 @@ RULES = (
         remedy="Check that this is what the change means to change",
         severity=("note", "note", "note"),
     ),
+    rule(
+        "TRC115",
+        "The samples that are answered otherwise than by the accepted model are named",
+        why="The same number of right answers can be to other samples: what a customer relied on is wrong now.",
+        how="The outcome of each sample is kept in the baseline, a bit each, with the classes that were answered; they are "
+        "compared where data and labels are the same. More newly wrong samples than allowed, and at least three, weigh as the "
+        "severity says; fewer are a note.",
+        remedy="Look at these samples; accept them with `qgate accept` if they are as good",
+        params=(
+            Param(
+                "max_share",
+                "Largest share of samples that were right and are wrong.",
+                0.005,
+                0.02,
+                0.05,
+                unit="ratio",
+            ),
+        ),
+        severity=("warning", "warning", "note"),
+    ),
 )
 
 _BY_ID = {found.id: found for found in RULES}

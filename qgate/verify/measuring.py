@@ -97,6 +97,7 @@ def run(
     state.ran = True
     state.sandbox = _sandbox(result.engaged, request.limits)
     state.measurements += result.measurements
+    state.outcomes = result.outcomes
     state.data = result.data.model_copy(
         update={"locator": state.data.locator, "sha256": state.data.sha256 or result.data.sha256}
     )

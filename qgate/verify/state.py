@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 
 from qgate.errors import QgateError
-from qgate.records import DataUsed, Finding, Measurement, Place, Sandbox, Severity, Verdict
+from qgate.records import DataUsed, Finding, Measurement, Outcomes, Place, Sandbox, Severity, Verdict
 from qgate.report.schema import Artifact, CodeUsed, Content
 
 
@@ -23,6 +23,7 @@ class State:
     timings: dict[str, float] = field(default_factory=dict)
     artifacts: dict[str, Artifact] = field(default_factory=dict)
     content: Content | None = None
+    outcomes: Outcomes | None = None
     code: list[CodeUsed] = field(default_factory=list)
 
 

@@ -48,6 +48,7 @@ def verify(
             and signed_enough_to_run(pair, state)
         ):
             run(pair, state, inspection, models, data or None, progress, child, code)
+            run_elsewhere(pair, state, inspection, models, data or None, staging)
     return _report(pair, state)
 
 
@@ -83,6 +84,7 @@ def _report(pair: Pair, state: State) -> TargetReport:
         code=tuple(state.code),
         sandbox=state.sandbox,
         measurements=tuple(state.measurements),
+        outcomes=state.outcomes,
         findings=findings,
         thresholds=limits,
         declared=declared,

@@ -46,7 +46,7 @@ CASES = tuple(
 )
 MADE_WHERE_THE_FACT_IS_KNOWN = {
     "ART101", "ART102", "ART103", "ART104", "ART105", "ART107", "ART108", "ART112", "ART113", "ART114",
-    *(f"TRC{number}" for number in range(101, 115)),
+    *(f"TRC{number}" for number in range(101, 116)),
 }  # fmt: skip
 """Findings of acquisition, readers, run, policy, plan and baseline; tested there."""
 
