@@ -11,6 +11,8 @@ FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 FUZZ ?=
 # skip: run without the container, loudly (never in CI)
 export QGATE_E2E
+# No run of a runtime reports to anybody.
+export ORT_DISABLE_TELEMETRY := 1
 
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check

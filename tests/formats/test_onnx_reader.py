@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 from qgate.errors import FormatError
+from qgate.formats.content import content_of
 from qgate.formats.model import Graph
+from qgate.formats.onnx.tensors import text_of
 from qgate.formats.read import read_model
 from qgate.measure.interface import Interface
 from qgate.measure.static import inspect_pair
@@ -123,7 +125,30 @@ def test_sub_byte_values_keep_sign_and_order(kind, values, read):
 
 def test_strings_are_read_whatever_their_bytes(read):
     tensor = TensorProto(name="k", data_type=TensorProto.STRING, dims=[2], string_data=[b"a", b"\xff"])
-    assert read(proto_of(held=[tensor])).graph.constants["k"].load().tolist() == ["a", "\\xff"]
+    assert read(proto_of(held=[tensor])).graph.constants["k"].load().tolist() == ["a", "not UTF-8: \\xff"]
+
+
+def test_no_two_texts_of_an_attribute_are_one(read) -> None:
+    """Digests and the comparison of graphs go by the text: bytes that are none are not what their escape spells."""
+    values = [
+        b"\xff\xfe",
+        b"\xff\xfd",
+        rb"\xff\xfe",
+        rb"not UTF-8: \xff\xfe",
+        "\ufffd\ufffd".encode(),
+        b"",
+        b"'",
+        b"\xff'",
+    ]
+    values += [b'"', b'\xff"', b"\xff\\'"]
+    assert len({text_of(value) for value in values}) == len(values)
+    contents = set()
+    for value in values:
+        proto = onnx.load(Path(__file__).resolve().parents[2] / "examples" / "digits" / "digits_fp32.onnx")
+        conv = next(node for node in proto.graph.node if node.op_type == "Conv")
+        conv.attribute.append(AttributeProto(name="auto_pad", type=AttributeProto.STRING, s=value))
+        contents.add(content_of(read(proto)))
+    assert len(contents) == len(values)
 
 
 def test_every_kind_of_attribute_is_read(read):

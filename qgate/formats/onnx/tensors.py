@@ -181,12 +181,19 @@ def _holds(proto: Values, field: str) -> bool:
     return bool(end > begin)
 
 
+NO_TEXT = "not UTF-8: "
+
+
 def text_of(value: bytes) -> str:
-    """Bytes as text; what is no UTF-8 is written as Python writes bytes."""
+    """Bytes as text; what is no UTF-8 is marked, and written as Python writes bytes.
+
+    No two values have one text, for digests and comparisons go by it: text that begins like the mark is marked as well.
+    """
     try:
-        return value.decode("utf-8")
+        text = value.decode("utf-8")
     except UnicodeDecodeError:
-        return repr(value)[2:-1]
+        return NO_TEXT + repr(value)[2:-1]
+    return NO_TEXT + repr(value)[2:-1] if text.startswith(NO_TEXT) else text
 
 
 def _strings(values: list[bytes], shape: tuple[int, ...]) -> NDArray[Any]:
