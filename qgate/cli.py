@@ -10,12 +10,12 @@ import click
 import qgate
 from qgate.commands.guard import guarded
 from qgate.errors import UsageError
+from qgate.runtimes.registry import RUNTIMES
 
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
          "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "none")  # fmt: skip
-RUNTIMES = ("onnxruntime", "openvino", "tensorrt")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -68,9 +68,15 @@ def main() -> None:
 @click.option("--signing-issuer", metavar="URL", help="OpenID Connect issuer of that identity.")
 @click.option("--trusted-root", type=click.Path(path_type=Path),
               help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
-@click.option("--runtime", type=click.Choice(RUNTIMES), multiple=True,
+@click.option("--runtime", type=click.Choice(tuple(RUNTIMES)), multiple=True,
               help="Where the candidate must run as well; repeatable.")  # fmt: skip
 @click.option("--deploy", type=click.Choice(("avx2",)), help="It is served by processors with AVX2 and no VNNI.")
+@click.option("--factory", metavar="CODE", help="path/to/file.py:function that builds the PyTorch modules of "
+              "checkpoints, both sides'.")  # fmt: skip
+@click.option("--candidate-factory", metavar="CODE", help="The candidate's, where it is another one.")
+@click.option("--reference-factory", metavar="CODE", help="The reference's, likewise.")
+@click.option("--trust", type=click.Choice(("data", "code")), default="data", show_default=True,
+              help="code runs files that hold programs (.pt2, TorchScript), in the sandbox.")  # fmt: skip
 @click.option("--sandbox", type=click.Choice(("required", "reduced")), default="required", show_default=True,
               help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,
@@ -106,6 +112,10 @@ def verify(
     trusted_root: Path | None,
     runtime: tuple[str, ...],
     deploy: str | None,
+    factory: str | None,
+    candidate_factory: str | None,
+    reference_factory: str | None,
+    trust: Literal["data", "code"],
     sandbox: Literal["required", "reduced"],
     report: Path | None,
     config: str | None,
@@ -135,6 +145,10 @@ def verify(
         seed or None,
         sandbox if sandbox != "required" else None,
         signed.given or None,
+        factory,
+        candidate_factory,
+        reference_factory,
+        trust if trust != "data" else None,
         *task_option,
         deploy,
         *runtime,
@@ -152,7 +166,7 @@ def verify(
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
-        from qgate.commands.interface import parse_interface, parse_task
+        from qgate.commands.interface import factories, parse_interface, parse_task
         from qgate.commands.signature import signature_order
         from qgate.sandbox.launch import waiting_child
         from qgate.sandbox.limits import Limits
@@ -180,6 +194,8 @@ def verify(
                 runtimes=runtime or ("onnxruntime",),
                 deploy=deploy,
                 leaves=report,
+                trust=trust,
+                code=factories(factory, candidate_factory, reference_factory),
             )
             return verify_pair(asked, report, child)
     return verify_repository(config, target, base, profile, report, leaves)

@@ -87,6 +87,7 @@ class Place(Record):
     node: str | None = None
     index: tuple[int, ...] | None = None
     slice: str | None = None
+    runtime: str | None = None
 
     def __str__(self) -> str:
         parts = [f"{key} {value}" for key, value in self if value is not None and key != "index"]

@@ -35,7 +35,13 @@ ROAD = (
 )  # fmt: skip
 """Rooms, lowest first: each imports only what stands before it."""
 
-PROGRAMS = {"qgate.cli", "qgate.action", "qgate.sandbox.child", "qgate.signing.child"}
+PROGRAMS = {
+    "qgate.cli",
+    "qgate.action",
+    "qgate.sandbox.child",
+    "qgate.signing.child",
+    "qgate.runtimes.child",
+}
 """Where processes start: they put the rooms together, so nothing imports them and the road ends there."""
 
 RUNNING = ("measure", "runtimes", "sandbox", "numpy", "onnx", "onnxruntime", "torch", "scipy")

@@ -66,7 +66,7 @@ DIRECTIONS = (
     Direction(_ending("sqnr_db"), +1, "sqnr_db"),
     Direction(_ending("cosine"), +1, "cosine"),
     Direction(_ending("top1_agreement|agreement"), +1, "agreement", of_samples=True),
-    Direction(_ending(r"coverage|derived_share|quant\.share|alignment\.weights"), +1, "coverage"),
+    Direction(_ending(r"coverage|derived_share|quant\.share|alignment\.(?:weights|macs)"), +1, "coverage"),
     Direction(
         _ending("relative_l2|mean_relative_error|rmse_steps"),
         -1,
@@ -90,6 +90,7 @@ DIRECTIONS = (
     ),
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
     Direction(_ending(r"nonfinite_candidate|nonfinite|edge\.shape_mismatch|outsiders|unread_nodes"), -1),
+    Direction(_ending(r"runtime\.lsb"), -1, "", "extreme_ratio"),
     Direction(re.compile(r"deploy\.(?:tensorrt|openvino|avx2)\.\w+"), -1),
     Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )

@@ -34,6 +34,7 @@ def catalogue() -> Mapping[str, Rule]:
         signature,
         steps,
         structure,
+        tensorrt,
         traceability,
         unread,
     )
@@ -55,6 +56,7 @@ def catalogue() -> Mapping[str, Rule]:
         behaviour,
         other_metrics,
         traceability,
+        tensorrt,
         deployability,
         cost,
     )

@@ -4,19 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from qgate.records import Finding, Severity
-from qgate.rules.base import Rule, RuleContext, rule
-
-_TYPES = (
-    "[Working with Quantized Types](https://docs.nvidia.com/deeplearning/tensorrt/latest/inference-library/"
-    "work-quantized-types.html), TensorRT"
-)
-_OPERATORS = "[Supported ONNX Operators](https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md), onnx-tensorrt"
-_STATIC = "Read from the graph, for targets that declare `tensorrt` in `runtimes`."
+from qgate.records import Finding, Place, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, rule
 
 
-def _lint(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Finding]]:
-    """A rule on one kind of fact; what a runtime is known to refuse is an error whatever the rule's weight."""
+def lint_rule(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Finding]]:
+    """The check of a rule on one kind of fact; what a runtime is known to refuse is an error whatever the rule's weight."""
 
     def check(context: RuleContext) -> Iterator[Finding]:
         for found in context.all(f"deploy.{runtime}.{kind}"):
@@ -30,25 +23,6 @@ def _lint(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Finding]]
             )
 
     return check
-
-
-def _tensorrt(
-    number: int, kind: str, title: str, why: str, source: str, remedy: str, weight: str = "error"
-) -> Rule:
-    severities = {
-        "error": ("error", "error", "error"),
-        "warning": ("warning", "warning", "note"),
-        "note": ("note", "note", "note"),
-    }[weight]
-    return rule(
-        f"DEP{number}",
-        f"TensorRT: {title}",
-        why=why,
-        how=f"{_STATIC} Source: {source}.",
-        remedy=remedy,
-        severity=(severities[0], severities[1], severities[2]),
-        check=_lint("tensorrt", kind),
-    )
 
 
 def _unread(context: RuleContext) -> Iterator[Finding]:
@@ -74,83 +48,80 @@ def _saturation(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-_SYMMETRIC = (
-    "Quantize symmetrically, in int8: with ONNX Runtime `quantize_static(..., activation_type=QuantType.QInt8, "
-    'extra_options={"ActivationSymmetric": True, "QuantizeBias": False})`'
-)
-TENSORRT = (
-    _tensorrt(
-        101, "zero_point", "zero points are zero",
-        "TensorRT computes value = code * scale and has no zero point; its parser refuses any other.",
-        f'{_TYPES}, "symmetric quantization"', _SYMMETRIC,
-    ),
-    _tensorrt(
-        102, "uint8", "activations are not quantized to uint8",
-        "The parser accepts uint8 with a zero point of 0 and builds int8 of it: what was 128 to 255 saturates at 127, with no "
-        "message.",
-        f'{_TYPES}, "INT8 (signed 8-bit integer)"', _SYMMETRIC,
-    ),
-    _tensorrt(
-        103, "type", "codes are int8, int4, E4M3 or E2M1",
-        "Other types (uint4, int16, uint16, E5M2, uint8 that is dequantized) are refused by the parser, and int4 activations by "
-        "the builder.",
-        f'{_TYPES}, "Supported Data Types"', "Quantize weights and activations to int8, or weights alone to int4 with blocks",
-    ),
-    _tensorrt(
-        104, "bias", "biases are float",
-        "ONNX Runtime's quantizer stores biases as int32 with DequantizeLinear, which the parser refuses; TensorRT quantizes "
-        "biases by itself.",
-        f'{_OPERATORS}, "DequantizeLinear"', 'Keep biases in float: `extra_options={"QuantizeBias": False}` in ONNX Runtime',
-    ),
-    _tensorrt(
-        105, "operator", "no operator computes with codes",
-        "QLinearConv, QLinearMatMul, ConvInteger, MatMulInteger and DynamicQuantizeLinear are not supported.",
-        f"{_OPERATORS}, where they are marked N", "Export with QuantizeLinear and DequantizeLinear around float operators "
-        "(`quant_format=QuantFormat.QDQ`), quantized statically",
-    ),
-    _tensorrt(
-        106, "scale", "scales are finite and positive",
-        "The parser refuses zero, negative numbers and NaN, and accepts infinity.",
-        f'{_TYPES}, and {_OPERATORS}', "Calibrate again, and look at the layer that the scale belongs to",
-    ),
-    _tensorrt(
-        107, "per_channel", "activations have one scale",
-        "The manual allows scales by channel for weights alone; the parser accepts them on activations all the same.",
-        f'{_TYPES}, "per-tensor" and "per-channel"', "Quantize activations per tensor",
-    ),
-    _tensorrt(
-        108, "block", "int8 codes are not quantized in blocks",
-        "Blocks are for int4 and E2M1 weights; the parser takes int8 blocks and no kernel is promised for them.",
-        f'{_TYPES}, "block quantization"', "Quantize int8 weights per channel, or use int4 with blocks", "warning",
-    ),
-    _tensorrt(
-        109, "axis", "weights have scales by output channel",
-        "Scales along another axis cannot be moved behind the product, so that it runs in float.",
-        f'{_TYPES}, "per-channel quantization"', "Quantize along axis 0 of Conv and the last axis of MatMul", "warning",
-    ),
-    _tensorrt(
-        110, "one_side", "both operands of a product are quantized",
-        "With one of them in float TensorRT dequantizes the other and computes in float: smaller, and no faster.",
-        f'{_TYPES}, "explicit quantization"', "Quantize the other operand as well, or leave both in float", "warning",
-    ),
-    _tensorrt(
-        111, "nbits", "weights of four bits are stored with DequantizeLinear",
-        "MatMulNBits is ONNX Runtime's; the parser takes it with a float16 activation alone.",
-        f"{_OPERATORS}", "Export int4 with DequantizeLinear (`quant_format=QuantFormat.QDQ`)", "warning",
-    ),
-    _tensorrt(
-        112, "opset", "the opset is one that the parser documents",
-        "Operators of other versions may mean something else than the parser takes them for.",
-        f'{_OPERATORS}, "opset 9" to the latest', "Export for an opset from 9 to 25", "note",
-    ),
-    _tensorrt(
-        113, "codes", "codes are read by DequantizeLinear alone",
-        "Quantization is explicit: codes that Cast and Mul turn into numbers are refused when the engine is built.",
-        f'{_TYPES}, "explicit quantization"', "Export weights with DequantizeLinear",
-    ),
-)  # fmt: skip
+def _ran(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("runtime.ran"):
+        if found.value is not True:
+            refused = found.detail.get("cause") == "refused"
+            extra = found.detail.get("extra", "")
+            yield context.finding(
+                f"it did not run in {found.at.runtime}: {found.not_measured or 'it says so itself'}",
+                at=found.at,
+                evidence=found.detail,
+                effect=Verdict.FAIL if refused else Verdict.ERROR,
+                remedy=f"Install it (pip install 'qgate[{extra}]'), or take it from `runtimes`"
+                if found.detail.get("cause") == "absent"
+                else None,
+            )
+    told = {found.at.runtime for found in (*context.all("runtime.ran"), *context.all("tensorrt.parsed"))}
+    declared = context.declared.get("runtimes")
+    for name in declared if isinstance(declared, list | tuple) and context.declared.get("ran") else ():
+        if name not in ("onnxruntime", *told):
+            yield context.finding(
+                f"nothing was measured of {name}, where it must run",
+                at=Place(runtime=str(name)),
+                effect=Verdict.ERROR,
+            )
+
+
+def _agree(context: RuleContext) -> Iterator[Finding]:
+    most, ratio = context.limit("max_steps"), context.limit("max_ratio")
+    for found in context.all("runtime.lsb"):
+        if found.value is None:
+            yield context.finding(f"{found.at.runtime} cannot be compared: {found.not_measured}", at=found.at)
+            continue
+        rms, own = _number(found.detail.get("rms")), _number(found.detail.get("own_rms"))
+        if found.number <= most or rms <= ratio * own:
+            continue
+        place = _parting(context, found.at.runtime)
+        against = f", {rms / own:.3g} times what quantization itself costs" if 0 < own < float("inf") else ""
+        yield context.finding(
+            f"{found.at.runtime} differ by {found.number:.4g} steps of the output (rms {rms:.3g}{against}){place}",
+            at=found.at,
+            evidence={"steps": found.number, "limit": most, **found.detail},
+        )
+
+
+def _parting(context: RuleContext, runtime: str | None) -> str:
+    for found in context.all("runtime.parting"):
+        if found.at.runtime == runtime and found.value is not None:
+            return f"; they part first at {found.at.node}, by {found.number:.4g} steps"
+        if found.at.runtime == runtime:
+            return f"; where they part cannot be said: {found.not_measured}"
+    return ""
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def _kept(context: RuleContext) -> Iterator[Finding]:
+    drop, enough = context.limit("max_drop"), context.limit("min_db")
+    for found in context.all("runtime.sqnr_db"):
+        usual = _number(found.detail.get("onnxruntime_db"))
+        if found.value is None:
+            yield context.finding(
+                f"{found.at.runtime} cannot be compared with the reference: {found.not_measured}", at=found.at
+            )
+        elif not (found.number >= enough or usual - found.number <= drop or found.number >= usual):
+            yield context.finding(
+                f"in {found.at.runtime} the output keeps {found.number:.3g} dB of the reference, in ONNX Runtime {usual:.3g} dB"
+                f"{_parting(context, f'onnxruntime and {found.at.runtime}')}",
+                at=found.at,
+                evidence={"value": found.number, "onnxruntime_db": usual, "limit": drop},
+            )
+
+
 RULES = (
-    *TENSORRT,
     rule(
         "DEP200",
         "A declared runtime can read the candidate's format",
@@ -160,12 +131,57 @@ RULES = (
         check=_unread,
     ),
     rule(
+        "DEP201",
+        "The candidate runs in every declared runtime",
+        why="A runtime that is declared and was not tried would pass for one that works.",
+        how="Each runtime in `runtimes` gets a process of its own in the sandbox, and the inputs of ONNX Runtime (the "
+        "first 32). FAIL where it refuses the candidate, ERROR where it is not installed or crashes.",
+        remedy="Export for the runtime, or take it from `runtimes`",
+        check=_ran,
+    ),
+    rule(
+        "DEP202",
+        "Runtimes compute the same",
+        why="A model that is right in one runtime can be garbage in another that loads it without a word.",
+        how="Greatest difference of an output element between two runtimes, in steps: of the quantizer that stands before the "
+        "output, otherwise of the reference's range over 255. Rounding falls differently in runtimes and deep models "
+        "carry that on, so that more steps are allowed as long as the rms difference is no more than `max_ratio` times what "
+        "quantization costs (the rms difference of ONNX Runtime's answers from the reference). The first tensor that differs "
+        "by more than a step is named, from a second run on the first sample that hands inner tensors back.",
+        remedy="Look at the node where they part, and leave that layer in float or export it in another form",
+        params=(
+            Param("max_steps", "Steps that are always allowed.", 1.5, 2.0, 4.0, unit="steps"),
+            Param(
+                "max_ratio",
+                "Largest rms difference, in multiples of what quantization costs.",
+                1.0,
+                1.5,
+                3.0,
+                unit="ratio",
+            ),
+        ),
+        check=_agree,
+    ),
+    rule(
+        "DEP203",
+        "Each runtime stays as near to the reference",
+        why="Two runtimes may differ because one of them is better; what counts is the reference.",
+        how="SQNR of the candidate's outputs there, the reference in ONNX Runtime is the signal, beside the candidate's in ONNX "
+        "Runtime.",
+        remedy="Look at the node where they part, and leave that layer in float or export it in another form",
+        params=(
+            Param("max_drop", "Largest loss against ONNX Runtime.", 3.0, 6.0, 12.0, unit="dB"),
+            Param("min_db", "What is always enough.", 50.0, 40.0, 30.0, unit="dB"),
+        ),
+        check=_kept,
+    ),
+    rule(
         "DEP211",
         "OpenVINO: no codes of 16 bits",
         why="int16 and uint16 QuantizeLinear give other numbers in OpenVINO with no message, or end the process.",
         how="Read from the graph, for targets that declare `openvino` in `runtimes`; seen with OpenVINO 2026.4 on a CPU.",
         remedy="Quantize activations to 8 bits for OpenVINO",
-        check=_lint("openvino", "int16"),
+        check=lint_rule("openvino", "int16"),
     ),
     rule(
         "DEP212",
@@ -174,7 +190,7 @@ RULES = (
         how="Read from the graph, for targets that declare `openvino` in `runtimes`; seen with OpenVINO 2026.4.",
         remedy="Export with QuantizeLinear and DequantizeLinear (`quant_format=QuantFormat.QDQ`)",
         severity=("warning", "warning", "note"),
-        check=_lint("openvino", "operator"),
+        check=lint_rule("openvino", "operator"),
     ),
     rule(
         "DEP301",

@@ -13,6 +13,7 @@ from qgate.verify.acquisition import acquire_data, acquire_models
 from qgate.verify.again import waived
 from qgate.verify.code import acquire_codes
 from qgate.verify.contents import digest_models
+from qgate.verify.deploying import run_elsewhere
 from qgate.verify.measuring import inspect, run
 from qgate.verify.pair import Pair, Progress
 from qgate.verify.signature import signed_enough_to_run

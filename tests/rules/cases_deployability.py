@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from qgate.records import Place, Verdict
 
 from .cases import ERROR, NOTE, SILENT, Case, measured, missing
@@ -27,6 +29,11 @@ _KINDS = {
     "DEP212": ("openvino", "operator", _WARNING),
 }  # fmt: skip
 
+_OV = Place(runtime="openvino")
+_BOTH = Place(output="logits", runtime="onnxruntime and openvino")
+_TRT = Place(runtime="tensorrt")
+_AT = Place(node="conv1", runtime="tensorrt")
+
 
 def _cases():
     for rule, (runtime, kind, weight) in _KINDS.items():
@@ -48,6 +55,53 @@ CASES = (
     *_cases(),
     Case("DEP200", "another format", (missing("deploy.tensorrt", "no ONNX"),), ERROR, says="tensorrt: no ONNX"),
     Case("DEP200", "it was looked at", (measured("deploy.tensorrt", 0),), SILENT),
+    Case("DEP121", "a node", (measured("tensorrt.parsed", False, _TRT), measured("tensorrt.refused", "INVALID_NODE", _AT,
+         operator="Conv", what="no")), ERROR, says="refuses Conv (INVALID_NODE): no", at="node conv1 runtime tensorrt"),
+    Case("DEP121", "no reason", (measured("tensorrt.parsed", False, _TRT),), ERROR, says="gives no reason"),
+    Case("DEP121", "it died", (missing("tensorrt.parsed", "crashed", _TRT, cause="failed"),), ERROR, says="no verdict: crashed",
+         effect=Verdict.ERROR),
+    Case("DEP121", "taken", (measured("tensorrt.parsed", True, _TRT),), SILENT),
+    Case("DEP121", "not installed", (missing("tensorrt.parsed", "absent", _TRT),), SILENT),
+    Case("DEP122", "refused", (measured("tensorrt.built", False, _TRT, words=["only before DQ"]),), ERROR, says="only before DQ"),
+    Case("DEP122", "built", (measured("tensorrt.built", True, _TRT),), SILENT),
+    Case("DEP122", "no size known", (missing("tensorrt.built", "no size", _TRT),), ("warning",) * 3, says="no size"),
+    Case("DEP123", "not installed", (missing("tensorrt.parsed", "not here", _TRT),), ("warning", "note", "note"),
+         says="was not asked: not here"),
+    Case("DEP123", "asked", (measured("tensorrt.parsed", False, _TRT),), SILENT),
+    Case("DEP201", "not installed", (missing("runtime.ran", "not here", _OV, cause="absent", extra="openvino"),), ERROR,
+         says="not here", at="runtime openvino", effect=Verdict.ERROR),
+    Case("DEP201", "refused", (missing("runtime.ran", "no", _OV, cause="refused"),), ERROR, says="did not run in openvino: no"),
+    Case("DEP201", "crashed", (missing("runtime.ran", "signal 11", _OV, cause="failed"),), ERROR, effect=Verdict.ERROR),
+    Case("DEP201", "ran", (measured("runtime.ran", True, _OV),), SILENT, declared={"ran": True, "runtimes": ["openvino"]}),
+    Case("DEP201", "nothing measured", (), ERROR, says="nothing was measured of openvino", effect=Verdict.ERROR,
+         declared={"ran": True, "runtimes": ["onnxruntime", "openvino"]}),
+    Case("DEP202", "one step", (measured("runtime.lsb", 1.0, _BOTH, rms=0.5, own_rms=0.1),), SILENT),
+    Case("DEP202", "two steps", (measured("runtime.lsb", 1.9, _BOTH, rms=0.5, own_rms=0.1),), ("error", None, None)),
+    Case("DEP202", "three steps", (measured("runtime.lsb", 3.0, _BOTH, rms=0.5, own_rms=0.1),), ("error", "error", None)),
+    Case("DEP202", "many, as quantization costs", (measured("runtime.lsb", 90.0, _BOTH, rms=9.0, own_rms=10.0),), SILENT),
+    Case("DEP202", "somewhat more", (measured("runtime.lsb", 90.0, _BOTH, rms=14.0, own_rms=10.0),), ("error", None, None)),
+    Case("DEP202", "twice as much", (measured("runtime.lsb", 90.0, _BOTH, rms=20.0, own_rms=10.0),), ("error", "error", None)),
+    Case("DEP202", "garbage", (measured("runtime.lsb", 9e4, _BOTH, rms=3e4, own_rms=60.0),
+         measured("runtime.parting", 8e4, Place(node="c2", tensor="t", runtime="onnxruntime and openvino"))), ERROR,
+         says="they part first at c2", at="output logits runtime onnxruntime and openvino"),
+    Case("DEP202", "where is not known", (measured("runtime.lsb", 9e4, _BOTH, rms=3e4, own_rms=60.0),
+         missing("runtime.parting", "none to be had", Place(runtime="onnxruntime and openvino"))), ERROR,
+         says="cannot be said: none to be had"),
+    Case("DEP202", "no number", (measured("runtime.lsb", math.nan, _BOTH, rms=math.nan, own_rms=1.0),), ERROR),
+    Case("DEP202", "no reference", (measured("runtime.lsb", 50.0, _BOTH, rms=1.0),), ERROR),
+    Case("DEP202", "other shapes", (missing("runtime.lsb", "shapes", _BOTH),), ERROR, says="cannot be compared: shapes"),
+    Case("DEP203", "as near", (measured("runtime.sqnr_db", 33.0, _OV, onnxruntime_db=34.0),), SILENT),
+    Case("DEP203", "nearer", (measured("runtime.sqnr_db", 39.0, _OV, onnxruntime_db=30.0),), SILENT),
+    Case("DEP203", "five dB lost", (measured("runtime.sqnr_db", 25.0, _OV, onnxruntime_db=30.0),), ("error", None, None)),
+    Case("DEP203", "nine dB lost", (measured("runtime.sqnr_db", 21.0, _OV, onnxruntime_db=30.0),), ("error", "error", None)),
+    Case("DEP203", "everything lost", (measured("runtime.sqnr_db", -16.0, _OV, onnxruntime_db=39.0),), ERROR,
+         says="-16 dB of the reference, in ONNX Runtime 39 dB"),
+    Case("DEP203", "good enough", (measured("runtime.sqnr_db", 51.0, _OV, onnxruntime_db=120.0),), SILENT),
+    Case("DEP203", "enough for some", (measured("runtime.sqnr_db", 45.0, _OV, onnxruntime_db=120.0),), ("error", None, None)),
+    Case("DEP203", "enough for few", (measured("runtime.sqnr_db", 35.0, _OV, onnxruntime_db=120.0),),
+         ("error", "error", None)),
+    Case("DEP203", "no number", (measured("runtime.sqnr_db", math.nan, _OV, onnxruntime_db=30.0),), ERROR),
+    Case("DEP203", "other shapes", (missing("runtime.sqnr_db", "shapes", _OV),), ERROR, says="with the reference: shapes"),
     Case("DEP301", "declared", (measured("deploy.avx2.saturating", 3, _LAYER, pairs=4, of=8),), ERROR, says="4 of 8 pairs",
          declared={"deploy": "avx2"}, effect=Verdict.FAIL),
     Case("DEP301", "not declared", (measured("deploy.avx2.saturating", 3, _LAYER, pairs=4, of=8),), NOTE, says="3 layers"),

@@ -1,0 +1,42 @@
+"""The step after the run: the candidate in the other runtimes that the target declares."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.verify.measuring import pair_request
+from qgate.verify.pair import Pair
+from qgate.verify.state import State, timed
+
+if TYPE_CHECKING:
+    from qgate.formats.model import StaticModel
+    from qgate.measure.inspection import Inspection
+
+
+def run_elsewhere(
+    pair: Pair,
+    state: State,
+    inspection: Inspection,
+    models: tuple[StaticModel, StaticModel | None],
+    data: Path | bool | None,
+    staging: Path,
+) -> None:
+    """Runs the candidate in every other declared runtime, each in a process of its own.
+
+    Nothing is run that ONNX Runtime was not given or refused: that is told already, and blocks.
+    """
+    from qgate.measure.deployed.runtimes import MEASURING, measure_runtimes
+
+    candidate, _ = models
+    if not state.ran or set(pair.runtimes) <= {MEASURING}:
+        return
+    started = time.perf_counter()
+    plain = replace(inspection, layers=())
+    request, known = pair_request(pair, plain, models, data)
+    try:
+        state.measurements += measure_runtimes(request, candidate, pair.runtimes, known.steps, staging)
+    finally:
+        timed(state, "runtimes", started)
