@@ -86,7 +86,7 @@ def _last_bits(job: _Job) -> tuple[Outsider, ...]:
             stored=float(code),
             expected=float(target),
             steps=float(abs(code - target)),
-            xor=changed_bits(float(code), float(target), job.dtype),
+            xor=changed_bits(job.at(int(place)), float(target), job.dtype),
         )
         for place, code, target in zip(places, held, wanted, strict=True)
     )
@@ -103,7 +103,7 @@ def _altered(
             stored=e.held,
             expected=e.wanted,
             steps=abs(e.held - e.wanted),
-            xor=None if job.moved or not e.unit else changed_bits(e.code, e.wanted / e.unit, job.dtype),
+            xor=None if job.moved or not e.unit else changed_bits(job.at(e.position), e.wanted / e.unit, job.dtype),
         )
         for e in held[:MAX_LISTED]
     )  # fmt: skip
@@ -154,6 +154,14 @@ class _Job:
         self.scale_dtype = candidate.quantized.scale_dtype if candidate.quantized else ""
         wide_type = self.moved or candidate.dtype in _WIDE
         self.computed = 2.0**-19 if wide_type else 2.0**-22
+
+    def at(self, position: int) -> Any:
+        """One stored value as it is: as a Python float a signalling NaN would lose a bit."""
+        return (
+            self.stored[np.unravel_index(position, self.stored.shape)]
+            if self.stored.shape
+            else self.stored[()]
+        )
 
     @cached_property
     def largest(self) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def half_spacing(values: Array, dtype: str) -> Array:
     return np.asarray(np.maximum(binade, np.float32(known.least)) * np.float32(known.spacing / 2))
 
 
-def changed_bits(stored: float, wanted: float, dtype: str) -> int | None:
+def changed_bits(stored: Any, wanted: float, dtype: str) -> int | None:
     """The mask between a stored value and the one that was wanted; None where bits say nothing."""
     known = FLOAT_TYPES.get(dtype)
     if known is None:

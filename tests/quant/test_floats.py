@@ -263,6 +263,17 @@ def test_every_flipped_bit_of_a_copied_tensor_is_located(seed, position, bit):
     assert found.outsiders[0].xor == 1 << bit
 
 
+def test_the_bit_that_makes_a_signalling_nan_is_named():
+    weight = weights(3)
+    weight[2, 5] = 1.25
+    raw = weight.view(np.uint32).copy()
+    raw[2, 5] ^= np.uint32(1 << 30)
+    assert np.isnan(raw.view(np.float32)[2, 5])
+    for copied in (True, False):
+        (found,) = derive_float(weight, floats(raw.view(np.float32)), copied=copied).outsiders
+        assert (found.index, found.xor) == ((2, 5), 1 << 30)
+
+
 def test_last_bits_of_a_computed_tensor_are_nobodys_edit():
     weight = weights(3)
     raw = weight.view(np.uint32).copy()
