@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from qgate.records import Finding, Place, Severity, Verdict
+from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
 
@@ -83,11 +83,13 @@ def _agree(context: RuleContext) -> Iterator[Finding]:
         if found.number <= most or rms <= ratio * own:
             continue
         place = _parting(context, found.at.runtime)
+        excuse, effect = _excuse(context, found)
         against = f", {rms / own:.3g} times what quantization itself costs" if 0 < own < float("inf") else ""
         yield context.finding(
-            f"{found.at.runtime} differ by {found.number:.4g} steps of the output (rms {rms:.3g}{against}){place}",
+            f"{found.at.runtime} differ by {found.number:.4g} steps of the output (rms {rms:.3g}{against}){place}{excuse}",
             at=found.at,
             evidence={"steps": found.number, "limit": most, **found.detail},
+            effect=effect,
         )
 
 
@@ -98,6 +100,15 @@ def _parting(context: RuleContext, runtime: str | None) -> str:
         if found.at.runtime == runtime:
             return f"; where they part cannot be said: {found.not_measured}"
     return ""
+
+
+def _excuse(context: RuleContext, found: Measurement) -> tuple[str, Verdict]:
+    """What a disagreement proves: nothing where this processor saturates and the target's need not."""
+    layers = [each for each in context.all("deploy.avx2.saturating") if each.value is not None]
+    if found.detail.get("saturates") is not True or not layers or context.declared.get("deploy") == "avx2":
+        return "", Verdict.FAIL
+    told = "; this processor has no VNNI and other runtimes saturate on it (DEP301), so that it proves nothing of others"
+    return told, Verdict.INCONCLUSIVE
 
 
 def _number(value: object) -> float:
@@ -112,12 +123,15 @@ def _kept(context: RuleContext) -> Iterator[Finding]:
             yield context.finding(
                 f"{found.at.runtime} cannot be compared with the reference: {found.not_measured}", at=found.at
             )
-        elif not (found.number >= enough or usual - found.number <= drop or found.number >= usual):
+            continue
+        excuse, effect = _excuse(context, found)
+        if not (found.number >= enough or usual - found.number <= drop or found.number >= usual):
             yield context.finding(
                 f"in {found.at.runtime} the output keeps {found.number:.3g} dB of the reference, in ONNX Runtime {usual:.3g} dB"
-                f"{_parting(context, f'onnxruntime and {found.at.runtime}')}",
+                f"{_parting(context, f'onnxruntime and {found.at.runtime}')}{excuse}",
                 at=found.at,
                 evidence={"value": found.number, "onnxruntime_db": usual, "limit": drop},
+                effect=effect,
             )
 
 
@@ -147,7 +161,8 @@ RULES = (
         "output, otherwise of the reference's range over 255. Rounding falls differently in runtimes and deep models "
         "carry that on, so that more steps are allowed as long as the rms difference is no more than `max_ratio` times what "
         "quantization costs (the rms difference of ONNX Runtime's answers from the reference). The first tensor that differs "
-        "by more than a step is named, from a second run on the first sample that hands inner tensors back.",
+        "by more than a step is named, from further runs on the first sample that hand one inner tensor back each. INCONCLUSIVE "
+        "where weights can saturate and this processor has no VNNI: OpenVINO saturates there and nowhere else.",
         remedy="Look at the node where they part, and leave that layer in float or export it in another form",
         params=(
             Param("max_steps", "Steps that are always allowed.", 1.5, 2.0, 4.0, unit="steps"),

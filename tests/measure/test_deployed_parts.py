@@ -14,6 +14,7 @@ from qgate.measure.deployed.compare import compare, range_step
 from qgate.measure.deployed.locate import AT_ONCE, Parting, Spot, first_parting
 from qgate.measure.deployed.request import RuntimeRequest
 from qgate.measure.request import PairRequest, Tap
+from qgate.runtimes.processor import saturates
 from qgate.runtimes.registry import RUNTIMES, Runtime
 
 
@@ -167,6 +168,21 @@ def test_tensors_that_cannot_be_had_are_passed_over() -> None:
 def test_what_is_not_installed_is_known_without_importing_it() -> None:
     assert not Runtime("x", "X", "no_such_package_of_ours", "x", ("onnx",)).installed
     assert RUNTIMES["onnxruntime"].installed
+
+
+@pytest.mark.parametrize(
+    ("flags", "known"),
+    [
+        ("fpu ssse3 avx2", True),
+        ("fpu ssse3 avx2 avx512bw", True),
+        ("fpu ssse3 avx2 avx512_vnni", False),
+        ("fpu ssse3 avx2 avx_vnni", False),
+        ("asimd asimddp", False),
+    ],
+)
+def test_a_processor_without_vnni_saturates(flags: str, known: bool) -> None:
+    assert saturates(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\nflags\t\t: {flags}\n") is known
+    assert saturates("") is False
 
 
 def test_every_runtime_that_a_policy_can_name_is_known() -> None:

@@ -18,6 +18,7 @@ from qgate.measure.deployed.oracle import oracle_measurements
 from qgate.measure.deployed.request import RuntimeRequest
 from qgate.measure.request import PairRequest
 from qgate.records import Measurement, Place
+from qgate.runtimes.processor import saturates
 from qgate.runtimes.registry import RUNTIMES, Runtime
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _against_reference(runtime: Runtime, runs: Runs) -> Iterator[Measurement]:
             yield Measurement(name="runtime.sqnr_db", at=at, not_measured="the shapes differ")
         else:
             yield Measurement(name="runtime.sqnr_db", at=at, value=found.sqnr_db, unit="dB", n=runs.inputs.samples,
-                              detail={"onnxruntime_db": usual.sqnr_db})  # fmt: skip
+                              detail={"onnxruntime_db": usual.sqnr_db, "saturates": saturates()})  # fmt: skip
 
 
 def _pair(runs: Runs, one: str, other: str) -> Iterator[Measurement]:
@@ -186,6 +187,7 @@ def _detail(found: Difference, own: Difference | None, *, quantized: bool) -> di
         "step": found.step,
         "index": list(found.index),
         "step_of": "quantizer" if quantized else "range",
+        "saturates": saturates(),
     }
     # What quantization itself costs: rounding that falls otherwise adds noise of that size and no more.
     return detail if own is None else {**detail, "own_rms": own.rms}
