@@ -141,6 +141,8 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         size = chunk_size(pair, probes, tap_bytes)
         run = PairRun(pair, comparison, probes, workers, pair.session)
         record = run.run(size, progress)
+        if pair.session is not None:
+            pair.session.close()
         edges = _edges(request, pair, comparison, record)
         effects = _batch_effects(request, pair, run)
     finished = time.perf_counter()

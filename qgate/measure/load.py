@@ -24,6 +24,10 @@ from qgate.sandbox.quoting import one_line
 
 MAX_WORKERS = 8
 
+APART_BYTES = 256 << 20
+"""Models of more than this are held once: plain for the first samples, joined for the rest, plain again for the edges.
+Smaller ones are held twice, because loading them again takes longer than their memory is worth."""
+
 _REDUCED = "ONNX Runtime cannot optimise the {} for exact integer products, so it was run as written"
 
 
@@ -105,14 +109,28 @@ def _session(request: PairRequest, sides: Mapping[str, Side], threads: int) -> L
     """
     if len(sides) != 2:
         raise LayersError("the models cannot be given the same inputs")
-    try:
-        if request.joined is None:
-            return LayerSession(_tapped(request, sides, threads), sides)
-        runner = OnnxRuntimeRunner(request.joined, threads=threads)
-    except ModelRefusedError as error:
-        raise LayersError(f"ONNX Runtime does not load the models with their layers: {error.what}") from error
     counts = len(sides["reference"].runner.outputs), len(sides["candidate"].runner.outputs)
-    return LayerSession(JoinedModel(runner, request.mark, request.layers, counts), sides)
+
+    def load() -> JoinedModel | TappedModel:
+        try:
+            if request.joined is None:
+                return _tapped(request, sides, threads)
+            runner = OnnxRuntimeRunner(request.joined, threads=threads)
+        except ModelRefusedError as error:
+            reason = f"ONNX Runtime does not load the models with their layers: {error.what}"
+            raise LayersError(reason) from error
+        return JoinedModel(runner, request.mark, request.layers, counts)
+
+    session = LayerSession(load, sides, apart=request.joined is not None and _bytes(request) > APART_BYTES)
+    if not session.apart:
+        session.begin()
+    return session
+
+
+def _bytes(request: PairRequest) -> int:
+    """Of both models, with what lies beside them."""
+    files = (request.reference, request.candidate, *request.side_files)
+    return sum(path.stat().st_size for path in files if path is not None and path.is_file())
 
 
 def _tapped(request: PairRequest, sides: Mapping[str, Side], threads: int) -> TappedModel:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from qgate.measure.macs import COMPUTE, costs
 from qgate.quant.alignment import Alignment, Difference
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.layout import ARITHMETIC, FUSED, LAYOUT
@@ -13,7 +14,6 @@ from qgate.quant.quantizers import odd_quantizers
 from qgate.quant.scheme import weights
 from qgate.records import Measurement, Place
 
-_COMPUTE = {"Conv", "ConvTranspose", "MatMul", "Gemm", "LSTM", "GRU", "RNN"}
 RANDOM = {
     "RandomNormal",
     "RandomNormalLike",
@@ -149,14 +149,34 @@ def _loose_ends(alignment: Alignment) -> Iterator[Measurement]:
 
 
 def _coverage(alignment: Alignment, reference: FloatGraph, candidate: FloatGraph) -> Iterator[Measurement]:
-    ours = [n for n in reference.all_nodes() if n.op in _COMPUTE]
+    ours = [n for n in reference.all_nodes() if n.op in COMPUTE]
     matched = {id(one) for one, _ in (*alignment.nodes, *alignment.inner)}
     by_weight = {id(pair.reference_node) for pair in alignment.constants}
     if not ours:
-        yield Measurement(name="alignment.coverage", not_measured="the reference has no compute layer")
+        for name in ("alignment.coverage", "alignment.macs"):
+            yield Measurement(name=name, not_measured="the reference has no compute layer")
         return
-    held = sum(id(n) in matched or id(n) in by_weight for n in ours)
-    yield Measurement(name="alignment.coverage", value=held / len(ours), unit="ratio", n=len(ours))
+    held = [id(n) in matched or id(n) in by_weight for n in ours]
+    left = [n.label for n, is_held in zip(ours, held, strict=True) if not is_held]
+    yield Measurement(
+        name="alignment.coverage",
+        value=sum(held) / len(ours),
+        unit="ratio",
+        n=len(ours),
+        detail={"unaligned": left[:32]} if left else {},
+    )
+    spent, basis = costs(ours, reference)
+    whole = sum(spent)
+    yield Measurement(
+        name="alignment.macs",
+        value=sum(cost for cost, is_held in zip(spent, held, strict=True) if is_held) / whole
+        if whole
+        else None,
+        not_measured=None if whole else "neither the shapes nor the weights of the compute layers are known",
+        unit="ratio",
+        n=round(whole),
+        detail={"basis": basis},
+    )
     names = {value.name for _, _, value in weights(candidate)}
     aligned = {pair.candidate.name for pair in alignment.constants}
     total = sum(value.size for _, _, value in weights(candidate))

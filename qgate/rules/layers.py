@@ -67,6 +67,25 @@ def _compared(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+def _channels(context: RuleContext) -> Iterator[Finding]:
+    most = context.limit("max_share")
+    for found in context.all("layer.sqnr_db"):
+        channels = found.detail.get("channels")
+        if not isinstance(channels, dict) or not channels.get("dead"):
+            continue
+        count, dead, stuck = (int(channels[key]) for key in ("count", "dead", "saturated"))
+        if dead <= most * count:
+            continue
+        parts = [f"{dead - stuck} say nothing"] if dead > stuck else []
+        parts += [f"{stuck} stick at the end of the range"] if stuck else []
+        yield context.finding(
+            f"of {count} channels that vary in the reference, {' and '.join(parts)}: first "
+            f"{', '.join(str(each) for each in channels['first'])}",
+            at=found.at,
+            evidence={"operator": found.detail.get("operator"), **channels},
+        )
+
+
 RULES = (
     rule(
         "FEA301",
@@ -114,5 +133,18 @@ RULES = (
         "of its plain session bit for bit, otherwise nothing is said about its layers.",
         remedy="Outputs are judged all the same; to compare layers, export both models for the same operator set",
         check=_compared,
+    ),
+    rule(
+        "FEA305",
+        "No channel is dead or saturated",
+        severity=("error", "warning", "note"),
+        why="A channel that is one value whatever the input carries no feature any more, and an average over the layer "
+        "hardly shows it.",
+        how="Least and greatest value of each channel of convolutions and products over all samples. Counted are channels "
+        "that are one value in the candidate while the reference's span an eighth of the candidate's range or more: "
+        "saturated where that value is an end of the range and not zero, dead otherwise.",
+        remedy="Look at this channel's scale and bias, quantize per channel, or leave this layer unquantized",
+        params=(Param("max_share", "Largest share of such channels in a layer.", 0.0, 0.0, 0.02, unit="ratio"),),
+        check=_channels,
     ),
 )  # fmt: skip

@@ -103,7 +103,17 @@ def _coverage(context: RuleContext) -> Iterator[Finding]:
             continue
         yield context.finding(
             f"{found.number:.1%} of the reference's compute layers are aligned with the candidate's",
-            evidence={"coverage": found.number, "layers": found.n},
+            evidence={"coverage": found.number, "layers": found.n, **found.detail},
+            effect=Verdict.INCONCLUSIVE,
+        )
+    for found in context.all("alignment.macs"):
+        if found.value is None or found.number >= context.limit("min_share"):
+            continue
+        what = "multiplications" if found.detail.get("basis") == "macs" else "parameters"
+        yield context.finding(
+            f"layers with {found.number:.1%} of the {what} of the reference's compute layers are aligned with the "
+            "candidate's",
+            evidence={"coverage": found.number, what: found.n},
             effect=Verdict.INCONCLUSIVE,
         )
 
@@ -141,9 +151,13 @@ RULES = (
         "QNT303",
         "Enough of the graph is aligned to judge it",
         why="A comparison that covers half of a model proves half of it.",
-        how="Share of the reference's compute layers (convolutions, matrix products, recurrent cells) that were matched.",
+        how="Share of the reference's compute layers (convolutions, matrix products, recurrent cells) that were matched, by "
+        "number and by multiplications (by parameters where its file does not declare every shape).",
         remedy="Give the graph that was quantized as the reference",
-        params=(Param("min_share", "Least share of the compute layers.", 0.95, 0.8, 0.5, unit="ratio"),),
+        params=(
+            Param("min_share", "Least share of the compute layers.", 0.95, 0.8, 0.5, unit="ratio",
+                  by_scheme={"fp16": (0.98, 0.9, 0.7), "none": (0.98, 0.9, 0.7)}),
+        ),
         severity=_DOUBT,
         check=_coverage,
     ),

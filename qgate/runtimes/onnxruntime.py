@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from qgate.sandbox.quoting import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+_C = ctypes.CDLL(None)
 _SILENT = 4
 _DTYPES = {
     "float": "float32",
@@ -50,22 +53,40 @@ class OnnxRuntimeRunner:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(path.parent)
             )
-        try:
-            self._session, self.reduced = _session(path, options, added_outputs(taps))
-        except MemoryError as error:
-            raise ModelRefusedError("not enough memory to load the model", "memory") from error
-        except Exception as error:  # onnxruntime's exceptions have no root of their own
-            raise _refusal(error, path) from error
+        self._source, self._options, self._held = (path, added_outputs(taps)), options, threading.Lock()
+        self._session, self.reduced = self._load()
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         declared = tuple(_info(value) for value in self._session.get_outputs())
         self.outputs = declared[: len(declared) - len(taps)]
         self.taps = tuple(taps)
         self._wanted = [value.name for value in declared]
 
+    def _load(self) -> tuple[Any, bool]:
+        path, added = self._source
+        try:
+            return _session(path, self._options, added)
+        except MemoryError as error:
+            raise ModelRefusedError("not enough memory to load the model", "memory") from error
+        except Exception as error:  # onnxruntime's exceptions have no root of their own
+            raise _refusal(error, path) from error
+
+    def release(self) -> None:
+        """Gives the model's memory back; the next run loads it again. No run may be under way."""
+        with self._held:
+            self._session = None
+        # glibc keeps what lies between blocks that are still in use: a fifth of a large model.
+        trim = getattr(_C, "malloc_trim", None)
+        if trim is not None:
+            trim(0)
+
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> list[Any]:
         """Runs once; see ``Runner.run``."""
+        with self._held:
+            if self._session is None:
+                self._session, self.reduced = self._load()
+            session = self._session
         try:
-            results: list[Any] = self._session.run(self._wanted, dict(feeds))
+            results: list[Any] = session.run(self._wanted, dict(feeds))
         except MemoryError as error:
             raise ModelRefusedError("not enough memory to run the model", "memory") from error
         except Exception as error:  # onnxruntime's exceptions have no root of their own

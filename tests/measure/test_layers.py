@@ -180,7 +180,7 @@ def session_of(bench: Bench) -> LayerSession:
         info = runner.inputs[0]
         spec = ArraySpec(bench.inputs.shape, np.dtype(np.float32))
         sides[role] = Side(role, runner, plan_feeds([info], {"image": spec}, {info.name: "image"}, {}))
-    return LayerSession(bench.joined(), sides)
+    return LayerSession(bench.joined, sides)
 
 
 def test_chunks_merge_to_the_whole_in_any_order(qdq: Bench) -> None:
@@ -331,7 +331,7 @@ def test_a_channel_that_varies_in_the_reference_alone_is_dead(
 
 def test_a_channel_that_hardly_varies_in_the_reference_is_not_held_against_the_candidate() -> None:
     layer = Layer("a", "b", CODES, "n", "Conv", low=0.0, high=1.0, dtype="uint8", shape=("n", 2), channel=1)
-    span = 3 / 255
+    span = 0.12
     extremes = {"a_max": (1.0, span), "a_min": (0.0, 0.0), "b_max": (1.0, 0.0), "b_min": (0.0, 0.0)}
     assert channel_state(layer, np.array([extremes[name] for name in BY_CHANNEL]))["dead"] == 0
 
@@ -401,3 +401,52 @@ def _product_and_bias(
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 16]) for name in ("x", "y")]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+
+
+def test_a_pair_too_large_to_be_held_twice_gives_the_same_figures(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plain for the first samples, joined for the rest, plain again for the edges: never both."""
+    from qgate.measure import load
+    from qgate.measure.answer import measure
+    from qgate.measure.request import PairRequest
+
+    bench = Bench("qdq", tmp_path)
+    bench.joined()
+    inputs = tmp_path / "x.npz"
+    np.savez(inputs, image=bench.inputs)
+    request = PairRequest(
+        candidate=bench.paths["candidate"],
+        reference=bench.paths["reference"],
+        inputs=inputs,
+        joined=bench.target,
+        mark="mark",
+        layers=bench.layers,
+        threads=1,
+    )
+    held: list[int] = []
+    plain: list[OnnxRuntimeRunner] = []
+    real = OnnxRuntimeRunner.run
+
+    def run(self: OnnxRuntimeRunner, feeds: dict[str, np.ndarray]) -> list[np.ndarray]:
+        joined = any(name.startswith("mark/") for name in feeds)
+        if not joined and self not in plain:
+            plain.append(self)
+        if joined:
+            held.append(sum(each._session is not None for each in plain))
+        return real(self, feeds)
+
+    monkeypatch.setattr(OnnxRuntimeRunner, "run", run)
+    together = measure(request, lambda done, total: None)
+    assert set(held) == {2}
+    held.clear()
+    plain.clear()
+    monkeypatch.setattr(load, "APART_BYTES", 0)
+    apart = measure(request, lambda done, total: None)
+    assert set(held) == {0}
+    assert len(plain) == 2
+    for found in (together, apart):
+        found.pop("timings")
+    assert repr(apart) == repr(together)
+    assert apart["layers"]
+    assert apart["edges"]

@@ -247,7 +247,7 @@ def test_a_model_without_weights_says_so(tmp_path):
     path = save(model("g (float[3] x) => (float[N] y) {y = Relu (x)}"), tmp_path)
     found = inspect_pair(read_model(path), read_model(path), Interface())
     reasons = {m.name: m.not_measured for m in found.measurements if m.not_measured}
-    assert set(reasons) == {"quant.share", "alignment.coverage", "weight.derived_share"}
+    assert set(reasons) == {"quant.share", "alignment.coverage", "alignment.macs", "weight.derived_share"}
     assert np.isnan(found.scheme.share)
 
 

@@ -15,6 +15,15 @@ def _layer(value: float, **detail: object):
     return (measured("layer.sqnr_db", value, _AT, n=1000, operator="Conv", **detail),)
 
 
+def _channels(dead: int, saturated: int) -> dict[str, object]:
+    return {"count": 1000, "dead": dead, "saturated": saturated, "first": list(range(min(8, dead)))}
+
+
+def _dead(share: float):
+    dead = 1000 if math.isnan(share) else round(1000 * share)
+    return _layer(30.0, channels=_channels(dead, 0))
+
+
 CASES = (
     *ladder("FEA301", "min_db", _layer, at_least=True, step=0.01, says="signal", at=_PLACE),
     Case("FEA301", "identical", _layer(200.0), SILENT),
@@ -37,5 +46,11 @@ CASES = (
     Case("FEA303", "finite", (), SILENT),
     Case("FEA304", "not compared", (missing("layer.count", "observing changes it", Place()),),
          ("warning", "note", "note"), "observing"),
+    *ladder("FEA305", "max_share", _dead, at_least=False, step=0.001, says="say nothing", at=_PLACE),
+    Case("FEA305", "all there", _layer(30.0, channels=_channels(0, 0)), SILENT),
+    Case("FEA305", "without channels", _layer(30.0), SILENT),
+    Case("FEA305", "stuck", _layer(30.0, channels=_channels(500, 500)), _SEVERE, "500 stick at the end of the range: first 0",
+         _PLACE),
+    Case("FEA305", "both", _layer(30.0, channels=_channels(500, 200)), _SEVERE, "300 say nothing and 200 stick"),
     Case("FEA304", "compared", (measured("layer.count", 8, Place()),), SILENT),
 )  # fmt: skip

@@ -12,12 +12,9 @@ from qgate.measure.layers.ledger import BY_CHANNEL
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-STEPS = 4
-"""A channel of the reference varies where its values span as many steps of the candidate's quantizer: rounding alone
-leaves such a channel several codes."""
-
-UNROUNDED = 1 / 64
-"""Where the candidate's values are not rounded, it varies where it spans this share of the layer's own span."""
+SPAN = 1 / 8
+"""A channel of the reference varies where its values span this share of the candidate's range, or of the layer's own span
+where nothing is rounded. Behind a ReLU honest rounding can silence a channel that seldom leaves zero, and by little."""
 
 NAMED = 8
 """Channels that are told by number."""
@@ -40,7 +37,7 @@ def channel_state(layer: Layer, extremes: NDArray[np.float64]) -> dict[str, Any]
         span = told["a_max"] - told["a_min"]
         highest = np.max(told["a_max"], where=known, initial=-np.inf)
         lowest = np.min(told["a_min"], where=known, initial=np.inf)
-        least = STEPS * layer.step if layer.kind == CODES else UNROUNDED * (highest - lowest)
+        least = SPAN * (layer.high - layer.low if layer.kind == CODES else highest - lowest)
         dead = known & (told["b_max"] == told["b_min"]) & (span >= max(least, np.finfo(np.float32).tiny))
         at_end = np.zeros_like(dead)
         if layer.kind == CODES:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -13,6 +13,7 @@ from qgate.measure.layers.ledger import sizes_of
 from qgate.measure.layers.statistics import LayerRecord
 from qgate.measure.side import NoBatchError, PerSample, Side, piece_of, put_together
 from qgate.runtimes.base import ModelRefusedError, Runner
+from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     Chunk = Mapping[str, NDArray[Any]]
 
 ROLES = ("reference", "candidate")
+
+
+def release(runner: Runner) -> None:
+    """Gives a model's memory back where its runtime can load it again when it is next run."""
+    if isinstance(runner, OnnxRuntimeRunner):
+        runner.release()
 
 
 class PairModel(Protocol):
@@ -75,12 +82,32 @@ class LayerSession:
     """Both models and how they are fed.
 
     Args:
-        model: Both models.
+        load: Loads both models so that their layers can be compared.
         sides: Reference and candidate, which say how each is fed.
+        apart: They are too large to be held twice: the sides' own sessions are given back while this one is loaded.
     """
 
-    model: PairModel
+    load: Callable[[], PairModel]
     sides: Mapping[str, Side]
+    apart: bool = False
+    _model: PairModel | None = None
+
+    def begin(self) -> PairModel:
+        """Loads the models, where they are not loaded.
+
+        Raises:
+            LayersError: They cannot be loaded like that.
+        """
+        if self._model is None:
+            if self.apart:
+                for side in self.sides.values():
+                    release(side.runner)
+            self._model = self.load()
+        return self._model
+
+    def close(self) -> None:
+        """Gives their memory back."""
+        self._model = None
 
     def step(self, count: int) -> int:
         """Samples that both models are given at once.
@@ -109,7 +136,7 @@ class LayerSession:
         Raises:
             LayersError: The models fail, or an output has no axis of samples.
         """
-        step = self.step(count)
+        step, model = self.step(count), self.begin()
         plans = {role: replace(side.plan, batch=step) for role, side in self.sides.items()}
         pieces: dict[str, list[list[PerSample]]] = {
             role: [[] for _ in self.sides[role].runner.outputs] for role in ROLES
@@ -117,9 +144,7 @@ class LayerSession:
         for first in range(0, count, step):
             real = min(step, count - first)
             try:
-                outputs, figures = self.model.run(
-                    {role: plans[role].feeds(chunk, first, real) for role in ROLES}
-                )
+                outputs, figures = model.run({role: plans[role].feeds(chunk, first, real) for role in ROLES})
                 for role, values in outputs.items():
                     for into, value in zip(pieces[role], values, strict=True):
                         into.append(piece_of(value, step, real))
