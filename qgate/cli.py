@@ -39,6 +39,8 @@ def main() -> None:
               help="Task metric (top1, macro_f1, mae, ...); by default what the labels suggest.")  # fmt: skip
 @click.option("--task-option", multiple=True, metavar="NAME=VALUE", help="What the task is told beside its "
               "metric: k, ignore, text or blank; repeatable.")  # fmt: skip
+@click.option("--cost", type=click.Choice(("size", "full")), default="size", show_default=True,
+              help="full measures latency, throughput, memory and load time of one pair.")  # fmt: skip
 @click.option("--scheme", type=click.Choice(SCHEMES), default="auto", show_default=True,
               help="What the candidate must be; none verifies two float models as equivalent.")  # fmt: skip
 @click.option("--derivation", type=click.Choice(DERIVATIONS), default="auto", show_default=True,
@@ -95,6 +97,7 @@ def verify(
     slices: str | None,
     task: str | None,
     task_option: tuple[str, ...],
+    cost: Literal["size", "full"],
     scheme: str,
     derivation: str,
     io_map: tuple[str, ...],
@@ -149,6 +152,7 @@ def verify(
         candidate_factory,
         reference_factory,
         trust if trust != "data" else None,
+        cost if cost != "size" else None,
         *task_option,
         deploy,
         *runtime,
@@ -182,6 +186,7 @@ def verify(
                 labels=labels,
                 slices=slices,
                 task=task,
+                cost=cost,
                 task_options=parse_task(task, task_option),
                 scheme=scheme,
                 derivation=derivation,
@@ -221,15 +226,16 @@ def inspect(file: Path, as_json: bool, everything: bool) -> int:
 @click.option("--target", "-t", help="Thresholds in force for this target, and where each came from.")
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @click.option("--base", metavar="REV", help="Revision whose policy is read; the work tree's without it.")
+@click.option("--all", "everything", is_flag=True, help="With --target, also the thresholds that no policy has set.")
 @guarded
-def explain(rule: str | None, target: str | None, config: str | None, base: str | None) -> int:
+def explain(rule: str | None, target: str | None, config: str | None, base: str | None, everything: bool) -> int:
     """Explains a rule: what, why, how it is measured, thresholds, remedy. Lists all without RULE."""
     from qgate.commands.explanation import explain_rule, explain_target
 
     if target is not None:
-        return explain_target(target, rule, config, base)
-    if config or base:
-        raise UsageError("--config and --base say where --target is", remedy="Name the target: --target")
+        return explain_target(target, rule, config, base, everything=everything)
+    if config or base or everything:
+        raise UsageError("--config, --base and --all go with --target", remedy="Name the target: --target")
     return explain_rule(rule)
 
 
@@ -274,7 +280,7 @@ def bisect(
 @main.command()
 @click.argument("target")
 @click.option("--reason", required=True, help="Why the new numbers are accepted; stored in the file.")
-@click.option("--despite-findings", is_flag=True, help="Accept the numbers of a candidate that breaks rules, which it goes on doing.")
+@click.option("--despite-findings", is_flag=True, help="Accept the numbers of a candidate that goes on breaking rules.")
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @guarded
 def accept(target: str, reason: str, despite_findings: bool, config: str | None) -> int:

@@ -47,18 +47,19 @@ class AdHoc:
         labels: Array of labels in the inputs; ``slices`` likewise.
         task: Metric, None for what labels and outputs suggest.
         task_options: What the task is told beside it.
-        task_options: What the task is told beside it.
         scheme: Declared scheme.
         derivation: Declared derivation.
         interface: Declared differences of the interface.
         profile: A built-in profile.
         seed: Seed of generated inputs.
         samples: How many inputs are generated, None for the default.
+        cost: ``full`` measures time, memory and load time beside the size.
         signature: Who must have signed the candidate, None for nobody.
         runtimes: Where the candidate must run.
         deploy: ``avx2`` where it is served by processors that saturate.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
         leaves: The report's folder, for the leaves of the content digests.
+        trust: ``code`` where files that hold programs may be run.
         code: Code by role as ``path/to/file.py:function``, relative to the current folder.
     """
 
@@ -75,12 +76,14 @@ class AdHoc:
     profile: str = "balanced"
     seed: int = 0
     samples: int | None = None
+    cost: Literal["size", "full"] = "size"
     signature: SignatureOrder | None = None
     sandbox: Literal["required", "reduced"] = "required"
     runtimes: tuple[str, ...] = ("onnxruntime",)
     deploy: str | None = None
     leaves: Path | None = None
     code: Mapping[str, str] = field(default_factory=dict)
+    trust: Literal["data", "code"] = "data"
 
 
 def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child | None = None) -> TargetReport:
@@ -132,6 +135,7 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         task_options=asked.task_options,
         seed=asked.seed,
         samples=asked.samples,
+        cost=asked.cost,
         signature=asked.signature,
         limits=Limits(reduced=asked.sandbox == "reduced"),
         sandbox=asked.sandbox,
@@ -141,6 +145,7 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         if asked.leaves is not None
         else None,
         code=_code_of_user(asked.code),
+        trust=asked.trust,
     )
 
 
@@ -229,6 +234,7 @@ def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -
             reduced=policy.sandbox == "reduced",
         ),
         seed=run.seed,
+        cost=target.cost,
         proposed=run.proposed,
         trust=target.trust,
         signature=_signature(run, settings),

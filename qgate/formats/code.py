@@ -6,7 +6,7 @@ from qgate.errors import FormatError
 
 REMEDY = (
     "Export the model to ONNX, or save its state_dict alone. With `trust: code` for the target in the base "
-    "branch's policy such a file is hashed and INCONCLUSIVE instead of an ERROR: this version has no runner for it"
+    "branch's policy (--trust code) TorchScript is run in the sandbox, and other such files are INCONCLUSIVE"
 )
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qgate.errors import DataError
-from qgate.measure.plugin import PluginError, prepare_plugins
+from qgate.measure.plugin import PluginError, installed_packages, prepare_plugins
 from qgate.measure.request import NO_SUCH_OUTPUT, TEXTS, PairRequest
 
 SCHEMA = "qgate-child/v1"
@@ -53,15 +53,31 @@ def prepare(request: str) -> list[Path]:
             importlib.import_module(name)
     if asked.task in TEXTS:
         importlib.import_module("rapidfuzz.distance")
-    return [*asked.files(), *prepare_plugins(asked.code.values())]
+    folders = prepare_plugins(asked.code.values())
+    if asked.forms:
+        from qgate.runtimes.pytorch.libraries import import_torch
+
+        import_torch(set(asked.forms.values()), torchao=asked.torchao)
+        folders += installed_packages()
+    if asked.cost in ("reference", "candidate"):
+        from qgate.measure.costs import STATUS
+
+        folders.append(STATUS)
+    return [*asked.files(), *folders]
 
 
 def answer(request: str, progress: Progress) -> bytes:
     """The result, or the error, as JSON."""
     from qgate.measure.side import SideError
 
+    asked = PairRequest.from_json(request)
     try:
-        found: dict[str, Any] = {"result": measure(PairRequest.from_json(request), progress)}
+        if asked.cost:
+            from qgate.measure.costs import measure_cost
+
+            found: dict[str, Any] = {"cost": measure_cost(asked)}
+        else:
+            found = {"result": measure(asked, progress)}
     except SideError as error:
         found = {"error": {"kind": error.cause, "role": error.role, "what": error.what}}
     except DataError as error:

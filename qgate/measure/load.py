@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Literal
+from pathlib import Path
 
 from qgate.errors import DataError
 from qgate.measure.data import NpzFile
@@ -18,6 +20,7 @@ from qgate.measure.layers.tapped import TappedModel
 from qgate.measure.request import PairRequest
 from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
+from qgate.measure.sides_of_torch import open_torch, settle_torch, tapped_torch
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 from qgate.sandbox.quoting import one_line
@@ -73,6 +76,7 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
     """
     runners, untapped = _load_runners(request, threads)
     leading = "reference" if "reference" in runners else "candidate"
+    settle_torch(request, runners, file)
     names = {role: _array_names(request, role, runner) for role, runner in runners.items()}
     problems = [("runtime", _REDUCED.format(role)) for role, runner in runners.items() if runner.reduced]
     if file is not None:
@@ -93,12 +97,34 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
             problems.append(("interface", unfed))
             continue
         sides[role] = Side(role, runner, plan, single=request.dynamic and role == "candidate")
-    if "reference" in sides and not untapped and not request.layers:
+    if "reference" in sides and not untapped and not request.layers and "reference" not in request.forms:
         sides["reference"].watched = frozenset(tap.tensor for tap in request.taps)
     if untapped:
         problems.append(("taps", untapped))
     session = _session(request, sides, threads) if request.layers else None
     return Pair(sides, samples, unfed, untapped, problems, session)
+
+
+def load_side(
+    request: PairRequest, role: Literal["reference", "candidate"], file: NpzFile | None, threads: int
+) -> tuple[Side, Samples]:
+    """Loads one of the two models by itself.
+
+    Raises:
+        SideError: It was refused.
+        DataError: The inputs do not fit it.
+    """
+    path = request.reference if role == "reference" else request.candidate
+    if path is None:
+        raise AssertionError("a side that there is not")
+    runner = _load(role, lambda: OnnxRuntimeRunner(path, threads=threads))
+    names: dict[str, dict[str, str]] = {role: _array_names(request, role, runner)}
+    samples: Samples = (
+        NpzSamples(file, [name for name in names[role].values() if name in file.arrays])
+        if file is not None
+        else _generate(request, {role: runner}, names, role)
+    )
+    return Side(role, runner, _plan(request, runner, names[role], samples)), samples
 
 
 def _session(request: PairRequest, sides: Mapping[str, Side], threads: int) -> LayerSession:
@@ -141,6 +167,9 @@ def _tapped(request: PairRequest, sides: Mapping[str, Side], threads: int) -> Ta
     runners: dict[str, Runner] = {}
     for role, names in wanted.items():
         plain = sides[role].runner
+        if role in request.forms:
+            runners[role] = tapped_torch(sides, role, request.layers)
+            continue
         known = {info.name for info in (*plain.inputs, *plain.outputs)}
         taps = list(dict.fromkeys(name for name in names if name not in known))
         path = request.reference if role == "reference" else request.candidate
@@ -154,19 +183,26 @@ def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner]
     """Both models, loaded at the same time; and why the reference is not tapped, if it should be."""
     with ThreadPoolExecutor(2) as pool:
         candidate = pool.submit(
-            _load, "candidate", lambda: OnnxRuntimeRunner(request.candidate, threads=threads)
+            _load, "candidate", lambda: _open(request, "candidate", request.candidate, threads)
         )
         if request.reference is None:
             return {"candidate": candidate.result()}, ""
         path, untapped = request.reference, ""
-        plain = _load("reference", lambda: OnnxRuntimeRunner(path, threads=threads))
-        taps = _inner_taps(request, plain) if not request.layers else []
+        plain = _load("reference", lambda: _open(request, "reference", path, threads))
+        onnx = "reference" not in request.forms
+        taps = _inner_taps(request, plain) if onnx and not request.layers else []
         if taps:
             try:
                 plain = OnnxRuntimeRunner(path, threads=threads, taps=taps)
             except ModelRefusedError as error:
                 untapped = f"the reference does not load with its inner tensors exposed: {error.what}"
         return {"reference": plain, "candidate": candidate.result()}, untapped
+
+
+def _open(request: PairRequest, role: str, path: Path, threads: int) -> Runner:
+    if role in request.forms:
+        return open_torch(request, role, path, processors(request))
+    return OnnxRuntimeRunner(path, threads=threads)
 
 
 def _load(role: str, load: Callable[[], Runner]) -> Runner:
@@ -232,7 +268,7 @@ def _generate(
         ordered,
         others,
         attempt,
-        hints=_hints(request, leading) if whole else GraphHints(),
+        hints=_hints(request, leading) if whole and leading not in request.forms else GraphHints(),
         types=request.io_types,
         count=request.samples,
         seed=request.seed,

@@ -138,6 +138,12 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
         raise DataError(what, where=one_line(failure.where, 500) or request.label("inputs"), remedy=remedy)
     if failure.kind == "code":
         raise MeasureError(what, where=one_line(failure.where, 500), remedy=remedy)
+    if role in request.forms:
+        raise MeasureError(
+            f"PyTorch refuses the {role}: {what}",
+            where=where,
+            remedy="Load and run it as its factory does, outside of qgate, to see the cause",
+        )
     raise MeasureError(
         f"ONNX Runtime refuses the {role}: {what}",
         where=where,

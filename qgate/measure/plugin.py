@@ -73,8 +73,6 @@ def prepare_plugins(plugins: Iterable[Plugin]) -> list[Path]:
     it is confined, for libraries open files of their own (shared objects) that cannot be read afterwards. What
     they import later on is found in the folders of installed packages, which are returned as well.
     """
-    from qgate.sandbox.staging import unreadable_part
-
     folders = dict.fromkeys(plugin.root for plugin in plugins)
     if not folders:
         return []
@@ -86,8 +84,15 @@ def prepare_plugins(plugins: Iterable[Plugin]) -> list[Path]:
                     # What cannot be imported is told when the plugin itself tries to.
                     with contextlib.suppress(Exception):
                         importlib.import_module(name)
-    installed = [Path(place) for place in sys.path if place and Path(place).is_dir()]
-    return [*folders, *(place for place in installed if unreadable_part(place) is None)]
+    return [*folders, *installed_packages()]
+
+
+def installed_packages() -> list[Path]:
+    """Folders of installed packages that the child can be let to read: libraries import parts of themselves late."""
+    from qgate.sandbox.staging import unreadable_part
+
+    places = [Path(place) for place in sys.path if place and Path(place).is_dir()]
+    return [place for place in places if unreadable_part(place) is None]
 
 
 def _imports(file: Path) -> Iterator[str]:

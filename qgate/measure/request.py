@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qgate.measure.layers.layer import Layer
 from qgate.measure.plugin import Plugin
@@ -86,8 +86,10 @@ class PairRequest:
         layers: What it compares.
         edges: Both models are run on ``EDGES`` as well, where both are run.
         forms: Format of each side that PyTorch runs; the others are ONNX.
+        torchao: A side's tensors or operations are torchao's, which is then imported.
         code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
+        cost: Measures what running costs and nothing else: both in ``turns``, or one of them by itself.
     """
 
     candidate: Path
@@ -117,7 +119,9 @@ class PairRequest:
     layers: tuple[Layer, ...] = ()
     edges: bool = True
     side_files: tuple[Path, ...] = ()
+    cost: Literal["", "turns", "reference", "candidate"] = ""
     forms: Mapping[str, str] = field(default_factory=dict)
+    torchao: bool = False
     code: Mapping[str, Plugin] = field(default_factory=dict)
 
     def files(self) -> Iterator[Path]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -26,6 +26,7 @@ from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
 from qgate.measure.tensors import inspect_tensors
 from qgate.measure.unread import measure_unread
+from qgate.measure.untouched import measure_untouched
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
@@ -44,6 +45,7 @@ def inspect_pair(
     allowed_operators: frozenset[str] = frozenset(),
     limits: Limits | None = None,
     runtimes: Collection[str] = ("onnxruntime",),
+    not_run: Mapping[str, str] | None = None,
 ) -> Inspection:
     """Inspects a pair, or a candidate alone where there is no reference.
 
@@ -54,9 +56,12 @@ def inspect_pair(
         allowed_operators: Operators that the policy adds.
         limits: What a run may use; by default what the sandbox gives.
         runtimes: Where the candidate must run.
+        not_run: Why a side that is not ONNX cannot be run, see ``executable``.
     """
     if candidate.format != "onnx" or (reference is not None and reference.format != "onnx"):
-        held = inspect_tensors(reference, candidate, allowed_operators=allowed_operators)
+        held = inspect_tensors(
+            reference, candidate, allowed_operators=allowed_operators, limits=limits, not_run=not_run
+        )
         return replace(
             held, measurements=(*held.measurements, *measure_deployment(candidate, None, runtimes))
         )
@@ -83,6 +88,7 @@ def inspect_pair(
         alignment = align(original, view, interface.map, interface.map)
         match_by_values(alignment, original, view)
         found += measure_structure(alignment, original, view)
+        found += measure_untouched(alignment, scheme)
         weights = measure_weights(alignment, view)
         found += weights.measurements
         taken = _taps(alignment, original, view, weights.scaled)

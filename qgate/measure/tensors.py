@@ -1,25 +1,30 @@
 """The static inspection of pairs of which one has no graph that is followed: tensors alone.
 
-Nothing of PyTorch's is run by this version, so such a pair is judged by its tensors and is INCONCLUSIVE at
-best: which operations use them, and what comes out, was not measured.
+Where a side cannot be run, such a pair is judged by its tensors and is INCONCLUSIVE at best: which operations use
+them, and what comes out, was not measured.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from qgate.align.names import align_by_name
 from qgate.formats.model import StaticModel
 from qgate.formats.torch.operators import policy_name, why_unknown
+from qgate.measure.demand.measured import measure_demand
+from qgate.measure.executable import why_not_run
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
     measure_reference_bits,
     measure_sizes,
 )
+from qgate.measure.layers.by_module import plan_modules
+from qgate.measure.layers.layer import Layer
 from qgate.measure.operators import unknown_operators
 from qgate.measure.programs import measure_programs
 from qgate.measure.structure import measure_structure
+from qgate.measure.untouched import measure_untouched
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
@@ -27,11 +32,7 @@ from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.scheme import detect_scheme
 from qgate.quant.tensorview import tensor_view
 from qgate.records import Measurement, Place
-
-NOT_RUN = (
-    "no model of this format is run by this version: its operations, features and behaviour were not measured. "
-    "Export both models to ONNX to have them compared in full"
-)
+from qgate.sandbox.limits import Limits
 
 
 def inspect_tensors(
@@ -39,20 +40,37 @@ def inspect_tensors(
     candidate: StaticModel,
     *,
     allowed_operators: frozenset[str] = frozenset(),
+    limits: Limits | None = None,
+    not_run: Mapping[str, str] | None = None,
 ) -> Inspection:
-    """Inspects a pair by its tensors, or a candidate alone where there is no reference."""
+    """Inspects a pair by its tensors, or a candidate alone where there is no reference.
+
+    Args:
+        reference: The full-precision model.
+        candidate: The quantized one.
+        allowed_operators: Operators that the policy adds.
+        limits: What a run may use; by default what the sandbox gives.
+        not_run: Why a side cannot be run, see ``executable``; by default as if there were no factory and no trust.
+    """
+    formats = {"candidate": candidate.format, **({"reference": reference.format} if reference else {})}
+    reasons = why_not_run(formats, (), "data") if not_run is None else not_run
+    operators = list(_operators(candidate, allowed_operators))
     found = [
-        Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes"),
-        *_not_run(reference, candidate),
-        *_operators(candidate, allowed_operators),
+        Measurement(name="artifact.bytes", value=_bytes(candidate), unit="bytes"),
+        *_not_run(formats, {**_unread(formats), **reasons}),
+        *operators,
     ]
+    demand = list(measure_demand(candidate, limits or Limits())) if candidate.format == "onnx" else []
+    found += demand
+    loops = any(node.op in ("Loop", "Scan") for node in candidate.graph.all_nodes())
+    layers: tuple[Layer, ...] = ()
     for side, model in (("reference", reference), ("candidate", candidate)):
         found += _checksums(side, model) if model is not None else ()
     view = _view(candidate)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
     if reference is not None:
-        found.append(measure_sizes(reference.file_bytes, candidate.file_bytes))
+        found.append(measure_sizes(_bytes(reference), _bytes(candidate)))
         original = _view(reference)
         found += measure_reference_bits(original)
         roots = (reference.metadata.get("qgate.root", ""), candidate.metadata.get("qgate.root", ""))
@@ -62,8 +80,20 @@ def inspect_tensors(
         found += _left_over(alignment)
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
+        found += measure_untouched(alignment, scheme)
         found += measure_weights(alignment, view).measurements
-    return Inspection(tuple(found), scheme, view.dynamic, (), runnable=False)
+        layers = plan_modules(alignment, reference, candidate)
+    runnable = not (reasons or operators or demand or loops)
+    return Inspection(tuple(found), scheme, view.dynamic, (), runnable=runnable, layers=layers)
+
+
+def _bytes(model: StaticModel) -> int:
+    """Size of a file; of a program that of the tensors that it uses: PT2E leaves the float weights behind."""
+    if model.format != "torch-export":
+        return model.file_bytes
+    read = {name for node in model.graph.all_nodes() for name in node.inputs}
+    read |= {tensor.name for tensor in model.graph.outputs}
+    return sum(held.bytes for name, held in model.graph.constants.items() if name in read)
 
 
 def _left_over(alignment: Alignment) -> Iterator[Measurement]:
@@ -80,12 +110,22 @@ def _view(model: StaticModel) -> FloatGraph:
     return float_view(model) if model.format == "onnx" else tensor_view(model)
 
 
-def _not_run(reference: StaticModel | None, candidate: StaticModel) -> Iterator[Measurement]:
-    for side, model in (("candidate", candidate), ("reference", reference)):
-        if model is not None and model.format != "onnx":
+def _unread(formats: Mapping[str, str]) -> dict[str, str]:
+    """Scripts are run where they are trusted; what they hold is not read."""
+    return {
+        side: f"the {side} is TorchScript, whose weights are not read: they were not held against the other side's. "
+        "Save the state_dict, or export both models to ONNX"
+        for side, form in formats.items()
+        if form == "torchscript"
+    }
+
+
+def _not_run(formats: Mapping[str, str], reasons: Mapping[str, str]) -> Iterator[Measurement]:
+    for side in ("candidate", "reference"):
+        if side in reasons:
             yield Measurement(
-                name="artifact.not_run", at=Place(file=side), value=model.format,
-                detail={"message": f"the {side} is a {model.format} file, and {NOT_RUN}"},
+                name="artifact.not_run", at=Place(file=side), value=formats[side],
+                detail={"message": reasons[side]},
             )  # fmt: skip
             return
 

@@ -167,6 +167,19 @@ def _operations(model: StaticModel, values: dict[str, ConstantValue]) -> Iterato
             yield "Constant", name, [name]
 
 
+def first_reader(model: StaticModel, name: str) -> str:
+    """The output of the first operation that computes with a program's constant; empty where none does."""
+    stands = {name}
+    for node in model.graph.nodes:
+        if not stands.intersection(node.inputs):
+            continue
+        if any(word in node.op for word in _CARRIES):
+            stands.update(node.outputs)
+        elif node.outputs:
+            return node.outputs[0]
+    return ""
+
+
 def _is_weight(value: ConstantValue) -> bool:
     """A tensor of numbers to multiply with: of two axes at least, and no table of whole numbers."""
     return len(value.shape) >= 2 and (value.is_quantized or value.bits < 64 or value.dtype == "double")

@@ -12,7 +12,7 @@ from pathlib import Path
 import qgate
 from qgate.report.schema import Provenance
 
-_PACKAGES = ("numpy", "onnx", "onnxruntime", "torch")
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "torch", "torchao")
 # What a quantized kernel is chosen by, on x86-64 and on arm64.
 _FLAG_NAMES = (
     "sse4_1 sse4_2 ssse3 avx f16c fma avx2 bmi1 bmi2 movbe avx512f avx512bw avx512cd avx512dq avx512vl "

@@ -313,6 +313,9 @@ def _lost(target: TargetReport) -> tuple[int, int]:
 
 
 def _size_ratio(target: TargetReport) -> float | None:
+    measured = [m.number for m in target.measurements if m.name == "artifact.size_ratio"]
+    if measured:
+        return measured[0]
     if target.reference is None or not target.reference.bytes or target.candidate.bytes is None:
         return None
     try:

@@ -79,6 +79,18 @@ def _bits(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+def _untouched(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("scheme") == "none":
+        return
+    for found in context.all("quant.untouched"):
+        yield context.finding(
+            f"the conversion did nothing: all {found.number:.0f} weights are the reference's to the bit, and none is "
+            "stored in fewer than 32 bits",
+            at=Place(file="model"),
+            evidence=found.detail,
+        )
+
+
 RULES = (
     rule(
         "QNT101",
@@ -110,5 +122,15 @@ RULES = (
                   by_scheme={"fp16": (0.6, 0.9, 0.95)}),
         ),
         check=_bits,
+    ),
+    rule(
+        "QNT104",
+        "The conversion did something",
+        why="PyTorch's eager mode converts the modules that have a `qconfig`, and leaves the others without a word. A model "
+        "without any comes out as it went in, and scores perfectly.",
+        how="A candidate without a weight in fewer than 32 bits, all of whose weights are the reference's, bit for bit.",
+        remedy="Set `qconfig` on the model before `prepare` (PyTorch), look at the quantizer's list of converted nodes "
+        "(others), or declare `scheme: none` for two float models",
+        check=_untouched,
     ),
 )  # fmt: skip

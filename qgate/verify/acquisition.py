@@ -40,6 +40,7 @@ def _model(
     pair: Pair, side: Literal["candidate", "reference"], state: State, staging: Path
 ) -> StaticModel | None:
     from qgate.formats.code import CodeError
+    from qgate.formats.model import unread_model
     from qgate.formats.read import read_model
 
     own = side == "candidate"
@@ -56,13 +57,14 @@ def _model(
             verify_signature(pair, state, acquired, staging)
         model = read_model(acquired.main)
     except CodeError as error:
-        trust = pair.target.trust if pair.target is not None else "data"
-        if trust == "code":
-            error.what += (
-                "; the policy trusts its code, but this version has no runner for it, so nothing was measured"
-            )
-        state.findings.append(trusting(error_finding(error, error.rule, side), trust))
         state.artifacts[side] = state.artifacts[side].model_copy(update={"format": error.kind})
+        if pair.trust == "code" and error.kind == "torchscript":
+            return unread_model(acquired.main, error.kind, acquired.bytes)
+        if pair.trust == "code":
+            error.what += (
+                "; the policy trusts its code, but nothing here runs this form, so nothing was measured"
+            )
+        state.findings.append(trusting(error_finding(error, error.rule, side), pair.trust))
         return None
     except FormatError as error:
         state.findings.append(error_finding(error, error.rule, side))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from qgate.judge import conclude, judge, order
-from qgate.records import Finding, Limit, Severity, Verdict
+from qgate.measure.executable import RUN_BY_PYTORCH, why_not_run
+from qgate.policy.code import python_specs
+from qgate.records import Finding, Limit, Place, Severity, Verdict
 from qgate.report.schema import TargetReport
 from qgate.rules.catalogue import catalogue
 from qgate.verify.signature import MEASUREMENT
@@ -51,6 +53,7 @@ def judge_again(
     kept += [
         trusting(f, target.trust) for f in report.findings if f.rule == CODE and f.severity is Severity.ERROR
     ]
+    kept += _no_longer_run(report, target)
     # As when it was measured: what is not signed well enough was not run.
     states = [m.value for m in report.measurements if m.name == MEASUREMENT]
     signed = set(states) <= ({"valid"} if target.require_signature else {"valid", "missing"})
@@ -73,6 +76,28 @@ def judge_again(
     verdict, reason = conclude(found, report.measurements)
     judged = {"findings": found, "verdict": verdict, "reason": reason, "thresholds": limits}
     return report.model_copy(update={**judged, "declared": dict(declared)})
+
+
+def _no_longer_run(report: TargetReport, target: Target) -> Iterator[Finding]:
+    """Sides that these lines would not have run: programs that they do not trust, checkpoints without a factory."""
+    sides = {"candidate": report.candidate, "reference": report.reference}
+    formats = {
+        side: each.format
+        for side, each in sides.items()
+        if each is not None and each.format in RUN_BY_PYTORCH
+    }
+    told = {m.at.file for m in report.measurements if m.name == "artifact.not_run"}
+    for side, reason in why_not_run(formats, python_specs(target), target.trust).items():
+        script = formats[side] == "torchscript" and not any(f.rule == CODE for f in report.findings)
+        if side in told and not script:
+            continue
+        yield Finding(
+            rule=CODE if script else "ART115",
+            severity=Severity.ERROR,
+            effect=Verdict.ERROR if script else Verdict.INCONCLUSIVE,
+            at=Place(file=side),
+            message=reason,
+        )
 
 
 def waived(

@@ -62,6 +62,12 @@ def _formats(candidate: StaticModel, reference: StaticModel | None) -> dict[str,
     return {"candidate": candidate.format, **({} if reference is None else {"reference": reference.format})}
 
 
+def _is_torchao(model: StaticModel) -> bool:
+    """Whether its tensors are of torchao's classes, or its operations of torchao's."""
+    own = ("torch.ops.torchao.", "torch.ops.pt2e_quant.", "torch.ops.quant.")
+    return "qgate.torchao" in model.metadata or any(node.op.startswith(own) for node in model.graph.nodes)
+
+
 def run(
     pair: Pair,
     state: State,
@@ -75,6 +81,7 @@ def run(
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
     from qgate.measure.pair import measure_pair
+    from qgate.runtimes.pytorch.libraries import require_torch
 
     if not inspection.runnable:
         return
@@ -82,7 +89,10 @@ def run(
     request = replace(request, code=dict(code or {}))
     started = time.perf_counter()
     try:
-        result = measure_pair(request, progress, child, known)
+        if request.forms:
+            require_torch(pair.candidate_locator)
+        # PyTorch's files name neither inputs nor outputs that could be held against the answer.
+        result = measure_pair(request, progress, child, None if request.forms else known)
     except SandboxError as error:
         state.findings.append(error_finding(error, "ART116"))
         return
@@ -98,6 +108,8 @@ def run(
     state.sandbox = _sandbox(result.engaged, request.limits)
     state.measurements += result.measurements
     state.outcomes = result.outcomes
+    if pair.cost == "full":
+        state.measurements += _costs(request, state)
     state.data = result.data.model_copy(
         update={"locator": state.data.locator, "sha256": state.data.sha256 or result.data.sha256}
     )
@@ -115,6 +127,16 @@ def run(
         state.findings.append(
             Finding(rule="ART113", severity=Severity.NOTE, message=message, evidence={"kind": kind})
         )
+
+
+def _costs(request: PairRequest, state: State) -> tuple[Measurement, ...]:
+    """What running both models costs."""
+    from qgate.measure.cost_runs import measure_costs
+
+    started = time.perf_counter()
+    found = measure_costs(request)
+    timed(state, "cost", started)
+    return found
 
 
 def pair_request(
@@ -159,6 +181,8 @@ def pair_request(
         reference_label=pair.reference_locator or "",
         candidate_label=pair.candidate_locator,
         inputs_label=pair.data_locator or "",
+        forms={side: form for side, form in _formats(candidate, reference).items() if form != "onnx"},
+        torchao=any(_is_torchao(model) for model in models if model is not None),
         side_files=tuple(
             model.path.parent / name for model in models if model is not None for name in model.side_files
         ),
@@ -186,7 +210,7 @@ def _observed(request: PairRequest, reference: StaticModel | None, candidate: St
     from qgate.measure.layers.join import join, mark_for
     from qgate.measure.layers.parts import UnjoinableError
 
-    if reference is None or not request.layers:
+    if reference is None or not request.layers or request.forms:
         return request
     graph = candidate.graph
     names = [*(t.name for t in graph.inputs), *graph.constants]

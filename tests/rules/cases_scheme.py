@@ -34,5 +34,10 @@ CASES = (
     Case("QNT102", "nothing declared", _scheme("int4"), SILENT),
     *ladder("QNT103", "max_ratio", _bits, at_least=False, step=1e-6, says="bits on average"),
     Case("QNT103", "two float models", _bits(1.0), SILENT, declared={"scheme": "none"}),
+    Case("QNT104", "weights that are the reference's", (measured("quant.untouched", 2, _MODEL, tensors=["a", "b"]),), ERROR,
+         "the conversion did nothing: all 2 weights are the reference's to the bit", at="file model"),
+    Case("QNT104", "two float models", (measured("quant.untouched", 2, _MODEL, tensors=["a", "b"]),), SILENT,
+         declared={"scheme": "none"}),
+    Case("QNT104", "nothing of the kind", (), SILENT),
     Case("QNT103", "reference without weights", (measured("quant.bits", 32, _MODEL),), SILENT),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from qgate.formats.torch.flatten import flatten
 from qgate.formats.torch.machine import Machine
 from qgate.formats.torch.names import STORAGES, storage_class
 from qgate.formats.torch.tensors import Place, constants_of
-from qgate.formats.torch.values import Global, RefusedError, Storage
+from qgate.formats.torch.values import Global, RefusedError, Storage, Wrapped
 
 MAX_PICKLE = 64 * 2**20
 _KNOWN = {
@@ -134,6 +134,8 @@ def static_model(
     metadata = dict(leaves.words)
     if damaged:
         metadata["qgate.damaged"] = ", ".join(damaged[:8])
+    if any(isinstance(each, Wrapped) for each in leaves.tensors.values()):
+        metadata["qgate.torchao"] = "its tensors are of classes of torchao's"
     if leaves.root:
         metadata["qgate.root"] = leaves.root
     return StaticModel(

@@ -1,0 +1,1 @@
+"""PyTorch as a runtime: checkpoints in a module that a factory builds, exported programs, TorchScript."""
