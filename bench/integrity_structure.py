@@ -38,14 +38,20 @@ from qgate.records import Severity
 
 EXAMPLE_SHARE = 0.02
 WITH_DATA = 12
+OF_COVERAGE = ("QNT1", "CST")
 
 
 @dataclass(frozen=True)
 class Told:
-    """What the static inspection said: texts of what blocks, and of what warns."""
+    """What the static inspection said: texts of what blocks, of what warns, and of what blocks for want of quantization.
+
+    How much of a model is quantized is no question of its graph, and these models are small; an edit that takes all
+    quantized weights from the model's path is blocked by that all the same.
+    """
 
     blocking: tuple[str, ...]
     warning: tuple[str, ...]
+    unquantized: tuple[str, ...] = ()
 
 
 def told(reference: Path, candidate: Path) -> Told:
@@ -56,13 +62,13 @@ def told(reference: Path, candidate: Path) -> Told:
         findings = judge(found.measurements, limits, scheme=found.scheme.name, declared={"scheme": "auto"})
     except QgateError as error:
         return Told((f"{error}",), ())
-    # How much of a model is quantized is no question of its graph, and these models are small.
-    held = [f for f in findings if not f.rule.startswith(("QNT1", "CST"))]
+    held = [f for f in findings if not f.rule.startswith(OF_COVERAGE)]
     texts = {
         s: tuple(f"{f.rule} {f.at} {f.message} {f.evidence}" for f in held if f.severity is s)
         for s in Severity
     }
-    return Told(texts[Severity.ERROR], texts[Severity.WARNING])
+    share = [f for f in findings if f.rule.startswith(OF_COVERAGE) and f.severity is Severity.ERROR]
+    return Told(texts[Severity.ERROR], texts[Severity.WARNING], tuple(f.rule for f in share))
 
 
 def outputs(proto: onnx.ModelProto, feeds: Arrays) -> list[np.ndarray] | None:
@@ -120,6 +126,10 @@ class Tally:
             self.quantizers.append((pair, edit))
             return
         self.made += 1
+        if not said.blocking and set(said.unquantized) - set(honest.unquantized):
+            self.found += 1
+            self.lost.append(f"{name}: blocked as a model without quantized weights")
+            return
         if not said.blocking:
             warned = set(said.warning) - set(honest.warning)
             self.silent.append(f"{name} ({'warned' if warned else 'silent'})")

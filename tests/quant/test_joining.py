@@ -22,6 +22,8 @@ HELD = {
 }  # fmt: skip
 GELU = "d = Div (h, root2) e = Erf (d) f = Add (e, one) m = Mul (h, f) k = Mul (m, half)"
 NORM = "a = ReduceMean <axes = [-1]> (h) c = Sub (h, a) p = Pow (c, two) v = ReduceMean <axes = [-1]> (p) e = Add (v, eps) r = Sqrt (e) n = Div (c, r) m = Mul (n, s) k = Add (m, b)"
+SOFT = "a = ReduceMax <axes = [-1], keepdims = 1> (h) d = Sub (h, a) e = Exp (d) t = ReduceSum <keepdims = 1> (e, last) k = Div (e, t)"
+BENT = "m = Mul (s, h) c = Less (h, zero) k = Where (c, m, h)"
 SAME = [
     ("Gelu", "k = Gelu (h)", GELU),
     ("Gelu", "k = Gelu (h)", "g = Mul (h, half) d = Div (h, root2) e = Erf (d) f = Add (one, e) k = Mul (f, g)"),
@@ -39,6 +41,9 @@ SAME = [
     ("RMSNormalization", "k = SimplifiedLayerNormalization <axis = -1, epsilon = 0.00001> (h, s)",
      "p = Pow (h, two) v = ReduceMean <axes = [-1]> (p) e = Add (v, eps) r = Sqrt (e) n = Div (h, r) k = Mul (s, n)"),
     ("LayerNormalization", "k = com.microsoft.SkipLayerNormalization <epsilon = 0.00001> (h, x, s, b)", f"hx = Add (h, x) {NORM.replace('(h', '(hx')}"),
+    ("Softmax", "k = Softmax <axis = -1> (h)", SOFT),
+    ("PRelu", "k = PRelu (h, s)", BENT),
+    ("PRelu", "k = PRelu (h, s)", BENT.replace("(s, h)", "(h, s)")),
     ("", "k = com.microsoft.BiasGelu (h, b)", "z = Add (h, b) k = Gelu (z)"),
 ]  # fmt: skip
 
@@ -77,6 +82,17 @@ MISSES = [
     ("k = HardSwish (h)", "a = Add (h, three) c = Clip (a, zero, six) m = Mul (h, c) k = Div (m, six)", {"six": np.float32(5.9)}),
     ("k = Gelu (h)", f"{GELU.replace('k = Mul (m, half)', 'o = Mul (m, half) k = Min (o, three)')}", {}),
     ("k = Gelu (h)", GELU.replace("Erf (d)", "Tanh (d)"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT, {"last": np.int64([-2])}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("axes = [-1]", "axes = [1]"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("Exp (d)", "Tanh (d)"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("Sub (h, a)", "Sub (x, a)"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("ReduceMax", "ReduceMean"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("ReduceSum <keepdims = 1> (e", "ReduceSum <keepdims = 1> (d"), {}),
+    ("k = Softmax <axis = -1> (h)", SOFT.replace("Div (e, t)", "Div (t, e)"), {}),
+    ("k = Softmax <axis = 1> (h)", SOFT, {}),
+    ("k = PRelu (h, s)", BENT, {"zero": np.float32(0.1)}), ("k = PRelu (h, s)", BENT.replace("(s, h)", "(s, x)"), {}),
+    ("k = PRelu (h, s)", BENT.replace("Less (h, zero)", "Less (zero, h)"), {}), ("k = PRelu (h, s)", BENT.replace("(c, m, h)", "(c, h, m)"), {}),
+    ("k = PRelu (h, s)", BENT.replace("(c, m, h)", "(c, m, x)"), {}),
     ("k = Gelu (h)", GELU.replace("m = Mul (h, f)", "m = Mul (x, f)"), {}),
 ]  # fmt: skip
 
