@@ -226,6 +226,9 @@ class Target(Record):
     thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
     signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")
+    cost: Literal["size", "full"] = Field(
+        default="size", description="full: latency, throughput, memory and load time are measured beside the size"
+    )
     require_signature: StrictBool = Field(
         default=False, description="A candidate without a valid signature is an error"
     )

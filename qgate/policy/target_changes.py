@@ -137,6 +137,9 @@ def _requirements(old: Policy, new: Policy, before: Target, after: Target) -> It
     if before.deploy != after.deploy:
         told = f"`deploy` is {after.deploy or 'not given'}, it was {before.deploy or 'not given'}"
         yield "loosened" if after.deploy is None else "changed", told
+    if before.cost != after.cost:
+        word = "loosened" if after.cost == "size" else "changed"
+        yield word, f"what is measured of its cost is `{after.cost}`, it was `{before.cost}`"
     if before.profile != after.profile:
         names = before.profile or old.profile, after.profile or new.profile
         weaker = loosened_profile(old, new, *names)

@@ -6,6 +6,7 @@ All intervals are two-sided at 95 %.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 Z95 = NormalDist().inv_cdf(0.975)
@@ -103,3 +104,24 @@ def student_quantile(degrees: int) -> float:
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
     )
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float, float]:
+    """The median with its 95 % interval from the ordered values, whatever their distribution.
+
+    Infinite ends where there are too few values.
+
+    Raises:
+        ValueError: There are no values.
+    """
+    if not values:
+        raise ValueError("no values")
+    ordered, n = sorted(values), len(values)
+    middle = (ordered[(n - 1) // 2] + ordered[n // 2]) / 2
+    # The k-th smallest lies below the median unless fewer than k of n fair coins fall that way.
+    total, k = 0.0, 0
+    while k < n // 2 and (total := total + math.comb(n, k) / 2**n) <= 0.025:
+        k += 1
+    if not k:
+        return middle, -math.inf, math.inf
+    return middle, ordered[k - 1], ordered[n - k]

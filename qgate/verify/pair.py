@@ -37,6 +37,7 @@ class Pair:
         policy: Where thresholds come from, None for an ad-hoc pair; ``target`` likewise.
         allowed_operators: Operators that the policy adds.
         limits: Resources of the child.
+        cost: ``full`` measures time, memory and load time beside the size.
         trust: ``data``, or ``code`` where formats that hold code may be read and run.
         signature: Who must have signed the candidate; None where nobody is asked for.
         sandbox: ``required``, or ``reduced`` where models may run without Landlock or seccomp.
@@ -70,6 +71,7 @@ class Pair:
     limits: Limits | None = None
     seed: int = 0
     samples: int | None = None
+    cost: Literal["size", "full"] = "size"
     proposed: bool = False
     trust: Literal["data", "code"] = "data"
     signature: SignatureOrder | None = None

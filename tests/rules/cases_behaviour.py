@@ -53,6 +53,18 @@ def _size(value: float):
     return (measured("artifact.size_ratio", value, _NONE, candidate=1, reference=1),)
 
 
+def _time(value: float, size: float = 0.3, name: str = "latency_ratio"):
+    return (
+        measured("artifact.size_ratio", size, _NONE),
+        measured(f"cost.{name}", value, _NONE, n=50, low=value - _TIGHT, high=value + _TIGHT, samples=1),
+    )
+
+
+def _load_time(value: float, seconds: float = 9.0):
+    return (measured("cost.load_ratio", value, _NONE, reference_s=seconds / max(value - 1, 1e-9),
+                     candidate_s=seconds / max(value - 1, 1e-9) + seconds),)  # fmt: skip
+
+
 CASES = (
     *ladder("BEH101", "max_drop", _sure, at_least=False, step=1e-4, says="top1 is worse by"),
     *ladder("BEH101", "max_error_growth", _growth, at_least=False, step=1e-3, says="mae is worse by"),
@@ -106,5 +118,22 @@ CASES = (
             says="nats between the distributions"),
     *ladder("CST101", "max_ratio", _size, at_least=False, step=1e-3,
             says="reference's size", at="file model"),
+    *(c for c in ladder("CST102", "max_ratio", _time, at_least=False, step=1e-3,
+                        says="takes", at="file model") if "nan" not in c.name),
+    Case("CST102", "batches", _time(2.0, name="batch_time_ratio"), ("warning", "warning", "note"), "a batch takes 2.00"),
+    Case("CST102", "a time that may be the same",
+         (measured("cost.latency_ratio", 2.0, _NONE, n=7, low=0.9, high=3.0),), SILENT),
+    Case("CST102", "not measured", (missing("cost.latency_ratio", "a crash", _NONE),), SILENT),
+    *(c for c in ladder("CST103", "min_saving", lambda v: _time(2.0, size=1 - v - 2 * _TIGHT), at_least=True, step=1e-3,
+                        says="neither smaller", at="file model") if "nan" not in c.name),
+    Case("CST103", "faster", _time(0.5, size=1.0), SILENT),
+    Case("CST103", "two float models", _time(2.0, size=1.0), SILENT, declared={"scheme": "none"}),
+    *ladder("CST104", "max_ratio", lambda v: (measured("cost.memory_ratio", v, _NONE),), at_least=False, step=1e-3,
+            says="times the reference's memory"),
+    *(c for c in ladder("CST105", "max_ratio", _load_time, at_least=False, step=1e-3, says="as long to load")
+      if "nan" not in c.name),
+    Case("CST105", "not much longer", _load_time(9.0, seconds=0.1), SILENT),
+    Case("CST105", "half a second longer", _load_time(9.0, seconds=0.3), ("warning", None, None)),
+    Case("CST105", "a second longer", _load_time(9.0, seconds=0.8), ("warning", "warning", None)),
     Case("CST101", "two float models", _size(9.0), SILENT, declared={"scheme": "none"}),
 )  # fmt: skip
