@@ -13,7 +13,7 @@ def audit(path: Path) -> int:
     from qgate.report.escape import visible
     from qgate.report.schema import read_report
 
-    report = read_report(path)
+    report = read_report(path / "report.json" if path.is_dir() else path)
     problems = audit_report(report)
     for problem in problems:
         click.echo(f"  {visible(problem)}")

@@ -23,8 +23,12 @@ def explain_rule(rule: str | None) -> int:
     return 0
 
 
-def explain_target(name: str, rule: str | None, config: str | None, base: str | None) -> int:
-    """Prints the thresholds of a target, of one rule or of all, each with where it came from.
+def explain_target(
+    name: str, rule: str | None, config: str | None, base: str | None, *, everything: bool = False
+) -> int:
+    """Prints the thresholds of a target, each with where it came from.
+
+    Of one rule all are printed, of all rules those that the policy set: ``everything`` adds the profile's own.
 
     Raises:
         QgateError: There is no such policy, target, revision or rule.
@@ -36,7 +40,7 @@ def explain_target(name: str, rule: str | None, config: str | None, base: str | 
 
         known = [each.name for each in policy.targets]
         raise UsageError(f"there is no target {name!r}", where=where, remedy=did_you_mean(name, known))
-    click.echo("\n".join(_lines(policy, target, rule, where)))
+    click.echo("\n".join(_lines(policy, target, rule, where, everything=everything or rule is not None)))
     return 0
 
 
@@ -62,10 +66,13 @@ def _policy(config: str | None, base: str | None) -> tuple[Policy, str]:
     return load_policy(content, where), where
 
 
-def _lines(policy: Policy, target: Target, rule: str | None, where: str) -> Iterator[str]:
+def _lines(
+    policy: Policy, target: Target, rule: str | None, where: str, *, everything: bool
+) -> Iterator[str]:
     from qgate.policy.thresholds import profile_name, resolve
     from qgate.report import figures
     from qgate.report.escape import visible
+    from qgate.rules.base import BUILT_IN
     from qgate.rules.catalogue import catalogue, find_rule
 
     chosen = {find_rule(rule).id: find_rule(rule)} if rule else catalogue()
@@ -73,11 +80,23 @@ def _lines(policy: Policy, target: Target, rule: str | None, where: str) -> Iter
     yield f"target {target.name}, profile {profile_name(policy, target)}, scheme {target.scheme}"
     if target.scheme == "auto":
         yield "(thresholds are shown for a scheme that is not known yet; declare `scheme` to see those of yours)"
+    as_built = 0
     for each in chosen.values():
+        shown = {
+            key: limit
+            for key, limit in limits[each.id].items()
+            if everything or not limit.origin.startswith(BUILT_IN)
+        }
+        as_built += len(limits[each.id]) - len(shown)
+        if not shown:
+            continue
         yield ""
         yield f"{each.id}  {each.title}"
-        for key, limit in limits[each.id].items():
+        for key, limit in shown.items():
             yield f"  {key:<24}{figures.value(limit.value, limit.unit):>14}  {limit.origin}"
+    if as_built:
+        yield ""
+        yield f"{as_built} thresholds are the profile's own: --all shows them, and RULE those of one rule"
     for waiver in policy.waivers:
         if waiver.target == target.name and waiver.rule in chosen:
             yield ""

@@ -61,6 +61,7 @@ def verify_repository(
         raise UsageError(
             "--profile is for one pair; a repository's policy names its own", remedy="Set `profile` there"
         )
+    _expect_clone(settings.workspace)
     prepare_folder(settings.report_dir)
     report = run_gate(
         settings,
@@ -71,6 +72,21 @@ def verify_repository(
         progress=lambda line: click.echo(line, err=True),
     )
     return _finish(report, settings.report_dir)
+
+
+def _expect_clone(workspace: Path) -> None:
+    """Nothing is judged, and no report left behind, where there are neither models nor a repository."""
+    from qgate.errors import QgateError
+    from qgate.git.repository import open_repository
+
+    try:
+        open_repository(workspace)
+    except QgateError as error:
+        raise UsageError(
+            f"there is nothing to verify: no pair is named, and this is no git repository ({error.what})",
+            where=str(workspace),
+            remedy="Give --reference and --candidate, or run inside a clone that has a policy (qgate.yml)",
+        ) from error
 
 
 def _finish(report: Report, folder: Path | None) -> int:

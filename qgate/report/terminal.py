@@ -83,6 +83,10 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
             "Data",
             f"inputs were generated{seed}: what they show of outputs and ranges is no proof; give real ones",
         )
+    for target in report.targets:
+        for finding in target.findings:
+            if finding.rule == "ART119" and finding.evidence.get("state") == "valid":
+                _line(console, write, "Signed", f"{target.name}: {finding.message}")
     findings = _in_order(report)
     if findings:
         console.print(_findings(findings[:FINDINGS], write))

@@ -9,6 +9,8 @@ from typing import Any
 
 from qgate.records import Finding, Limit, Measurement, Place, Severity, Value, Verdict
 
+BUILT_IN = "built-in profile"
+"""How the origin of every threshold begins that no policy set."""
 PROFILES = ("strict", "balanced", "permissive")
 SCHEMES = ("int8", "int4", "fp16", "fp8", "none")
 
@@ -53,8 +55,8 @@ class Param:
         """The built-in value for a built-in profile and a scheme, and where it came from."""
         position = PROFILES.index(profile)
         if scheme is not None and scheme in self.by_scheme:
-            return self.by_scheme[scheme][position], f"built-in profile {profile}, scheme {scheme}"
-        return (self.strict, self.balanced, self.permissive)[position], f"built-in profile {profile}"
+            return self.by_scheme[scheme][position], f"{BUILT_IN} {profile}, scheme {scheme}"
+        return (self.strict, self.balanced, self.permissive)[position], f"{BUILT_IN} {profile}"
 
 
 def severity_param(strict: str, balanced: str, permissive: str) -> Param:

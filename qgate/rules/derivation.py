@@ -77,12 +77,25 @@ def evidence_of(found: Measurement) -> dict[str, Any]:
     return evidence
 
 
+_EDITED = "Restore what the quantizer wrote for this tensor, or quantize again from the reference; no training explains it"
+_REMEDIES = {
+    "scale": _EDITED,
+    "zero-point": _EDITED,
+    "zeroed": "Quantize again from the reference; if channels were pruned on purpose, prune the reference as well",
+    "permuted": _EDITED,
+    "sign": _EDITED,
+    "swapped": "Put every layer's own weights back, or quantize again from the reference",
+    "low-bit": "Quantize with the bits that the scheme says, or declare the scheme that this is",
+}
+
+
 def _diagnosed(context: RuleContext, found: Measurement, diagnosis: dict[str, Any]) -> Finding:
     index = diagnosis.get("index")
     return context.finding(
         f"{diagnosis['message']} (codes {found.at.tensor!r})" if diagnosis["tensor"] != found.at.tensor else diagnosis["message"],
         at=Place(tensor=diagnosis["tensor"], node=found.at.node, index=tuple(index) if index else None),
         evidence={**evidence_of(found), "codes": found.at.tensor},
+        remedy=_REMEDIES.get(diagnosis["kind"]),
     )  # fmt: skip
 
 

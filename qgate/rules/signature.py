@@ -47,7 +47,8 @@ RULES = (
         "identity of the base branch's policy. A wrong signature is FAIL; one that cannot be read or verified is ERROR, "
         "for nothing is known of it; a missing one is a warning, FAIL where `require_signature` is set. A candidate "
         "whose signature is wrong, or is required and not valid, is not run.",
-        remedy="Sign exactly the candidate's files again with the key that the policy names, and commit the bundle",
+        remedy="Sign exactly the candidate's files again, by the signer that is asked for (`signature` of the policy, or the "
+        "options --signing-*), and keep the bundle with them",
         check=_signature,
     ),
 )

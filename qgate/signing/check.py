@@ -23,6 +23,7 @@ PROGRAM = ("-m", "qgate.signing.child")
 _MIB = 2**20
 _MEMORY_MB = 4096
 _SECONDS = 60
+_KEY_BYTES = 64 * 1024
 _SLOWEST_MIB_PER_SECOND = 50
 _PACKAGES = ("model_signing", "OpenSSL")
 _NAMED = 5
@@ -89,7 +90,7 @@ def _verified(
     if bundle.kind != wanted:
         told = {"key": "a key", "certificate": "a certificate", "sigstore": "a Sigstore identity"}
         return Signature(
-            State.INVALID, f"it was signed with {told[bundle.kind]}, and the policy names {told[wanted]}"
+            State.INVALID, f"it was signed with {told[bundle.kind]}, and {told[wanted]} is asked for"
         )
     lacking = [name for name in _PACKAGES if find_spec(name) is None]
     if lacking:
@@ -103,6 +104,12 @@ def _verified(
         canonical.write_bytes(bundle.content)
         canonical.chmod(0o444)
         request = _request(order, bundle, candidate, staging, canonical)
+        if "key" in request and b"PRIVATE KEY" in Path(request["key"]).read_bytes()[:_KEY_BYTES]:
+            return Signature(
+                State.UNVERIFIED,
+                "the signer's key that was given is a private one: give the public key (`openssl pkey -in KEY -pubout`), and "
+                "replace a private key that others could read",
+            )
         outcome = run_child(json.dumps(request), _limits(candidate, reduced), program=PROGRAM)
         answer = read_answer(outcome.payload)
     except MeasureError as error:

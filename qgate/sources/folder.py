@@ -85,8 +85,12 @@ def nearest(path: str, names: Iterable[str]) -> str:
     same = [name for name in known if name.lower() == path.lower()]
     if same:
         return f"It is written {same[0]} there: upper and lower case differ"
-    near = difflib.get_close_matches(path, known, n=3, cutoff=0.6)
-    return f"Did you mean {' or '.join(near)}?" if near else ""
+    near = difflib.get_close_matches(path, known, n=3, cutoff=0.7)
+    ratio = {name: difflib.SequenceMatcher(None, path, name).ratio() for name in near}
+    # Beside one that is clearly meant, others of the same family only distract.
+    near = [name for name in near if ratio[name] >= ratio[near[0]] - 0.04]
+    shown = f"{', '.join(near[:-1])} or {near[-1]}" if len(near) > 1 else "".join(near)
+    return f"Did you mean {shown}?" if near else ""
 
 
 def _identity(status: os.stat_result) -> tuple[int, ...]:

@@ -142,13 +142,23 @@ def plate(shop: Shop) -> Shop:
 
 
 def test_explain_tells_every_threshold_of_a_target_and_where_it_came_from(plate: Shop) -> None:
-    lines = plate.run("explain", "--target", "plate").out.splitlines()
+    lines = plate.run("explain", "--target", "plate", "--all").out.splitlines()
     assert lines[0] == "target plate, profile ours, scheme int8"
     assert [line.split()[0] for line in lines if line[:3].isupper()] == list(catalogue())
     rows = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
     assert ["min_share", "50 %  target plate (qgate.yml)"] in rows
     assert ["min_db", "9 dB  profile ours (qgate.yml)"] in [[a, b.replace("9.0", "9")] for a, b in rows]
     assert len(rows) == sum(len(rule.params) for rule in catalogue().values())
+    assert lines[-1] == "waived until 2027-01-01: RNG104: known"
+
+
+def test_explain_tells_of_a_target_what_its_policy_sets_and_counts_the_rest(plate: Shop) -> None:
+    lines = plate.run("explain", "--target", "plate").out.splitlines()
+    rows = [line.split(maxsplit=1) for line in lines if line.startswith("  ")]
+    assert rows
+    assert all("(qgate.yml)" in row[1] for row in rows)
+    many = sum(len(rule.params) for rule in catalogue().values()) - len(rows)
+    assert f"{many} thresholds are the profile's own: --all shows them, and RULE those of one rule" in lines
     assert lines[-1] == "waived until 2027-01-01: RNG104: known"
 
 
@@ -200,3 +210,18 @@ def test_what_no_code_foresaw_is_one_line_and_never_the_exit_code_of_fail(
         if isinstance(error, OSError)
         else "qgate: test_cli_words.py:"
     )
+
+
+def test_verify_without_models_or_a_repository_says_so_and_leaves_nothing(shop: Shop) -> None:
+    found = shop.run("verify", env={"GIT_CEILING_DIRECTORIES": str(shop.root.parent)})
+    assert found.code == 2
+    assert "there is nothing to verify: no pair is named" in found.refusal()
+    assert "Give --reference and --candidate" in found.refusal()
+
+
+def test_audit_takes_the_folder_of_a_report(shop: Shop) -> None:
+    (shop.root / "report").mkdir()
+    (shop.root / "report" / "report.json").write_text("{}")
+    said = {shop.run("audit", name).refusal() for name in ("report", "report/report.json")}
+    assert len(said) == 1
+    assert "report.json" in said.pop()

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import Report
 from qgate.report.terminal import FINDINGS, print_report
 
@@ -96,3 +97,20 @@ def test_no_text_in_a_report_is_a_command_or_markup(text: str) -> None:
 def test_rich_is_imported_only_when_something_is_printed() -> None:
     code = "import sys, qgate.report.terminal; sys.exit('rich' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_valid_signature_is_told() -> None:
+    note = Finding(
+        rule="ART119", severity=Severity.NOTE, message="The candidate is signed with the key 0123 (keys/k.pub)",
+        evidence={"state": "valid"},
+    )  # fmt: skip
+    text = flat(
+        printed(
+            samples.report(
+                samples.target("digits", findings=(note,)), headline="As it should be", verdict=Verdict.PASS
+            ),
+            120,
+        )
+    )
+    assert "Signed: digits: The candidate is signed with the key 0123 (keys/k.pub)" in text
+    assert "Signed:" not in printed(samples.passing())

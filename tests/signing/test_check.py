@@ -219,3 +219,10 @@ def test_a_verifying_process_that_hangs_dies_or_lies_has_verified_nothing(
 def test_an_answer_is_believed_only_in_its_form(payload: bytes) -> None:
     with pytest.raises(MeasureError):
         read_answer(payload)
+
+
+def test_a_private_key_in_the_place_of_the_public_one_is_named_as_such(desk: Desk) -> None:
+    desk.sign()
+    found = desk.check(key=copied(desk.signer.key))
+    assert found.state is State.UNVERIFIED
+    assert "is a private one: give the public key" in found.message

@@ -16,7 +16,7 @@ import pytest
 from qgate.errors import FormatError, SourceError
 from qgate.sources.acquire import acquire, acquire_file
 from qgate.sources.context import SourceContext
-from qgate.sources.folder import open_below, read_stable
+from qgate.sources.folder import nearest, open_below, read_stable
 from qgate.sources.locator import PathLocator
 
 
@@ -323,3 +323,23 @@ def test_a_missing_root_is_said(context, tmp_path) -> None:
 def test_tokens_never_show_in_a_context(context) -> None:
     secret = replace(context, token="ghs_canary", hub_token="hf_canary")
     assert "canary" not in repr(secret) + str(secret)
+
+
+@pytest.mark.parametrize(
+    ("missing", "hint"),
+    [
+        ("digits_fp23.onnx", "Did you mean digits_fp32.onnx?"),
+        ("digits_int8.onnx", "Did you mean digits_int8_pt.onnx or digits_int8_pc.onnx?"),
+        ("DIGITS_fp32.onnx", "It is written digits_fp32.onnx there: upper and lower case differ"),
+        ("labels.csv", ""),
+    ],
+)
+def test_of_the_names_in_a_folder_those_that_can_be_meant_are_hinted_at(missing: str, hint: str) -> None:
+    there = [
+        "digits_fp32.onnx",
+        "digits_fp16.onnx",
+        "digits_dyn.onnx",
+        "digits_int8_pc.onnx",
+        "digits_int8_pt.onnx",
+    ]
+    assert nearest(missing, there) == hint
