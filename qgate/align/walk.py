@@ -15,6 +15,7 @@ from typing import Any
 from qgate.align.detour import Detours, Reader
 from qgate.align.exchange import exchanged, order
 from qgate.align.operands import constant_alone, missing, other_tensor
+from qgate.align.padding import padding_before
 from qgate.align.settings import differing
 from qgate.align.side import COMMUTATIVE, TRANSPARENT, Side
 from qgate.quant.alignment import Alignment, ConstantPair, Difference
@@ -167,17 +168,31 @@ class _Walk:
         for stage, tensor in two.stages.items():
             if stage in one.stages:
                 self.result.tensors.setdefault(tensor, one.stages[stage])
-        self._compare_attributes(one, two)
+        padding = padding_before(one, two, self.left, self.right)
+        self._compare_attributes(one, two, padded=padding is not None)
         self._bodies(one, two)
         found = order(one, two, self.left, self.right)
         self._note(exchanged(one, two, found))
         for position, other in enumerate(found):
             left = one.inputs[position] if position < len(one.inputs) else ""
             right = two.inputs[other] if other < len(two.inputs) else ""
+            if padding is not None and position == 0:
+                left, right = self._through(padding, left, right)
             self.queue.append((left, right, (one, two, position)))
 
-    def _compare_attributes(self, one: FloatNode, two: FloatNode) -> None:
+    def _through(self, padding: tuple[Side, FloatNode], left: str, right: str) -> tuple[str, str]:
+        """What both read, seen through the Pad that one side has as attributes of its convolution."""
+        side, pad = padding
+        if side is self.left:
+            self.skipped_left.add(id(pad))
+            return pad.inputs[0], right
+        self.skipped_right.add(id(pad))
+        return left, pad.inputs[0]
+
+    def _compare_attributes(self, one: FloatNode, two: FloatNode, *, padded: bool) -> None:
         for key, left, right in differing(one, two, self.left.graph, self.right.graph):
+            if padded and key == "pads":
+                continue
             self._differ(
                 "attribute",
                 f"{two.op} has {key} = {_shown(right)} where the reference has {_shown(left)}",
