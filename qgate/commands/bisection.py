@@ -76,6 +76,11 @@ def _lines(found: Bisection) -> Iterator[str]:
         before = "" if found.first.before_db is None else f" from {found.first.before_db:.1f} dB"
         fall = f"the signal falls{before} to {found.first.sqnr_db:.1f} dB"
         yield f"First to drift: {_name(found.first.node)} ({found.first.op}), {fall}."
+        if found.first.op == "Input":
+            yield (
+                "The model's own input does not come through its quantizer: calibrate again on data like those that the "
+                "model will see, prepared as they will be. Layers in float do not bring it back."
+            )
     yield ""
     yield f"{'layer':<34}{'operation':<14}{'keeps':>9}{'in float':>10}{'weights':>10}{'inputs':>10}{'output':>10}{'costs':>12}"
     for trial in found.trials:

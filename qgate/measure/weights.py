@@ -89,7 +89,12 @@ def _pooled(judged: Sequence[Judged]) -> Iterator[Measurement]:
         return
     total = sum(e.derivation.elements for e in weights)
     good = ("derived", "other-rounding", "equalised")
-    derived = sum(e.derivation.elements for e in weights if e.derivation.verdict in good)
+    # Of a tensor with outsiders all other elements are derived.
+    derived = sum(
+        e.derivation.elements - (e.derivation.count if e.derivation.verdict == "outsiders" else 0)
+        for e in weights
+        if e.derivation.verdict in (*good, "outsiders")
+    )
     yield Measurement(name="weight.derived_share", value=derived / total, unit="ratio", n=total)
     outsiders = sum(e.derivation.count for e in judged if e.derivation.verdict == "outsiders")
     yield Measurement(name="weight.outsiders", value=outsiders, unit="elements", n=total)

@@ -27,6 +27,16 @@ def spoiled(tmp_path, change, dtype="int8", **how):
     return inspect(FLOAT, candidate(held, dtype), tmp_path)
 
 
+def test_one_element_that_does_not_follow_leaves_all_others_derived(tmp_path):
+    def flip(held):
+        held["w2q"].flat[5] ^= 1 << 6
+
+    found = spoiled(tmp_path, flip)
+    (share,) = named(found, "weight.derived_share")
+    assert share.value == pytest.approx(1 - 1 / share.n)
+    assert [m.value for m in named(found, "weight.outsiders")] == [1]
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int4", "uint4", "int16"])
 @pytest.mark.parametrize("per_channel", [True, False])
 def test_an_honest_candidate_is_derived_throughout(dtype, per_channel, tmp_path):
