@@ -17,7 +17,7 @@ export ORT_DISABLE_TELEMETRY := 1
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 PINS := requirements/image.txt requirements/dev.txt
-WORKFLOWS := action.yml examples/workflow.yml .github/workflows
+WORKFLOWS := action.yml examples/workflow.yml examples/workflow-gpu.yml .github/workflows
 
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-unit test-all lint format bench fuzz docs lock image clean
@@ -41,9 +41,9 @@ lint: $(VENV)/.test ## Checks style, types, workflows and the Dockerfile
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/actionlint .github/workflows/*.yml examples/workflow.yml
+	$(BIN)/actionlint .github/workflows/*.yml examples/workflow.yml examples/workflow-gpu.yml
 	$(BIN)/zizmor --offline --quiet --persona=regular $(WORKFLOWS)
-	$(BIN)/hadolint Dockerfile
+	$(BIN)/hadolint Dockerfile Dockerfile.gpu
 
 format: $(VENV)/.test ## Formats the sources
 	$(BIN)/ruff check --fix-only .

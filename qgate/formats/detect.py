@@ -63,6 +63,7 @@ _OPAQUE = {
 _MAGIC = (
     (0, b"\x7fELF", "native"), (0, b"MZ", "native"), (0, b"\xfe\xed\xfa", "native"), (0, b"\xcf\xfa\xed\xfe", "native"),
     (0, b"!<arch>\n", "native"), (0, b"ftrt", "tensorrt-engine"), (0, b"ptrt", "tensorrt-engine"),
+    (0, b"vtrt", "tensorrt-engine"),
     (0, b"\x93NUMPY", "npy"), (0, b"GGUF", "gguf"), (0, b"\x89HDF\r\n", "hdf5"), (4, b"TFL3", "tflite"),
     (4, b"ORTM", "ort"), (0, b"\x1f\x8b", "compressed"), (0, b"BZh", "compressed"), (0, b"\xfd7zXZ\0", "compressed"),
     (0, b"7z\xbc\xaf", "compressed"), (0, b"\x28\xb5\x2f\xfd", "compressed"), (257, b"ustar", "tar"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qgate.records import Finding, Severity, Verdict
-from qgate.rules.base import Rule, RuleContext, rule
+from qgate.rules.base import Param, Rule, RuleContext, rule
 from qgate.rules.deployability import lint_rule
 
 _TYPES = (
@@ -76,6 +76,29 @@ def _asked(context: RuleContext) -> Iterator[Finding]:
                 f"NVIDIA's parser was not asked: {found.not_measured}",
                 at=found.at,
                 evidence={"reason": found.not_measured},
+            )
+
+
+def _device(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("tensorrt.device"):
+        if found.value is None:
+            yield context.finding(
+                f"it was not run on a GPU: {found.not_measured}",
+                at=found.at,
+                evidence={"reason": found.not_measured},
+            )
+
+
+def _latency(context: RuleContext) -> Iterator[Finding]:
+    most = context.limit("max_ratio")
+    for found in context.all("tensorrt.latency_ratio"):
+        if found.value is None:
+            yield context.finding(f"no latency was measured: {found.not_measured}", at=found.at)
+        elif not found.number <= most:
+            yield context.finding(
+                f"its engine takes {found.number:.3g} times as long as the reference's, at most {most:g} asked for",
+                at=found.at,
+                evidence={"value": found.number, "limit": most, **found.detail},
             )
 
 
@@ -182,5 +205,25 @@ RULES = (
         remedy="Install it (`pip install 'qgate[tensorrt]'`): NVIDIA's licence, 550 MB, no GPU needed",
         severity=("warning", "note", "note"),
         check=_asked,
+    ),
+    rule(
+        "DEP124",
+        "TensorRT: the candidate ran on a device",
+        why="Parser and builder say that an engine can be made, not what it computes.",
+        how="Where there is a GPU, with the packages `tensorrt` and `cuda-python` and `sandbox: reduced`, its engine is built "
+        "and run, and DEP201 to DEP203 judge it as they judge other runtimes.",
+        remedy="Run qgate on a runner with a GPU; docs/runtimes.md says how",
+        severity=("note", "note", "note"),
+        check=_device,
+    ),
+    rule(
+        "DEP125",
+        "TensorRT: the candidate's engine is not slower",
+        why="Quantizers in the wrong places cost conversions, and a quantized engine can be slower than the float one.",
+        how="Median time of 20 executions on the device, copies aside, the candidate's engine over the reference's.",
+        remedy="Look at the layers that run in float (DEP110), and quantize both operands of products",
+        severity=("warning", "warning", "note"),
+        params=(Param("max_ratio", "Largest ratio of latencies.", 1.0, 1.1, 1.5, unit="ratio"),),
+        check=_latency,
     ),
 )  # fmt: skip

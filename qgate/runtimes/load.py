@@ -7,9 +7,13 @@ from importlib import import_module
 from pathlib import Path
 
 from qgate.runtimes.base import Runner
-from qgate.runtimes.registry import RUNTIMES
+from qgate.runtimes.registry import known
 
-_LIBRARIES = {"openvino": "qgate.runtimes.openvino", "tensorrt": "qgate.runtimes.tensorrt_rtx"}
+_LIBRARIES = {
+    "openvino": "qgate.runtimes.openvino",
+    "tensorrt": "qgate.runtimes.tensorrt_rtx",
+    "tensorrt-device": "qgate.runtimes.tensorrt_device",
+}
 
 
 def import_runtime(name: str) -> None:
@@ -22,14 +26,14 @@ def import_runtime(name: str) -> None:
 
 def version_of(name: str) -> str:
     """The version of a runtime that is imported."""
-    return str(getattr(import_module(RUNTIMES[name].module), "__version__", ""))[:100]
+    return str(getattr(import_module(known(name).module), "__version__", ""))[:100]
 
 
 def load_runner(name: str, path: Path, *, threads: int = 1, taps: Sequence[str] = ()) -> Runner:
     """A loaded model.
 
     Args:
-        name: ``onnxruntime`` or ``openvino``.
+        name: ``onnxruntime``, ``openvino`` or ``tensorrt-device``.
         path: The model.
         threads: Threads within one run.
         taps: Inner tensors to return as well.
@@ -41,6 +45,10 @@ def load_runner(name: str, path: Path, *, threads: int = 1, taps: Sequence[str] 
         from qgate.runtimes.openvino import OpenVinoRunner
 
         return OpenVinoRunner(path, threads=threads, taps=taps)
+    if name == "tensorrt-device":
+        from qgate.runtimes.tensorrt_device import TensorRtRunner
+
+        return TensorRtRunner(path, threads=threads, taps=taps)
     from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 
     return OnnxRuntimeRunner(path, threads=threads, taps=taps)

@@ -44,3 +44,11 @@ RUNTIMES = {
     )
 }
 """By name, in the order in which they are told."""
+
+DEVICE = Runtime("tensorrt-device", "TensorRT on the GPU", "tensorrt", "", ("onnx",))
+"""What ``tensorrt`` means besides, where there is a GPU."""
+
+
+def known(name: str) -> Runtime:
+    """A runtime by its name, the device among them."""
+    return DEVICE if name == DEVICE.name else RUNTIMES[name]

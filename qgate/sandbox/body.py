@@ -42,8 +42,8 @@ def run(arguments: list[str], load: Callable[[], Work]) -> int:
     """
     channel, parent, memory, cpu, file_mb, open_files, reduced = map(int, arguments)
     limits = Limits(
-        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=bool(reduced)
-    )
+        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=reduced > 0, devices=reduced > 1
+    )  # fmt: skip
     talker = Talker(channel)
     talker.hello()
     # Libraries read these when they are imported. Sums of products must not depend on the number of processors.

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from qgate.sandbox.engaged import REDUCIBLE, Engaged
+from qgate.sandbox.engaged import LEFT_OUT, REDUCIBLE, Engaged
 from qgate.sandbox.kernel import die_with_parent, drop_capabilities, forbid_new_privileges
 from qgate.sandbox.landlock import restrict_files
 from qgate.sandbox.limits import Limits
@@ -82,6 +82,9 @@ def confine(limits: Limits, parent: int, channel: int, libraries: Callable[[], I
             _require_one_thread()
         with _step("descriptors"):
             _close_descriptors(channel)
+        if limits.devices:
+            lacking = dict.fromkeys(REDUCIBLE, LEFT_OUT)
+            return Engaged(os.geteuid(), version, filtered, lacking)
         with _optional("landlock", lacking):
             version = restrict_files([*inputs, *library_folders()])
         with _optional("seccomp", lacking):
@@ -149,7 +152,8 @@ def _close_descriptors(channel: int) -> None:
 
 def _limit_resources(limits: Limits) -> None:
     wanted = {
-        resource.RLIMIT_AS: limits.memory_mb * _MIB,
+        # A GPU's driver reserves addresses by the terabyte.
+        **({} if limits.devices else {resource.RLIMIT_AS: limits.memory_mb * _MIB}),
         resource.RLIMIT_FSIZE: limits.file_mb * _MIB,
         resource.RLIMIT_NOFILE: limits.open_files,
         resource.RLIMIT_NPROC: MAX_TASKS,

@@ -13,6 +13,9 @@ from qgate.errors import SandboxError
 REDUCIBLE = frozenset({"landlock", "seccomp"})
 """Steps that a policy may do without; all others are needed for the least of promises."""
 
+LEFT_OUT = errno.ENOTTY
+"""Stands for a step that was left out so that a device can be reached; no kernel answers so."""
+
 _LINE = re.compile(rb"confined (\d{1,10}) (\d{1,3}) ([01]) (-|[a-z]{1,12}:\d{1,4}(?:,[a-z]{1,12}:\d{1,4})?)")
 _NAMES = {
     "limits": "limits on memory, time and files",
@@ -91,6 +94,8 @@ class Engaged:
 def _why(step: str, number: int) -> str:
     if step == "threads":
         return "a library has started others"
+    if number == LEFT_OUT:
+        return "left out, so that the GPU can be reached"
     if number == 0:
         return "the kernel does not do what it says"
     if number == errno.ENOSYS:

@@ -138,7 +138,7 @@ def _start(limits: Limits, program: tuple[str, ...], where: str) -> Child:
         raise _unwatched(error, where) from error
     numbers = (
         *(theirs, os.getpid(), limits.memory_mb, limits.cpu_seconds, limits.file_mb, limits.open_files),
-        int(limits.reduced),
+        int(limits.reduced) + int(limits.devices),
     )
     try:
         process = subprocess.Popen(

@@ -18,6 +18,8 @@ class Limits:
         file_mb: Size in MiB of any file that the child writes (``RLIMIT_FSIZE``).
         open_files: Open descriptors (``RLIMIT_NOFILE``).
         reduced: A run goes on where the kernel has no Landlock or no seccomp, and says so.
+        devices: A GPU must be reached, which Landlock, seccomp and a limit on address space all prevent: they are left
+            out, and the run says so. Only with ``reduced``.
 
     Raises:
         UsageError: A limit is not positive; the kernel would take a negative one for no limit.
@@ -29,8 +31,14 @@ class Limits:
     file_mb: int = 64
     open_files: int = 256
     reduced: bool = False
+    devices: bool = False
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name != "reduced" and not getattr(self, each.name) > 0:
+            if each.name not in ("reduced", "devices") and not getattr(self, each.name) > 0:
                 raise UsageError(f"limits.{each.name} is not positive", remedy="Give a positive number")
+        if self.devices and not self.reduced:
+            raise UsageError(
+                "a GPU cannot be reached from within the sandbox",
+                remedy="Accept less with `sandbox: reduced` in the base branch's policy (one pair: --sandbox reduced)",
+            )

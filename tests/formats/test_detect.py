@@ -85,6 +85,7 @@ def test_files_that_hold_code(data: bytes, kind: str, words: str, tmp_path: Path
 OTHERS = [
     (b"ftrt" + b"\0" * 20, "tensorrt-engine", "never deserialised", "ONNX file that the engine"),
     (b"ptrt" + b"\0" * 20, "tensorrt-engine", "never deserialised", "ONNX file that the engine"),
+    (b"vtrt" + b"\0" * 20, "tensorrt-engine", "never deserialised", "ONNX file that the engine"),
     (array(), "npz", "no model", "data set"),
     (array(compressed=True), "npz", "no model", "data set"),
     (b"\x93NUMPY\1\0v\0" + b" " * 60, "npy", "no model", "data set"),

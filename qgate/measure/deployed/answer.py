@@ -129,8 +129,11 @@ def _run(asked: RuntimeRequest) -> bytes:
     for name in asked.taps:
         told += _tapped(asked, name, (side, outputs), (chunk, count))
     kept = list(_within(told))
-    version = version_of(asked.runtime)
-    return pack({"samples": count, "left_out": len(told) - len(kept), "version": version}, kept)
+    spent = getattr(runner, "seconds", None)
+    step = count if side.batched and plan.batch is None else (plan.batch or 1)
+    seconds = None if spent is None or asked.taps else float(spent(plan.feeds(chunk, 0, step)))
+    about = {"samples": count, "left_out": len(told) - len(kept), "version": version_of(asked.runtime)}
+    return pack({**about, "seconds": seconds}, kept)
 
 
 def _tapped(asked: RuntimeRequest, name: str, plain: tuple[Any, Any], fed: tuple[Any, int]) -> Told:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field, ValidationError, model_validator
 
 from qgate.errors import MeasureError
-from qgate.measure.states import Count, Text
+from qgate.measure.states import Count, Energy, Text
 from qgate.records import Record
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class RuntimeAnswer(Record):
     samples: Count = 0
     left_out: Count = 0
     version: Text = ""
+    seconds: Energy | None = None
     judgement: JudgementState | None = None
     error: FailureState | None = None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from qgate.errors import MeasureError
 from qgate.measure.deployed.arrays import RuntimeAnswer, unpack
 from qgate.measure.deployed.request import RuntimeRequest
-from qgate.runtimes.registry import RUNTIMES
+from qgate.runtimes.registry import known
 from qgate.sandbox.launch import run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line
@@ -43,7 +43,7 @@ def ask(
     outcome = run_child(request.to_json(), limits, where=where, program=PROGRAM)
     answer, arrays = unpack(outcome.payload, where)
     if answer.error is not None:
-        title = RUNTIMES[request.runtime].title
+        title = known(request.runtime).title
         what = one_line(answer.error.what, 600) or answer.error.kind
         if answer.error.kind == "refused" and answer.error.role != "reference":
             raise RuntimeRefusedError(f"{title} refuses the candidate: {what}", where=where)

@@ -27,7 +27,7 @@ class Materialised:
 
     Args:
         path: ``.npz`` with the inputs; arrays are ``i0``, ``i1`` and so on.
-        names: The candidate's input to its array.
+        names: The candidate's input to its array; ``arrays`` likewise of the reference's.
         types: Arrays whose dtype differs from what the candidate takes, to the dtype that it takes.
         shapes: The shape of one sample for each input of the candidate.
         candidate: Its outputs by name, in order, samples first; ``reference`` likewise by the reference's names.
@@ -37,6 +37,7 @@ class Materialised:
 
     path: Path
     names: Mapping[str, str]
+    arrays: Mapping[str, str]
     types: Mapping[str, str]
     shapes: Mapping[str, tuple[int, ...]]
     candidate: Mapping[str, NDArray[Any]]
@@ -75,6 +76,7 @@ def materialise(request: PairRequest, candidate: StaticModel, folder: Path) -> M
     return Materialised(
         path,
         names={name: files[array] for name, array in answer.names.items()},
+        arrays=files,
         types={files[ours]: dtype for ours, dtype in request.io_types.items() if ours in files},
         shapes={
             name: _one(inputs[array].shape, len(wanted[name] or ())) for name, array in answer.names.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,39 +12,22 @@ from qgate.errors import MeasureError
 from qgate.formats.model import StaticModel
 from qgate.measure.deployed.asking import RuntimeRefusedError, ask
 from qgate.measure.deployed.compare import Difference, compare, range_step
-from qgate.measure.deployed.inputs import Materialised, materialise
+from qgate.measure.deployed.device import device_limits, device_measurements
+from qgate.measure.deployed.inputs import materialise
 from qgate.measure.deployed.locate import APART, first_parting, spots
 from qgate.measure.deployed.oracle import oracle_measurements
-from qgate.measure.deployed.request import RuntimeRequest
+from qgate.measure.deployed.runs import Runs, request_of
 from qgate.measure.request import PairRequest
 from qgate.records import Measurement, Place
 from qgate.runtimes.processor import saturates
-from qgate.runtimes.registry import RUNTIMES, Runtime
+from qgate.runtimes.registry import DEVICE, RUNTIMES, Runtime
+from qgate.sandbox.limits import Limits
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MEASURING = "onnxruntime"
 """The runtime that everything else is measured in."""
-
-
-@dataclass
-class Runs:
-    """What the runtimes answered.
-
-    Args:
-        request: The pair.
-        candidate: The candidate's file, read statically.
-        steps: Steps of quantized outputs, by the reference's names.
-        inputs: What they were run on.
-        outputs: By runtime, the candidate's outputs by name.
-    """
-
-    request: PairRequest
-    candidate: StaticModel
-    steps: Mapping[str, float]
-    inputs: Materialised
-    outputs: dict[str, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 def measure_runtimes(
@@ -66,7 +49,7 @@ def measure_runtimes(
     others = [RUNTIMES[name] for name in RUNTIMES if name in runtimes and name != MEASURING]
     present = [each for each in others if each.installed and candidate.format in each.formats]
     yield from (_absent(each) for each in others if not each.installed)
-    if not present:
+    if not present and "tensorrt" not in runtimes:
         return
     plain = replace(request, layers=(), joined=None, labels=None, slices=None, task=None)
     try:
@@ -77,6 +60,8 @@ def measure_runtimes(
     runs = Runs(plain, candidate, steps, inputs, {MEASURING: inputs.candidate})
     for runtime in present:
         yield from _run(runtime, runs) if runtime.runs else oracle_measurements(plain, candidate, inputs)
+    if "tensorrt" in runtimes:
+        yield from device_measurements(runs, _run)
     for one, other in combinations(runs.outputs, 2):
         yield from _pair(runs, one, other)
 
@@ -97,7 +82,7 @@ def _lost(runtime: Runtime, reason: str, cause: str) -> Measurement:
 def _run(runtime: Runtime, runs: Runs) -> Iterator[Measurement]:
     try:
         answer, arrays = ask(
-            _request(runs, runtime.name), runs.request.limits, runs.request.label("candidate")
+            request_of(runs, runtime.name), _limits(runs, runtime.name), runs.request.label("candidate")
         )
     except RuntimeRefusedError as error:
         yield _lost(runtime, error.what, "refused")
@@ -119,12 +104,8 @@ def _run(runtime: Runtime, runs: Runs) -> Iterator[Measurement]:
     yield from _against_reference(runtime, runs)
 
 
-def _request(runs: Runs, runtime: str, taps: tuple[str, ...] = ()) -> RuntimeRequest:
-    request, inputs = runs.request, runs.inputs
-    return RuntimeRequest(
-        "run", runtime, request.candidate, request.side_files, inputs=inputs.path, names=inputs.names, types=inputs.types,
-        single=request.dynamic, taps=taps, samples=1 if taps else inputs.samples,
-    )  # fmt: skip
+def _limits(runs: Runs, runtime: str) -> Limits:
+    return device_limits(runs.request.limits) if runtime == DEVICE.name else runs.request.limits
 
 
 def _outputs(runs: Runs) -> Iterator[tuple[str, str, NDArray[Any] | None]]:
@@ -215,5 +196,5 @@ def _parting(runs: Runs, one: str, other: str) -> Measurement:
 
 
 def _tapped(runs: Runs, runtime: str, taps: tuple[str, ...]) -> Mapping[str, NDArray[Any]]:
-    _, arrays = ask(_request(runs, runtime, taps), runs.request.limits, runs.request.label("candidate"))
+    _, arrays = ask(request_of(runs, runtime, taps), _limits(runs, runtime), runs.request.label("candidate"))
     return {name: values for (kind, name), values in arrays.items() if kind == "tap"}
