@@ -101,7 +101,7 @@ def quantizer_before(candidate: FloatGraph, tensor: str) -> Quantizer | None:
         if candidate.quantizers.get(tensor):
             return candidate.quantizers[tensor][0]
         maker = makers.get(tensor)
-        if maker is None or maker.op not in _RANGE_KEEPING:
+        if maker is None or maker.op not in _RANGE_KEEPING or not maker.inputs:
             return None
         tensor = maker.inputs[0]
     return None
