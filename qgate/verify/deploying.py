@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from qgate.verify.state import State, timed
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.inspection import Inspection
+    from qgate.measure.plugin import Plugin
 
 
 def run_elsewhere(
@@ -23,6 +25,7 @@ def run_elsewhere(
     models: tuple[StaticModel, StaticModel | None],
     data: Path | bool | None,
     staging: Path,
+    code: Mapping[str, Plugin] | None = None,
 ) -> None:
     """Runs the candidate in every other declared runtime, each in a process of its own.
 
@@ -36,6 +39,7 @@ def run_elsewhere(
     started = time.perf_counter()
     plain = replace(inspection, layers=())
     request, known = pair_request(pair, plain, models, data)
+    request = replace(request, code=dict(code or {}))
     try:
         state.measurements += measure_runtimes(request, candidate, pair.runtimes, known.steps, staging)
     finally:

@@ -49,7 +49,7 @@ def verify(
             and signed_enough_to_run(pair, state)
         ):
             run(pair, state, inspection, models, data or None, progress, child, code)
-            run_elsewhere(pair, state, inspection, models, data or None, staging)
+            run_elsewhere(pair, state, inspection, models, data or None, staging, code)
     return _report(pair, state)
 
 

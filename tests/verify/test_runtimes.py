@@ -17,6 +17,7 @@ from onnx import helper, numpy_helper
 from qgate.formats.read import read_model
 from qgate.judge import judge
 from qgate.measure.deployed.runtimes import measure_runtimes
+from qgate.measure.interface import Interface
 from qgate.measure.request import PairRequest
 from qgate.policy.thresholds import resolve
 from qgate.records import Severity, Verdict
@@ -202,3 +203,71 @@ def test_lint_and_parser_differ_only_where_the_table_says_why(tensorrt) -> None:
         # What NVIDIA refuses, the lint refuses: it may be stricter and never laxer.
         assert row["lint_refuses"] or not row["nvidia_refuses"], row["name"]
         assert f"| {row['name']} |" in (ROOT / "docs" / "runtimes.md").read_text()
+
+
+def test_the_recipe_of_the_documents_is_one_that_tensorrt_takes(tensorrt, tmp_path: Path) -> None:
+    """ONNX Runtime's quantizer, as docs/runtimes.md says."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+
+    name = onnx.load(REFERENCE).graph.input[0].name
+    arrays = np.load(DIGITS / "digits_calib.npz")
+    images = next(arrays[key] for key in arrays.files if arrays[key].ndim == 4)[:32].astype(np.float32)
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = iter([{name: images}])
+
+        def get_next(self):
+            return next(self.left, None)
+
+    candidate = tmp_path / "symmetric.onnx"
+    quantize_static(
+        REFERENCE, candidate, Reader(), quant_format=QuantFormat.QDQ, per_channel=True,
+        activation_type=QuantType.QInt8, weight_type=QuantType.QInt8,
+        extra_options={"ActivationSymmetric": True, "QuantizeBias": False},
+    )  # fmt: skip
+    target = report(candidate, "tensorrt")
+    assert {f.rule for f in target.findings if f.rule.startswith("DEP1")} <= {"DEP124"}
+    (built,) = values(target, "tensorrt.built")
+    assert built.value is True
+
+
+def test_inputs_that_are_given_and_outputs_of_whole_numbers_are_compared(openvino, tmp_path: Path) -> None:
+    """Two inputs, one of them renamed, one output of classes, and a batch that the file fixes."""
+    weight = np.random.default_rng(3).normal(0, 1, (6, 3)).astype(np.float32)
+
+    def save(path: Path, first: str) -> Path:
+        nodes = [
+            helper.make_node("Mul", [first, "b"], ["m"], name="mul"),
+            helper.make_node("MatMul", ["m", "w"], ["scores"], name="matmul"),
+            helper.make_node("ArgMax", ["scores"], ["class"], name="argmax", axis=1, keepdims=0),
+        ]
+        graph = helper.make_graph(
+            nodes, "g",
+            [helper.make_tensor_value_info(name, T.FLOAT, [4, 6]) for name in (first, "b")],
+            [helper.make_tensor_value_info("scores", T.FLOAT, [4, 3]), helper.make_tensor_value_info("class", T.INT64, [4])],
+            [numpy_helper.from_array(weight, "w")],
+        )  # fmt: skip
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+        return path
+
+    data = tmp_path / "data.npz"
+    random = np.random.default_rng(4)
+    np.savez(
+        data,
+        a=random.normal(0, 1, (10, 6)).astype(np.float32),
+        b=random.normal(0, 1, (10, 6)).astype(np.float32),
+    )
+    asked = AdHoc(
+        save(tmp_path / "c.onnx", "renamed"), save(tmp_path / "r.onnx", "a"), inputs=data, scheme="none",
+        interface=Interface({"a": "renamed"}, (), {}, {}), runtimes=("openvino",),
+    )  # fmt: skip
+    with staging_directory() as staging:
+        target = verify(ad_hoc_pair(asked), staging=staging)
+    (ran,) = values(target, "runtime.ran")
+    assert ran.n == 10
+    told = {m.at.output: m for m in values(target, "runtime.lsb")}
+    assert set(told) == {"scores", "class"}
+    assert told["class"].value == 0
+    assert told["scores"].number < 0.01
+    assert not [f for f in target.findings if f.rule.startswith("DEP")]

@@ -37,14 +37,13 @@ def import_common_libraries() -> None:
 
 def prepare(request: str) -> list[Path]:
     """Imports the runtime; returns the files that the answer reads."""
+    from qgate.measure.answer import prepare as prepare_pair
     from qgate.runtimes.load import import_runtime
 
     asked = RuntimeRequest.from_json(request)
     import_runtime(asked.runtime)
-    if asked.pair is not None and asked.pair.inputs is None:
-        for name in ("onnx", "onnx.numpy_helper"):
-            importlib.import_module(name)
-    return list(asked.files())
+    files = [] if asked.pair is None else prepare_pair(asked.pair.to_json())
+    return [*asked.files(), *files]
 
 
 def answer(request: str, progress: Callable[[int, int], None]) -> bytes:

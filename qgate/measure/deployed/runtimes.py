@@ -51,7 +51,7 @@ def measure_runtimes(
     yield from (_absent(each) for each in others if not each.installed)
     if not present and "tensorrt" not in runtimes:
         return
-    plain = replace(request, layers=(), joined=None, labels=None, slices=None, task=None)
+    plain = replace(request, layers=(), joined=None, labels=None, slices=None, task=None, cost="")
     try:
         inputs = materialise(plain, candidate, folder)
     except MeasureError as error:
