@@ -15,6 +15,7 @@ from qgate.records import Severity
 from qgate.report import content, escape, figures, view
 from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import evidence_items, place_items
+from qgate.report.further import bisect_command
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report
 
@@ -34,7 +35,10 @@ def render_html(report: Report) -> str:
         titles=view.FAMILIES,
         legend=view.LEGEND,
         run_groups=view.grouped(None, report.findings),
-        units=[(row, view.grouped(row.target.name, row.target.findings)) for row in rows],
+        units=[
+            (row, view.grouped(row.target.name, row.target.findings), bisect_command(report, row.target))
+            for row in rows
+        ],
         warnings=[p for p in found if p[1].severity is Severity.WARNING and p[1].waived is None],
         notes=[p for p in found if p[1].severity is Severity.NOTE and p[1].waived is None],
         waived=[p for p in found if p[1].waived is not None],

@@ -10,6 +10,7 @@ from qgate.records import Finding, Severity, Verdict
 from qgate.report import view
 from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import PROOF, beside_the_proof, flat
+from qgate.report.further import bisect_command
 from qgate.report.ladder import Section, block
 from qgate.report.markdown import templates
 from qgate.report.origin import run_origin
@@ -156,14 +157,16 @@ class Writer:
         """One section a unit: its heading first, so that no finding is ever shown under another's."""
         groups = view.grouped(None, self.report.findings)
         if groups:
-            yield _failing_section(templates().failing_heading(groups[0].mark, None, ""), groups, depth)
+            yield _failing_section(templates().failing_heading(groups[0].mark, None, "", ""), groups, depth)
         failing = [target for target in view.by_verdict(self.report.targets) if _is_failing(target)]
         for target in failing:
             groups = view.grouped(target.name, target.findings)
             # The headline has already said why, if there is but one target to speak of.
             reason = target.reason if len(failing) > 1 or not groups else ""
             mark = view.MARK_OF_VERDICT[target.verdict]
-            heading = templates().failing_heading(mark, target.name, reason)
+            heading = templates().failing_heading(
+                mark, target.name, reason, bisect_command(self.report, target)
+            )
             yield _failing_section(heading, groups, depth)
 
     def _informing(self, depth: Depth) -> Iterator[Section]:

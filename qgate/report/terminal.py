@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from qgate.records import Finding, Severity, Verdict
 from qgate.report import escape, view
 from qgate.report.evidence import evidence_items, place_items
+from qgate.report.further import bisect_command
 from qgate.report.schema import Report
 
 if TYPE_CHECKING:
@@ -92,6 +93,10 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
         console.print(_findings(findings[:FINDINGS], write))
     if len(findings) > FINDINGS:
         _line(console, write, "More", f"{len(findings) - FINDINGS:,} more findings are in the report")
+    for target in report.targets:
+        command = bisect_command(report, target)
+        if command:
+            _line(console, write, "Which layers", command)
     if report.skipped:
         _line(console, write, "Not run", ", ".join(escape.name(item.name) for item in report.skipped[:20]))
     if directory is not None:
