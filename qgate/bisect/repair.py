@@ -57,7 +57,8 @@ class Repair:
     """Writes repaired candidates.
 
     Args:
-        candidate: The file; repaired files must lie in its folder where it has side files.
+        candidate: The staged copy, which the strict reader has accepted; repaired files must lie in its folder where it has
+            side files.
         alignment: Which operation is which.
         reference: The reference's float view.
         view: The candidate's float view.

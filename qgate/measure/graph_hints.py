@@ -40,7 +40,11 @@ class GraphHints:
 
 
 def read_hints(path: Path) -> GraphHints:
-    """Walks the graph of a model; an unreadable one gives no hints."""
+    """Walks the graph of a model; an unreadable one gives no hints.
+
+    Args:
+        path: The staged copy, which the strict reader has accepted before any runtime or this sees it.
+    """
     import onnx
 
     try:
