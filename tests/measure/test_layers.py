@@ -36,6 +36,9 @@ PAIRS = {
     "renamed": (EXAMPLES / "faults/reference.onnx", EXAMPLES / "faults/c_renamed_tensors/model.onnx"),
     "by channel": (EXAMPLES / "ppocr_cls/ref.onnx", EXAMPLES / "ppocr_cls/nncf_int8.onnx"),
 }
+PLANTED = {
+    "zeroed": (EXAMPLES / "faults/reference.onnx", EXAMPLES / "faults/w08_channel_zeroed/model.onnx"),
+}
 IMAGES = np.load(DIGITS / "digits_test.npz")["image"][:48]
 PLATES = (np.load(EXAMPLES / "ppocr_cls/eval24_uint8.npz")["image_u8"][:4] / np.float32(127.5) - 1).astype(
     np.float32
@@ -47,7 +50,7 @@ class Bench:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.paths = {}
-        for role, path in zip(("reference", "candidate"), PAIRS[name], strict=True):
+        for role, path in zip(("reference", "candidate"), (PAIRS | PLANTED)[name], strict=True):
             (folder / role).mkdir()
             for file in [path, *(path.parent / side for side in read_model(path).side_files)]:
                 shutil.copy(file, folder / role / file.name)
@@ -334,6 +337,19 @@ def test_a_channel_that_hardly_varies_in_the_reference_is_not_held_against_the_c
     span = 0.12
     extremes = {"a_max": (1.0, span), "a_min": (0.0, 0.0), "b_max": (1.0, 0.0), "b_min": (0.0, 0.0)}
     assert channel_state(layer, np.array([extremes[name] for name in BY_CHANNEL]))["dead"] == 0
+
+
+def test_a_zeroed_channel_is_told_by_its_number(tmp_path: Path) -> None:
+    bench = Bench("zeroed", tmp_path)
+    _, figures = bench.joined().run(bench.feeds())
+    record = LayerRecord(bench.layers)
+    record.add(figures, 0)
+    dead = {
+        layer.node: state["channels"]
+        for layer, state in zip(bench.layers, record.states(), strict=True)
+        if state["channels"] and state["channels"]["dead"]
+    }
+    assert dead == {"/c4/Conv": {"count": 32, "dead": 1, "saturated": 0, "first": [16]}}
 
 
 def test_a_session_that_returns_other_numbers_is_an_error() -> None:
