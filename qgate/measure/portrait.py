@@ -135,7 +135,11 @@ def _roles(model: StaticModel, view: FloatGraph) -> dict[str, str]:
         read |= {tensor.name for tensor in model.graph.outputs}
         for graph in model.graph.subgraphs():
             read |= {tensor.name for tensor in graph.outputs}
-        roles = dict.fromkeys((name for name in held if name not in read), "unused")
+        # A program's nodes read a constant by another name than the one that it is stored under.
+        graphs = (model.graph, *model.graph.subgraphs())
+        roles = {
+            c.name: "unused" for graph in graphs for key, c in graph.constants.items() if key not in read
+        }
     own = set(parameters(held))
     for quantized in (v.quantized for g in view.graphs() for v in g.constants.values() if v.quantized):
         own |= {quantized.scale_name, quantized.zero_name}

@@ -78,6 +78,23 @@ def test_the_scheme_of_each_form_is_told(path: Path, scheme: str, bits: float | 
     )
 
 
+def test_float_weights_that_pt2e_leaves_behind_are_told_apart() -> None:
+    found = data(EXAMPLES / "article" / "pt2e_symmetric.pt2")
+    assert (found["format"], found["scheme"]["name"], found["scheme"]["bits"]) == (
+        "torch-export",
+        "int8",
+        8.0,
+    )
+    roles = {each["name"]: each["role"] for each in found["tensors"]}
+    assert roles == {
+        "conv.weight": "unused", "fc.weight": "unused", "conv.bias": "constant", "fc.bias": "constant",
+        "_scale_0": "parameter", "_zero_point_0": "parameter", "_scale_1": "parameter", "_zero_point_1": "parameter",
+        "_frozen_param0": "weight", "_frozen_param1": "weight",
+    }  # fmt: skip
+    assert found["unused_bytes"] == 4 * 2992
+    assert found["inputs"][0]["shape"][1:] == [3, 32, 32]
+
+
 def test_what_the_file_shows_to_be_wrong_is_an_error() -> None:
     found = data(STATES / "fault_nan_bias.pt", code=1)
     assert [(risk["rule"], risk["severity"]) for risk in found["risks"]] == [("ART111", "error")]
