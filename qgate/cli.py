@@ -278,6 +278,20 @@ def bisect(
 
 
 @main.command()
+@click.option("--target", "-t", required=True, help="A target of the policy; its models are taken to be trusted.")
+@click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
+@click.option("--repeats", type=click.IntRange(1, 100), default=2, show_default=True,
+              help="How often the candidate is measured in the same way.")  # fmt: skip
+@click.option("--write", is_flag=True, help="Write them into the policy, each behind its reason.")
+@guarded
+def calibrate(target: str, config: str | None, repeats: int, write: bool) -> int:
+    """Proposes thresholds for TARGET from its data: noise, and what a plain recipe would give."""
+    from qgate.commands.calibration import calibrate_target
+
+    return calibrate_target(target, config, repeats, write=write)
+
+
+@main.command()
 @click.argument("target")
 @click.option("--reason", required=True, help="Why the new numbers are accepted; stored in the file.")
 @click.option("--despite-findings", is_flag=True, help="Accept the numbers of a candidate that goes on breaking rules.")

@@ -28,7 +28,7 @@ ROAD = (
     "stats", "sandbox", "signing", "runtimes", "measure",
     "rules", "policy", "judge",
     "report", "plan", "baseline",
-    "verify", "verifier", "bisect", "gate",
+    "verify", "verifier", "bisect", "calibrate", "gate",
     "github",
     "commands",
     "programs",

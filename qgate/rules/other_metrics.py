@@ -52,6 +52,27 @@ def _tokens(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+def _yardstick(context: RuleContext) -> Iterator[Finding]:
+    plain, drop = context.limit("yardstick_db"), context.limit("yardstick_drop")
+    for found in context.all("output.sqnr_db") if plain > 0 else ():
+        least = plain - context.limit("max_worse_db")
+        if found.value is not None and not found.number >= least:
+            yield context.finding(
+                f"the output keeps {found.number:.1f} dB, and a plain recipe keeps {plain:.1f} dB",
+                at=found.at,
+                evidence={"sqnr_db": found.number, "yardstick_db": plain, "least": least},
+            )
+    for found in context.all("task.metric_drop") if drop >= 0 else ():
+        most = drop + context.limit("max_worse_drop")
+        if found.value is not None and not (found.number <= most or ends(found)[0] <= drop):
+            shown, evidence = told(found, most)
+            yield context.finding(
+                f"{shown}; a plain recipe drops {drop:.4g}",
+                at=found.at,
+                evidence={**evidence, "yardstick_drop": drop},
+            )
+
+
 RULES = (
     rule(
         "BEH106",
@@ -95,5 +116,20 @@ RULES = (
                   by_scheme={"int4": (0.05, 0.25, 0.6), "fp16": (0.001, 0.005, 0.02)}),
         ),
         check=_tokens,
+    ),
+    rule(
+        "BEH109",
+        "The candidate is not much worse than a plain recipe would be",
+        why="What ONNX Runtime gives to everybody who asks for no more is what a model that was quantized with care must reach.",
+        how="The lowest SQNR of an output and the drop of the metric against those of the same reference quantized by ONNX "
+        "Runtime's own recipe on the same data, as `qgate calibrate` measured them; silent until a policy holds its figures.",
+        remedy="Start from the plain recipe, and look at what was done beyond it; `qgate bisect` names the layers",
+        params=(
+            Param("yardstick_db", "What the plain recipe keeps; 0 where it was not measured.", 0.0, 0.0, 0.0, unit="dB"),
+            Param("yardstick_drop", "What the metric drops by with it; -1 where it was not measured.", -1.0, -1.0, -1.0),
+            Param("max_worse_db", "How much less signal is allowed.", 3.0, 6.0, 12.0, unit="dB"),
+            Param("max_worse_drop", "How much more the metric may drop.", 0.005, 0.01, 0.03),
+        ),
+        check=_yardstick,
     ),
 )  # fmt: skip

@@ -391,6 +391,7 @@ def test_no_key_of_a_target_changes_in_silence(
         "signature": SignatureSpec(bundle=face.candidate, key=face.candidate),
         "require_signature": True,
         "trust": "code",
+        "cost": "full",
         "factory": FactorySpec(candidate="nets/plate.py:build"),
     }
     changed = plate.model_copy(update={key: other[key]})

@@ -34,6 +34,7 @@ class Case:
         effect: What an error does to the verdict.
         scheme: The candidate's scheme.
         declared: What the policy declares and how the run went.
+        thresholds: What a policy sets of this rule.
     """
 
     rule: str
@@ -45,6 +46,7 @@ class Case:
     effect: Verdict = Verdict.FAIL
     scheme: str = "int8"
     declared: Mapping[str, Any] = field(default_factory=dict)
+    thresholds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def id(self) -> str:
@@ -72,6 +74,8 @@ def missing(name: str, reason: str, at: Place = W1, **detail: Any) -> Measuremen
 def found(case: Case, profile: str) -> tuple[Finding, ...]:
     """What the case's rule finds in it at a built-in profile."""
     limits = resolve(None, None, profile, case.scheme)
+    for name, value in case.thresholds.items():
+        limits[case.rule][name] = limits[case.rule][name].model_copy(update={"value": value})
     declared = {"scheme": "auto", "derivation": "auto", "data": "given", "ran": False, **case.declared}
     judged = judge(case.measured, limits, scheme=case.scheme, declared=declared)
     return tuple(finding for finding in judged if finding.rule == case.rule)

@@ -116,6 +116,15 @@ CASES = (
             says="of the tokens have another favourite"),
     *ladder("BEH108", "max_divergence", lambda v: _other("divergence", v), at_least=False, step=1e-4,
             says="nats between the distributions"),
+    Case("BEH109", "no yardstick", (*_drop(0.5, 0.4, 0.6), measured("output.sqnr_db", 1.0, _NONE)), SILENT),
+    *(Case("BEH109", f"{left} dB", (measured("output.sqnr_db", 40.0 - left, _NONE),), weight, "a plain recipe keeps 40.0 dB"
+           if any(weight) else "", thresholds={"yardstick_db": 40.0})
+      for left, weight in ((3.0, SILENT), (3.1, ("error", None, None)), (6.1, ("error", "error", None)), (12.1, ERROR))),
+    Case("BEH109", "NaN", (measured("output.sqnr_db", math.nan, _NONE),), ERROR, thresholds={"yardstick_db": 40.0}),
+    *(Case("BEH109", f"a drop of {drop}", _drop(drop, drop - _TIGHT, drop), weight, "a plain recipe drops 0.1"
+           if any(weight) else "", thresholds={"yardstick_drop": 0.1})
+      for drop, weight in ((0.104, SILENT), (0.108, ("error", None, None)), (0.12, ("error", "error", None)), (0.2, ERROR))),
+    Case("BEH109", "a drop that may be the recipe's", _drop(0.2, 0.05, 0.3), SILENT, thresholds={"yardstick_drop": 0.1}),
     *ladder("CST101", "max_ratio", _size, at_least=False, step=1e-3,
             says="reference's size", at="file model"),
     *(c for c in ladder("CST102", "max_ratio", _time, at_least=False, step=1e-3,

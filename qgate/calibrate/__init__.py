@@ -1,0 +1,1 @@
+"""Proposes thresholds from the data: what noise does, and what a plain recipe would give."""

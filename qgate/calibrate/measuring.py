@@ -1,0 +1,160 @@
+"""Measures one pair again and again, and its reference quantized by plain recipes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qgate.errors import MeasureError, QgateError
+from qgate.measure.pair import measure_pair
+from qgate.measure.request import Tap
+from qgate.measure.result import parse_answer
+from qgate.records import Measurement
+from qgate.runtimes.recipes import calibrated_tensors, write_recipe
+from qgate.sandbox.launch import run_child
+from qgate.verify.acquisition import acquire_data, acquire_models
+from qgate.verify.measuring import inspect, pair_request
+from qgate.verify.pair import Pair
+from qgate.verify.state import State
+
+if TYPE_CHECKING:
+    from qgate.measure.request import PairRequest
+
+Values = Mapping[tuple[str, str], Measurement]
+_STATIC = ("static per channel", "static per tensor")
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """The reference quantized by a plain recipe, or why it is not."""
+
+    recipe: str
+    values: Values = field(default_factory=dict)
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What was measured.
+
+    Args:
+        values: Of the candidate.
+        noise: By measurement, how much it moves with threads, batches and repeats.
+        yardsticks: Plain recipes.
+        samples: How many there were.
+        scheme: The candidate's.
+    """
+
+    values: Values
+    noise: Mapping[tuple[str, str], float]
+    yardsticks: tuple[Yardstick, ...]
+    samples: int
+    scheme: str | None
+
+    @property
+    def yardstick(self) -> Yardstick | None:
+        """The recipe that keeps the most."""
+        made = [each for each in self.yardsticks if each.values]
+        return max(made, key=lambda each: lowest(each.values, "output.sqnr_db") or -math.inf, default=None)
+
+
+def lowest(values: Values, name: str) -> float | None:
+    """The smallest finite value of that name."""
+    found = [m.number for (own, _), m in values.items() if own == name and math.isfinite(m.number)]
+    return min(found, default=None)
+
+
+def measure_again(
+    pair: Pair, staging: Path, told: Callable[[str], None] = lambda _: None, *, repeats: int = 2
+) -> Calibration:
+    """Measures a pair under other circumstances, and the yardsticks beside it.
+
+    Args:
+        pair: The pair; its models are taken to be trusted, because the recipes read the reference here.
+        staging: An empty folder that the sandboxed child can read.
+        told: Called with what is being done.
+        repeats: How often it is measured in the same way.
+
+    Raises:
+        QgateError: The pair cannot be read or run.
+    """
+    state = State()
+    models = acquire_models(pair, state, staging)
+    data = acquire_data(pair, state, staging) if models is not None else False
+    inspection = inspect(pair, state, *models) if models is not None and data is not False else None
+    if models is None or inspection is None or not inspection.runnable:
+        what = next((f.message for f in state.findings), "the models must not be run")
+        raise MeasureError(
+            what, where=pair.candidate_locator, remedy="Let `qgate verify` pass its checks first"
+        )
+    request = pair_request(pair, inspection, models, data or None)[0]
+    plain = replace(request, joined=None, layers=(), taps=(), edges=False)
+    told("the candidate")
+    result = measure_pair(plain)
+    first = _named(result.measurements)
+    noise: dict[tuple[str, str], float] = {}
+    ways = [("again", plain)] * (repeats - 1)
+    ways += [
+        ("with one thread", replace(plain, threads=1)),
+        ("sample by sample", replace(plain, dynamic=True)),
+    ]
+    for what, other in ways:
+        told(f"the candidate {what}")
+        for key, measurement in _values(other).items():
+            if key in first:
+                moved = abs(measurement.number - first[key].number)
+                noise[key] = max(noise.get(key, 0.0), moved if math.isfinite(moved) else 0.0)
+    yardsticks = tuple(_yardsticks(plain, inspection.scheme.name, request.dynamic, staging, told))
+    return Calibration(first, noise, yardsticks, result.data.samples, inspection.scheme.name)
+
+
+def _values(request: PairRequest) -> dict[tuple[str, str], Measurement]:
+    return _named(measure_pair(request).measurements)
+
+
+def _named(measurements: Iterable[Measurement]) -> dict[tuple[str, str], Measurement]:
+    return {(m.name, str(m.at)): m for m in measurements if m.value is not None}
+
+
+def _yardsticks(
+    request: PairRequest, scheme: str | None, dynamic: bool, staging: Path, told: Callable[[str], None]
+) -> Iterator[Yardstick]:
+    if scheme != "int8" or request.reference is None:
+        yield Yardstick(
+            "none", reason=f"ONNX Runtime's plain recipes are for int8, the candidate is {scheme or 'none'}"
+        )
+        return
+    ranges: dict[str, tuple[float, float]] = {}
+    for recipe in ("dynamic",) if dynamic else _STATIC:
+        told(f"the reference, quantized by ONNX Runtime ({recipe})")
+        target = staging / f"yardstick_{recipe.replace(' ', '_')}.onnx"
+        try:
+            if recipe in _STATIC and not ranges:
+                ranges = _ranges(request)
+            write_recipe(recipe, request.reference, target, ranges)
+            target.chmod(0o644)
+            other = replace(request, candidate=target, dynamic=recipe == "dynamic", io_map={}, io_types={})
+            yield Yardstick(recipe, _values(other))
+        except (QgateError, OSError, ValueError) as error:
+            yield Yardstick(recipe, reason=str(error)[:300])
+
+
+def _ranges(request: PairRequest) -> dict[str, tuple[float, float]]:
+    """The range of each activation of the reference on the data, measured in the sandbox."""
+    assert request.reference is not None  # noqa: S101
+    names = calibrated_tensors(request.reference)
+    asked = replace(
+        request, taps=tuple(Tap(name, 0.0, 0.0, name) for name in names), candidate=request.reference
+    )
+    where = request.label("reference")
+    asked = replace(asked, io_map={}, io_types={}, task="none", labels=None, slices=None)
+    answer = parse_answer(run_child(asked.to_json(), asked.limits, where=where).payload, where)
+    if answer.result is None or answer.result.untapped or len(answer.result.taps) != len(names):
+        raise ValueError("the ranges of the reference's activations could not be measured")
+    return {
+        name: (min(tap.minimum, 0.0), max(tap.maximum, 0.0))
+        for name, tap in zip(names, answer.result.taps, strict=True)
+    }

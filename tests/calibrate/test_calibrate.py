@@ -1,0 +1,142 @@
+"""Thresholds from a target's own data, each with its reason."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from qgate.calibrate.measuring import Calibration, Yardstick
+from qgate.calibrate.proposal import propose
+from qgate.cli import main
+from qgate.errors import PolicyError
+from qgate.policy.edit import with_thresholds
+from qgate.policy.load import load_policy
+from qgate.records import Measurement, Place
+from qgate.runtimes.recipes import calibrated_tensors, write_recipe
+
+DIGITS = Path(__file__).parents[2] / "examples" / "digits"
+
+
+def values(db, drop=0.0, flips=0, metric="top1", reference=0.9):
+    told = [
+        Measurement(name="output.sqnr_db", at=Place(output="y"), value=db, unit="dB"),
+        Measurement(name="task.metric_reference", value=reference),
+        Measurement(
+            name="task.metric_drop",
+            value=drop,
+            n=500,
+            low=drop - 0.01,
+            high=drop + 0.01,
+            detail={"metric": metric},
+        ),
+        Measurement(name="task.flips_to_wrong", value=flips, n=500),
+    ]
+    return {(m.name, str(m.at)): m for m in told}
+
+
+def proposed(found):
+    return {(each.rule, each.param): each for each in propose(found)}
+
+
+def test_thresholds_leave_room_for_noise_and_for_the_plain_recipe():
+    noise = {("output.sqnr_db", "output y"): 0.2, ("task.metric_drop", ""): 0.001}
+    plain = Yardstick("static per channel", values(38.0, 0.004, 3))
+    found = proposed(Calibration(values(40.0, 0.002, 2), noise, (plain,), 500, "int8"))
+    assert found[("FEA201", "min_db")].value == 34.5, "3 dB and the noise below the lower of both"
+    assert found[("BEH101", "max_drop")].value == 0.015, "the larger drop, half an interval, the noise"
+    assert 0.017 < found[("BEH102", "max_share")].value < 0.02
+    assert found[("TRC102", "sqnr_db")].value == 0.4
+    assert (found[("BEH109", "yardstick_db")].value, found[("BEH109", "yardstick_drop")].value) == (
+        38.0,
+        0.004,
+    )
+    assert all(each.why for each in found.values())
+    assert "0.002 [-0.008, 0.012]" in found[("BEH101", "max_drop")].why
+
+
+def test_a_damaged_candidate_is_no_measure():
+    plain = Yardstick("static per channel", values(38.0, 0.004, 3))
+    found = proposed(Calibration(values(9.0, 0.3, 150), {}, (plain,), 500, "int8"))
+    assert found[("FEA201", "min_db")].value == 35.0
+    assert "much worse than it need be" in found[("FEA201", "min_db")].why
+    assert found[("BEH101", "max_drop")].value == 0.014
+    assert found[("BEH102", "max_share")].value < 0.02
+
+
+def test_an_error_is_allowed_to_grow_by_a_share_and_without_a_yardstick_there_is_no_rule_of_it():
+    nothing = Yardstick("none", reason="int4")
+    found = proposed(Calibration(values(20.0, 0.1, metric="mae", reference=2.0), {}, (nothing,), 500, "int4"))
+    assert found[("BEH101", "max_error_growth")].value == 0.055
+    assert not any(rule == "BEH109" for rule, _ in found)
+    assert propose(Calibration({}, {}, (), 0, None))[0].rule == "TRC102"
+
+
+def test_recipes_are_those_of_onnx_runtime(tmp_path):
+    import onnx
+
+    reference = DIGITS / "digits_fp32.onnx"
+    names = calibrated_tensors(reference)
+    assert "image" in names and len(names) > 5
+    target = tmp_path / "q.onnx"
+    write_recipe("static per channel", reference, target, dict.fromkeys(names, (-1.0, 4.0)))
+    assert any(node.op_type == "QuantizeLinear" for node in onnx.load(target).graph.node)
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no model")
+    for recipe in ("dynamic", "static per tensor"):
+        with pytest.raises(ValueError, match=":"):
+            write_recipe(recipe, broken, target, {})
+
+
+POLICY = """\
+version: 1
+targets:
+  # ours
+  - name: digits
+    candidate: digits_int8_pc.onnx  # from the nightly
+    reference: digits_fp32.onnx
+    data: {inputs: digits_test.npz, labels: label}
+    scheme: int8
+    thresholds:
+      FEA201: {min_db: 1.0}
+  - {name: other, candidate: a.onnx, reference: b.onnx}
+"""
+
+
+def test_thresholds_are_written_behind_their_reasons_and_nothing_else_changes():
+    entries = [("FEA201", "min_db", 30.0, "because " * 30), ("BEH101", "max_drop", 0.015, "half an interval")]
+    text = with_thresholds(POLICY.encode(), "digits", entries, "qgate.yml").decode()
+    policy = load_policy(text.encode(), "qgate.yml")
+    assert policy.targets[0].thresholds == {"FEA201": {"min_db": 30}, "BEH101": {"max_drop": 0.015}}
+    assert "# ours" in text and "# from the nightly" in text and "# half an interval\n" in text
+    assert text.splitlines()[-1] == POLICY.splitlines()[-1]
+    before = load_policy(POLICY.encode(), "qgate.yml")
+    same = policy.targets[0].model_copy(update={"thresholds": before.targets[0].thresholds})
+    assert (same, policy.targets[1]) == before.targets
+
+
+def test_what_cannot_hold_reasons_is_not_written():
+    with pytest.raises(PolicyError, match="written in braces"):
+        with_thresholds(POLICY.encode(), "other", [("FEA201", "min_db", 3.0, "why")], "qgate.yml")
+    with pytest.raises(PolicyError, match="cannot be written"):
+        with_thresholds(POLICY.encode(), "nobody", [("FEA201", "min_db", 3.0, "why")], "qgate.yml")
+    with pytest.raises(PolicyError, match="no rule"):
+        with_thresholds(POLICY.encode(), "digits", [("FEA999", "min_db", 3.0, "why")], "qgate.yml")
+
+
+def test_a_target_is_calibrated_and_holds_its_thresholds(tmp_path, monkeypatch):
+    for name in ("digits_int8_pc.onnx", "digits_fp32.onnx", "digits_test.npz"):
+        (tmp_path / name).write_bytes((DIGITS / name).read_bytes())
+    (tmp_path / "qgate.yml").write_text(POLICY)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    shown = CliRunner().invoke(main, ["calibrate", "--target", "digits", "--repeats", "1", "--write"])
+    assert shown.exit_code == 0, shown.output
+    assert "on 597 samples" in shown.output and "the plain recipe (static per channel)" in shown.output
+    policy = load_policy((tmp_path / "qgate.yml").read_bytes(), "qgate.yml")
+    limits = policy.targets[0].thresholds
+    assert 35 < float(limits["FEA201"]["min_db"]) < 40
+    assert float(limits["BEH109"]["yardstick_db"]) > 35
+    judged = CliRunner().invoke(main, ["verify", "--target", "digits"])
+    assert judged.exit_code == 0, judged.output
