@@ -15,7 +15,7 @@ from qgate.runtimes.registry import RUNTIMES
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
-         "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "none")  # fmt: skip
+         "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "python", "decoded", "none")  # fmt: skip
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -39,6 +39,8 @@ def main() -> None:
               help="Task metric (top1, macro_f1, mae, ...); by default what the labels suggest.")  # fmt: skip
 @click.option("--task-option", multiple=True, metavar="NAME=VALUE", help="What the task is told beside its "
               "metric: k, ignore, text or blank; repeatable.")  # fmt: skip
+@click.option("--task-code", metavar="CODE", help="path/to/file.py:function that scores (--task python) or "
+              "decodes (--task decoded).")  # fmt: skip
 @click.option("--cost", type=click.Choice(("size", "full")), default="size", show_default=True,
               help="full measures latency, throughput, memory and load time of one pair.")  # fmt: skip
 @click.option("--scheme", type=click.Choice(SCHEMES), default="auto", show_default=True,
@@ -97,6 +99,7 @@ def verify(
     slices: str | None,
     task: str | None,
     task_option: tuple[str, ...],
+    task_code: str | None,
     cost: Literal["size", "full"],
     scheme: str,
     derivation: str,
@@ -153,6 +156,7 @@ def verify(
         reference_factory,
         trust if trust != "data" else None,
         cost if cost != "size" else None,
+        task_code,
         *task_option,
         deploy,
         *runtime,
@@ -170,7 +174,7 @@ def verify(
         if candidate is None or reference is None:
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
-        from qgate.commands.interface import factories, parse_interface, parse_task
+        from qgate.commands.interface import factories, parse_interface, parse_task, task_code_of
         from qgate.commands.signature import signature_order
         from qgate.sandbox.launch import waiting_child
         from qgate.sandbox.limits import Limits
@@ -200,7 +204,10 @@ def verify(
                 deploy=deploy,
                 leaves=report,
                 trust=trust,
-                code=factories(factory, candidate_factory, reference_factory),
+                code={
+                    **factories(factory, candidate_factory, reference_factory),
+                    **task_code_of(task, task_code),
+                },
             )
             return verify_pair(asked, report, child)
     return verify_repository(config, target, base, profile, report, leaves)

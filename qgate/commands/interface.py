@@ -111,3 +111,19 @@ def factories(both: str | None, candidate: str | None, reference: str | None) ->
     """Code by role, from ``--factory``, ``--candidate-factory`` and ``--reference-factory``."""
     named = {"factory.candidate": candidate or both, "factory.reference": reference or both}
     return {role: spec for role, spec in named.items() if spec}
+
+
+def task_code_of(metric: str | None, code: str | None) -> dict[str, str]:
+    """The function of --task-code by its role.
+
+    Raises:
+        UsageError: The task has none, or needs one.
+    """
+    own = metric in ("python", "decoded")
+    if own != (code is not None):
+        raise UsageError(
+            "--task-code belongs to --task python and --task decoded",
+            where="--task-code",
+            remedy="Give both, or neither",
+        )
+    return {"task": code} if code is not None else {}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qgate.errors import DataError
-from qgate.measure.plugin import PluginError, installed_packages, prepare_plugins
+from qgate.measure.plugin import PluginError, installed_packages, load_function, prepare_plugins
 from qgate.measure.request import NO_SUCH_OUTPUT, TEXTS, PairRequest
 
 SCHEMA = "qgate-child/v1"
@@ -224,7 +224,7 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
     outputs = {i: theirs.index(renamed[n]) if renamed[n] in theirs else None for i, n in enumerate(names)}
     samples = {i: np.asarray(v[0]) for i, v in enumerate(probes[leading]) if v is not None}
     shapes = [_shape(name, samples.get(i)) for i, name in enumerate(names)]
-    task = None
+    task, own = None, request.code.get("task")
     if file is not None:
         task, remarks = plan_task(
             file,
@@ -235,6 +235,7 @@ def _comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], file
             outputs=shapes,
             count=pair.samples.count,
             options=Options.of(request.task_options),
+            function=(load_function(own), own.label) if own is not None else None,
         )
         pair.problems += [("task", remark) for remark in remarks]
     forms = {i: score_form(each) for i, each in samples.items()}

@@ -20,13 +20,13 @@ class TaskPlan:
 
     Args:
         task: What makes records and figures; its ``metric`` is the one that is judged.
-        output: Position of the reference's output.
+        output: Position of the reference's output; None where the task takes them all, by name.
         truth: Labels [samples], targets or whatever the task takes, the samples first; None where it needs none.
         slices: Slice of each sample, as text; None without slices.
     """
 
     task: Task
-    output: int
+    output: int | None
     truth: NDArray[Any] | None = None
     slices: NDArray[Any] | None = None
 
@@ -50,9 +50,9 @@ class TaskRecord:
 
     def add(self, reference: Any, candidate: Any, first_sample: int) -> None:
         """Adds a chunk of the task's output, see ``side.PerSample``; shapes must be the planned ones."""
-        count = len(reference) if reference is not None else 0
+        count = _count(reference)
         if reference is None or candidate is None:
-            self.broken += max(count, len(candidate) if candidate is not None else 0)
+            self.broken += max(count, _count(candidate))
             return
         window = slice(first_sample, first_sample + count)
         truth = None if self.plan.truth is None else self.plan.truth[window]
@@ -102,6 +102,13 @@ class TaskRecord:
             str(key): self.plan.task.figure(chosen(columns, group)).state()
             for key, group in zip(keys, groups, strict=True)
         }
+
+
+def _count(output: Any) -> int:
+    """Samples of an output, or of all outputs by name."""
+    if isinstance(output, dict):
+        output = next(iter(output.values()), None)
+    return 0 if output is None else len(output)
 
 
 def _confusion(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[list[list[int]], int]:

@@ -22,7 +22,7 @@ from qgate.sandbox.quoting import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Found = tuple[Task, int, NDArray[Any] | None]
+    Found = tuple[Task, int | None, NDArray[Any] | None]
 
 MAX_GROUPS = 10_000
 """Most classes, and most slices, that are told apart."""

@@ -13,7 +13,7 @@ from qgate.stats.intervals import mcnemar, wilson
 from qgate.stats.multiplicity import tarone_holm
 
 _ALWAYS = ("metric_reference", "metric_candidate", "metric_drop")
-_UNBOUNDED = ("mae", "rmse", "perplexity", "divergence", "r2")
+_UNBOUNDED = ("mae", "rmse", "perplexity", "divergence", "r2", "score", "error")
 """Metrics that are no share of anything."""
 
 SMALLEST_GROUP = 8

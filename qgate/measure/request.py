@@ -18,7 +18,7 @@ DEFAULT_SAMPLES = 32
 EDGES = ("zeros", "ones", "lowest", "highest", "constant", "one channel", "smallest", "largest")
 """Inputs at the edge of what a model may be given; see ``edges``."""
 
-UNLABELLED = ("neighbours",)
+UNLABELLED = ("neighbours", "python", "decoded")
 """Metrics that need no labels."""
 
 TEXTS = ("cer", "exact_match")

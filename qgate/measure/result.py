@@ -23,7 +23,11 @@ MAX_PROBLEMS = 64
 MAX_FIGURES = 16
 MAX_CONFUSIONS = 20
 _SLACK = 1e-9
-_LABELS = {"topk": "top", "recall_at_k": "recall_at_"}
+_LABELS: dict[str, str | tuple[str, ...]] = {
+    "topk": "top",
+    "recall_at_k": "recall_at_",
+    "python": ("score", "error"),
+}
 
 Kind = Literal["data", "interface", "batch", "taps", "nondeterministic", "runtime", "task"]
 Step = Literal["load", "run", "run_reference", "run_candidate", "run_pair"]

@@ -247,10 +247,25 @@ class PairRun:
         for ours, theirs in self.comparison.outputs.items():
             if theirs is not None:
                 record.outputs[ours].add(leading[ours], candidate[theirs], start)
-        if record.task is not None:
+        if record.task is not None and record.task.plan.output is None:
+            record.task.add(*self._by_name(leading, candidate), start)
+        elif record.task is not None and record.task.plan.output is not None:
             theirs = self.comparison.outputs[record.task.plan.output]
             if theirs is not None:
                 record.task.add(leading[record.task.plan.output], candidate[theirs], start)
+
+    def _by_name(
+        self, leading: list[PerSample], candidate: list[PerSample]
+    ) -> tuple[dict[str, PerSample], dict[str, PerSample]]:
+        """The outputs that both models have and that are numbers, by the leading model's names."""
+        there = {
+            self.comparison.names[ours]: (leading[ours], candidate[theirs])
+            for ours, theirs in self.comparison.outputs.items()
+            if theirs is not None and leading[ours] is not None and candidate[theirs] is not None
+        }
+        return {name: pair[0] for name, pair in there.items()}, {
+            name: pair[1] for name, pair in there.items()
+        }
 
 
 def _numbered(chunks: Iterator[Chunk]) -> Iterator[tuple[int, Chunk]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from qgate.measure.behaviour import TaskPlan
 from qgate.measure.choose_task import MAX_GROUPS, Chooser, OutputShape
 from qgate.measure.data import NpzFile
 from qgate.measure.request import UNLABELLED
-from qgate.measure.tasks import classification, embedding, regression, segmentation, text, tokens
+from qgate.measure.tasks import classification, embedding, plugin, regression, segmentation, text, tokens
 from qgate.measure.tasks.base import Options
 from qgate.sandbox.quoting import one_line
 
@@ -26,6 +26,7 @@ TASKS = (
     *tokens.METRICS,
     *segmentation.METRICS,
     *text.METRICS,
+    *plugin.METRICS,
 )
 """Every metric that can be asked for, ``none`` apart."""
 
@@ -40,8 +41,11 @@ def plan_task(
     outputs: Sequence[OutputShape],
     count: int,
     options: Options | None = None,
+    function: tuple[Callable[..., Any], str] | None = None,
 ) -> tuple[TaskPlan | None, list[str]]:
     """Decides what is compared with the labels, and reads them.
+
+    ``function`` is the trusted side's own, with what messages call it, for tasks that have one.
 
     Returns:
         The plan, or None where there is no task, and remarks for the reader.
@@ -59,6 +63,14 @@ def plan_task(
         return None, (["slices are given and there is no task to judge them by"] if slices else [])
     truth = None if labels is None else _read_labels(file, labels, count)
     groups = None if slices is None else _read_slices(file, slices, count)
+    if task in plugin.METRICS:
+        if function is None:
+            raise DataError(
+                f"the task {task} needs a function", where=file.label, remedy="Name it: task.python"
+            )
+        own = plugin.Decoded(*function) if task == "decoded" else None
+        scored = own or plugin.Scored(*function, lower=options is not None and options.better == "lower")
+        return TaskPlan(scored, None, truth, groups), []
     choose = Chooser(file.label, labels or "", outputs, wanted_output, options or Options())
     found, position, values = choose.choose(task, truth)
     return TaskPlan(found, position, values, groups), choose.remarks

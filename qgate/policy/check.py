@@ -109,6 +109,18 @@ def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
                 f"`{name}` says nothing for the metric {task.metric}",
                 f"It is for {', '.join(OPTIONS[name])}",
             )
+    own = task.metric in ("python", "decoded")
+    if own != (task.python is not None):
+        what = "needs a function" if own else "has no use for a function"
+        yield Problem(
+            (*path, "python"),
+            f"the metric {task.metric} {what}",
+            "Name one as `python: path/to/file.py:function`"
+            if own
+            else "Remove `python`, or say `metric: python`",
+        )
+    if own and task.output is not None:
+        yield Problem((*path, "output"), "an own function is given all outputs", "Remove `output`")
     if task.blank is not None and task.text != "ctc":
         yield Problem(
             (*path, "blank"), "a blank belongs to `text: ctc`", "Remove `blank`, or say `text: ctc`"

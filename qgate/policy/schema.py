@@ -97,9 +97,10 @@ Threshold = Annotated[Value, BeforeValidator(_number_or_word)]
 Thresholds = dict[str, dict[str, Threshold]]
 Metric = Literal[
     "top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
-    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "none",
+    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "python", "decoded",
+    "none",
 ]  # fmt: skip
-UNLABELLED = ("none", "neighbours")
+UNLABELLED = ("none", "neighbours", "python", "decoded")
 """Metrics that need no labels."""
 
 OPTIONS = {
@@ -107,6 +108,7 @@ OPTIONS = {
     "ignore": ("perplexity", "miou", "pixel_accuracy", "cer", "exact_match"),
     "text": ("cer", "exact_match"),
     "blank": ("cer", "exact_match"),
+    "better": ("python",),
 }
 """What each option of a task is for."""
 
@@ -152,9 +154,16 @@ class TaskSpec(Record):
         default=None, ge=0, description="The blank of `text: ctc`; 0 without it"
     )
 
+    better: Literal["higher", "lower"] | None = Field(
+        default=None, description="Which scores of `metric: python` are better; higher without it"
+    )
+    python: PythonSpec | None = Field(
+        default=None, description="The function of `metric: python` (scores) and `metric: decoded` (answers)"
+    )
+
     def options(self) -> dict[str, int | str]:
         """What is given beside metric and output."""
-        given = {name: getattr(self, name) for name in ("k", "ignore", "text", "blank")}
+        given = {name: getattr(self, name) for name in ("k", "ignore", "text", "blank", "better")}
         return {name: value for name, value in given.items() if value is not None}
 
 
@@ -227,7 +236,8 @@ class Target(Record):
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
     signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")
     cost: Literal["size", "full"] = Field(
-        default="size", description="full: latency, throughput, memory and load time are measured beside the size"
+        default="size",
+        description="full: latency, throughput, memory and load time are measured beside the size",
     )
     require_signature: StrictBool = Field(
         default=False, description="A candidate without a valid signature is an error"

@@ -138,8 +138,8 @@ def _requirements(old: Policy, new: Policy, before: Target, after: Target) -> It
         told = f"`deploy` is {after.deploy or 'not given'}, it was {before.deploy or 'not given'}"
         yield "loosened" if after.deploy is None else "changed", told
     if before.cost != after.cost:
-        word = "loosened" if after.cost == "size" else "changed"
-        yield word, f"what is measured of its cost is `{after.cost}`, it was `{before.cost}`"
+        what = f"what is measured of its cost is `{after.cost}`, it was `{before.cost}`"
+        yield "loosened" if after.cost == "size" else "changed", what
     if before.profile != after.profile:
         names = before.profile or old.profile, after.profile or new.profile
         weaker = loosened_profile(old, new, *names)
@@ -162,6 +162,7 @@ def _task(target: Target) -> str:
         return "not given"
     output = f" of output {quoted(target.task.output)}" if target.task.output is not None else ""
     options = "".join(f", {name} {value}" for name, value in target.task.options().items())
+    options += f", python {quoted(target.task.python)}" if target.task.python is not None else ""
     return f"{target.task.metric}{output}{options}"
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from qgate.records import Measurement
 from qgate.rules.base import RuleContext
 
-ERRORS = ("mae", "rmse", "perplexity")
+ERRORS = ("mae", "rmse", "perplexity", "error")
 """Metrics that are judged by their growth, as a share of the reference's value."""
 
 

@@ -503,3 +503,19 @@ def test_neighbours_need_no_labels():
     target = "{name: a, candidate: a.onnx, reference: b.onnx, data: {inputs: d.npz}, task: {metric: neighbours}}"
     text = f"version: 1\ntargets:\n- {target}\n"
     assert load_policy(text.encode(), "qgate.yml").targets[0].task.metric == "neighbours"
+
+
+@pytest.mark.parametrize(
+    ("task", "says"),
+    [
+        ("{metric: python}", "needs a function"),
+        ("{metric: top1, python: 'own.py:score'}", "has no use for a function"),
+        ("{metric: decoded, python: 'own.py:decode', output: y}", "is given all outputs"),
+        ("{metric: decoded, python: 'own.py:decode', better: lower}", "says nothing for the metric decoded"),
+    ],
+)
+def test_a_function_belongs_to_its_metrics(task, says):
+    data = "data: {inputs: d.npz, labels: y}"
+    text = f"version: 1\ntargets:\n- {{name: a, candidate: a.onnx, reference: b.onnx, {data}, task: {task}}}\n"
+    with pytest.raises(PolicyError, match=says):
+        load_policy(text.encode(), "qgate.yml")

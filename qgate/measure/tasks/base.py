@@ -111,12 +111,14 @@ class Options:
         ignore: Label of what is not judged.
         text: How outputs are text: ``ids``, ``argmax`` or ``ctc``.
         blank: The blank of ``ctc``.
+        better: Whether ``higher`` or ``lower`` scores of an own function are better.
     """
 
     k: int = 5
     ignore: int | None = None
     text: str = "argmax"
     blank: int = 0
+    better: str = "higher"
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
