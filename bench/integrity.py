@@ -65,7 +65,8 @@ def table(found: dict[str, list[Row]]) -> str:
         for row in missed:
             more = f" and {len(row.misses) - NAMED} more" if len(row.misses) > NAMED else ""
             named = ", ".join(f"`{miss}`" for miss in row.misses[:NAMED])
-            lines.append(f"- {row.what}, not so: {named}{more}")
+            word = ", not so" if row.met is False else ""
+            lines.append(f"- {row.what}{word}: {named}{more}")
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
