@@ -13,7 +13,7 @@ from qgate.formats.torch.bare import refuse_pickle
 from qgate.formats.torch.legacy import is_legacy
 
 LFS_PREFIX = b"version https://git-lfs.github.com/spec/"
-READ = ("onnx", "torch-checkpoint", "torch-legacy", "torch-export", "safetensors")
+READ = ("onnx", "torch-checkpoint", "torch-legacy", "torch-export", "safetensors", "tflite")
 """Formats that are read as data."""
 
 FORMAT_NAMES = {

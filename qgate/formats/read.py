@@ -42,6 +42,10 @@ def _read(kind: str, path: Path) -> StaticModel:
         from qgate.formats.safetensors import read_safetensors
 
         return read_safetensors(path, file)
+    if kind == "tflite":
+        from qgate.formats.tflite.reader import read_tflite
+
+        return read_tflite(path, file)
     if kind == "torch-export":
         from qgate.formats.torch.export import read_export
 

@@ -54,10 +54,15 @@ def prepare(request: str) -> list[Path]:
     if asked.task in TEXTS:
         importlib.import_module("rapidfuzz.distance")
     folders = prepare_plugins(asked.code.values())
-    if asked.forms:
+    forms = set(asked.forms.values())
+    if "tflite" in forms:
+        from qgate.runtimes.litert import import_library
+
+        import_library()
+    if forms - {"tflite"}:
         from qgate.runtimes.pytorch.libraries import import_torch
 
-        import_torch(set(asked.forms.values()), torchao=asked.torchao)
+        import_torch(forms - {"tflite"}, torchao=asked.torchao)
         folders += installed_packages()
     if asked.cost in ("reference", "candidate"):
         from qgate.measure.costs import STATUS

@@ -22,7 +22,7 @@ def why_not_run(formats: Mapping[str, str], code: Collection[str], trust: str) -
     """
     found = {}
     for side, form in formats.items():
-        if form == "onnx" or (form in _TENSORS and f"factory.{side}" in code):
+        if form in ("onnx", "tflite") or (form in _TENSORS and f"factory.{side}" in code):
             continue
         if form in _CODE and trust == "code":
             continue

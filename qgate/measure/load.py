@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Literal
 from pathlib import Path
+from typing import Literal
 
 from qgate.errors import DataError
 from qgate.measure.data import NpzFile
@@ -22,6 +22,7 @@ from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
 from qgate.measure.sides_of_torch import open_torch, settle_torch, tapped_torch
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
+from qgate.runtimes.litert import loaded as litert
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 from qgate.sandbox.quoting import one_line
 
@@ -200,6 +201,8 @@ def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner]
 
 
 def _open(request: PairRequest, role: str, path: Path, threads: int) -> Runner:
+    if request.forms.get(role) == "tflite":
+        return litert(path, threads)
     if role in request.forms:
         return open_torch(request, role, path, processors(request))
     return OnnxRuntimeRunner(path, threads=threads)

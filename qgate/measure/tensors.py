@@ -13,6 +13,7 @@ from qgate.formats.model import StaticModel
 from qgate.formats.torch.operators import policy_name, why_unknown
 from qgate.measure.demand.measured import measure_demand
 from qgate.measure.executable import why_not_run
+from qgate.measure.flat_programs import measure_flat_programs
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
@@ -28,6 +29,7 @@ from qgate.measure.untouched import measure_untouched
 from qgate.measure.weights import measure_weights
 from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
+from qgate.quant.flatview import flat_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.scheme import detect_scheme
 from qgate.quant.tensorview import tensor_view
@@ -80,6 +82,7 @@ def inspect_tensors(
         found += _left_over(alignment)
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
+        found += measure_flat_programs(reference, candidate)
         found += measure_untouched(alignment, scheme)
         found += measure_weights(alignment, view).measurements
         layers = plan_modules(alignment, reference, candidate)
@@ -107,6 +110,8 @@ def _left_over(alignment: Alignment) -> Iterator[Measurement]:
 
 
 def _view(model: StaticModel) -> FloatGraph:
+    if model.format == "tflite":
+        return flat_view(model)
     return float_view(model) if model.format == "onnx" else tensor_view(model)
 
 
@@ -137,14 +142,21 @@ def _operators(candidate: StaticModel, allowed: frozenset[str]) -> Iterator[Meas
         return
     seen: set[str] = set()
     for node in candidate.graph.all_nodes():
-        key = policy_name(node.op)
-        why = "" if node.op in seen else why_unknown(node.op)
+        flat = candidate.format == "tflite"
+        key = node.op.replace(".", "::", 1) if flat else policy_name(node.op)
+        why = _why_custom(node.op) if flat else why_unknown(node.op)
+        why = "" if node.op in seen else why
         seen.add(node.op)
         if why and key not in allowed:
             yield Measurement(
                 name="artifact.operator", at=Place(node=node.label), value=key,
                 detail={"message": f"operator {key} is not allowed: {why}", "operator": key},
             )  # fmt: skip
+
+
+def _why_custom(op: str) -> str:
+    """Why an operator of a LiteRT model is not let through; empty if it is."""
+    return "it is none of LiteRT's own" if op.startswith("tfl.custom.") else ""
 
 
 def _checksums(side: str, model: StaticModel) -> Iterator[Measurement]:

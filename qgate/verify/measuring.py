@@ -81,6 +81,7 @@ def run(
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
     from qgate.measure.pair import measure_pair
+    from qgate.runtimes.litert import require_litert
     from qgate.runtimes.pytorch.libraries import require_torch
 
     if not inspection.runnable:
@@ -89,10 +90,13 @@ def run(
     request = replace(request, code=dict(code or {}))
     started = time.perf_counter()
     try:
-        if request.forms:
+        forms = set(request.forms.values())
+        if "tflite" in forms:
+            require_litert(pair.candidate_locator)
+        if forms - {"tflite"}:
             require_torch(pair.candidate_locator)
         # PyTorch's files name neither inputs nor outputs that could be held against the answer.
-        result = measure_pair(request, progress, child, None if request.forms else known)
+        result = measure_pair(request, progress, child, None if forms - {"tflite"} else known)
     except SandboxError as error:
         state.findings.append(error_finding(error, "ART116"))
         return

@@ -91,7 +91,6 @@ OTHERS = [
     (b"\x93NUMPY\1\0v\0" + b" " * 60, "npy", "no model", "data set"),
     (b"GGUF\3\0\0\0" + b"\0" * 60, "gguf", "does not read", "ONNX"),
     (b"\x89HDF\r\n\x1a\n" + b"\0" * 60, "hdf5", "does not read", "ONNX"),
-    (b"\x1c\0\0\0TFL3" + b"\0" * 60, "tflite", "does not read", "ONNX"),
     (b"\x1c\0\0\0ORTM" + b"\0" * 60, "ort", "does not read", "ONNX"),
     (tarred("readme"), "tar", "holds files", "inside it"),
     (b"\x1f\x8b\x08\0" + b"\0" * 60, "compressed", "not looked for", "uncompressed"),

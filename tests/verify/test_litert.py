@@ -1,0 +1,134 @@
+"""Pairs of LiteRT models, run by LiteRT in the sandbox."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("ai_edge_litert", reason="qgate[litert] is not installed")
+
+from qgate.formats.read import read_model
+from qgate.measure.flat_programs import measure_flat_programs
+from qgate.records import Verdict
+from qgate.sandbox.staging import staging_directory
+from qgate.verifier import AdHoc, ad_hoc_pair
+from qgate.verify.target import verify
+
+from ..formats.tflite_files import OPS, network, schema  # noqa: TID252
+
+
+def report(folder: Path, candidate: bytes, **options):
+    paths = {}
+    for name, data in (("fp32", network(quantized=False)), ("int8", candidate)):
+        paths[name] = folder / f"{name}.tflite"
+        paths[name].write_bytes(data)
+    pair = ad_hoc_pair(AdHoc(paths["int8"], paths["fp32"], samples=16, **options))
+    with staging_directory() as staging:
+        return verify(pair, staging=staging)
+
+
+def rules(target) -> set[str]:
+    return {finding.rule for finding in target.findings if finding.severity == "error"}
+
+
+def test_an_honest_candidate_passes_and_was_run(tmp_path: Path) -> None:
+    target = report(tmp_path, network(quantized=True))
+    assert target.verdict is Verdict.PASS, target.reason
+    assert target.scheme == "int8"
+    values = {m.name: m.value for m in target.measurements if m.value is not None}
+    assert values["output.sqnr_db"] > 25
+    assert target.declared["ran"] is True
+
+
+def test_one_flipped_code_is_found_and_named(tmp_path: Path) -> None:
+    def flip(codes):
+        codes.view(np.uint8)[2, 1, 1, 0] ^= 0x40
+        return codes
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update({"conv/edit": flip})))
+    (finding,) = (f for f in target.findings if f.rule == "QNT201")
+    assert finding.at.tensor == "conv/w"
+    assert finding.at.index == (2, 1, 1, 0)
+    assert target.verdict is Verdict.FAIL
+
+
+def test_another_checkpoint_is_not_this_one(tmp_path: Path) -> None:
+    target = report(tmp_path, network(quantized=True, seed=1))
+    assert target.verdict is Verdict.FAIL
+    assert {"QNT202", "QNT205"} & rules(target), rules(target)
+
+
+def test_an_operation_that_the_reference_does_not_have_is_named(tmp_path: Path) -> None:
+    def more(maker) -> None:
+        extra = maker.tensor("z", [1, 5], 0)
+        maker.operator(OPS.ABS, [int(maker.graph.outputs[0])], [extra])
+        maker.graph.outputs = np.array([extra], np.int32)
+        maker.graph.tensors[extra].name, maker.graph.tensors[5].name = "y", "before"
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=more)))
+    told = [f.message for f in target.findings if f.rule.startswith("QNT3")]
+    assert any("1 more tfl.abs" in message for message in told), told
+    assert target.verdict is not Verdict.PASS
+
+
+def test_operations_that_read_something_else_are_named(tmp_path: Path) -> None:
+    """Two additions, the second of the first's result or of its input."""
+
+    def pair(second: str):
+        def more(maker) -> None:
+            last = int(maker.graph.outputs[0])
+            maker.graph.tensors[last].name = "before"
+            sums = [maker.tensor(name, [1, 5], 0) for name in ("s", "y")]
+            for source, target in zip((last, {"s": sums[0], "before": last}[second]), sums, strict=True):
+                options = schema.AddOptionsT()
+                maker.operator(OPS.ADD, [source, last], [target], options, schema.BuiltinOptions.AddOptions)
+            maker.graph.outputs = np.array([sums[1]], np.int32)
+
+        return more
+
+    models = []
+    for quantized, second in ((False, "s"), (True, "s"), (True, "before")):
+        data = network(quantized=quantized, change=lambda _, v, second=second: v.update(after=pair(second)))
+        path = tmp_path / f"{quantized}{second}.tflite"
+        path.write_bytes(data)
+        models.append(read_model(path))
+    assert list(measure_flat_programs(models[0], models[1])) == []
+    (found,) = measure_flat_programs(models[0], models[2])
+    assert "read each other's results otherwise, first at number 4" in found.detail["message"]
+    assert found.at.tensor == "y"
+
+
+def test_an_operator_of_somebody_elses_is_judged_and_not_run(tmp_path: Path) -> None:
+    def custom(maker) -> None:
+        maker.operator(OPS.CUSTOM, [0], [int(maker.graph.outputs[0])], custom="Backdoor")
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=custom)))
+    assert target.declared["ran"] is False
+    assert target.verdict is not Verdict.PASS
+    assert any("Backdoor" in finding.message for finding in target.findings)
+
+
+def test_where_litert_is_not_installed_the_extra_is_named(tmp_path: Path) -> None:
+    code = "import sys\nsys.modules['ai_edge_litert'] = None\nfrom qgate.cli import main\nmain()\n"
+    for name, quantized in (("a", False), ("b", True)):
+        (tmp_path / f"{name}.tflite").write_bytes(network(quantized=quantized))
+    arguments = [
+        "verify",
+        "-r",
+        tmp_path / "a.tflite",
+        "-c",
+        tmp_path / "b.tflite",
+        "-o",
+        tmp_path / "report",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    (target,) = json.loads((tmp_path / "report" / "report.json").read_text())["targets"]
+    assert "qgate[litert]" in " ".join(f["remedy"] for f in target["findings"])
