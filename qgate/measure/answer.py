@@ -29,6 +29,7 @@ _LIBRARIES = (
         "qgate.measure.task",
         "qgate.measure.generate",
         "qgate.measure.edges",
+        "qgate.measure.unoptimised",
     ),
 )
 _CODECS = ("unicode_escape", "ascii", "latin-1", "cp437", "utf-8")
@@ -164,6 +165,7 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         record = run.run(size, progress)
         if pair.session is not None:
             pair.session.close()
+        unoptimised = _unoptimised(request, pair, probes)
         edges = _edges(request, pair, comparison, record)
         effects = _batch_effects(request, pair, run)
     finished = time.perf_counter()
@@ -174,6 +176,7 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         "unfed": pair.unfed,
         "untapped": pair.untapped,
         "outputs": _output_states(comparison, record, pair, effects),
+        "unoptimised": unoptimised,
         "edges": edges,
         "taps": [] if pair.untapped else [each.state() for _, each in sorted(record.taps.items())],
         "layers": [] if record.layers is None else record.layers.states(),
@@ -269,6 +272,15 @@ def _shape(name: str, sample: Any) -> Any:
         return OutputShape(name, (), np.dtype("O"))
     row = sample.reshape(-1, sample.shape[-1])[0] if sample.ndim and sample.size else None
     return OutputShape(name, sample.shape, sample.dtype, score_form(row) if row is not None else None)
+
+
+def _unoptimised(request: PairRequest, pair: Any, probes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the candidate answers as it is written; None where its layers are not looked at."""
+    from qgate.measure.unoptimised import unoptimised_state
+
+    if not request.layers or "candidate" not in pair.sides or "candidate" in request.forms:
+        return None
+    return unoptimised_state(request, pair.sides, pair.samples.first(), probes["candidate"])
 
 
 def _edges(request: PairRequest, pair: Any, comparison: Any, record: Any) -> list[dict[str, Any]]:

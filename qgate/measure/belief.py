@@ -66,6 +66,10 @@ def _contradictions(request: PairRequest, state: PairState, known: Known | None)
         yield "layers that nobody asked for"
     if len(state.layers) != (0 if state.unobserved else len(request.layers)):
         yield "layers that nobody asked for, or none of those"
+    if state.unoptimised is not None and not request.layers:
+        yield "a run without optimisations that nobody asked for"
+    elif state.unoptimised is not None and not set(state.unoptimised.broken) <= set(request.fronts.values()):
+        yield "tensors in front of quantizers that nobody asked for"
     if tuple(edge.kind for edge in state.edges) != _edges(request, state):
         yield "inputs at the edge that nobody asked for, or none of those"
     if not request.dynamic and any(output.batch is not None for output in state.outputs):

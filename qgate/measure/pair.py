@@ -13,6 +13,7 @@ from qgate.measure.describe_activations import activation_measurements
 from qgate.measure.describe_edges import edge_measurements
 from qgate.measure.describe_outputs import output_measurements
 from qgate.measure.describe_task import task_measurements
+from qgate.measure.describe_unoptimised import unoptimised_measurements
 from qgate.measure.layers.describe import layer_measurements
 from qgate.measure.request import DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
@@ -159,6 +160,7 @@ def _assemble(request: PairRequest, state: PairState, known: Known | None = None
         *activation_measurements(state, request.taps),
         *(layer_measurements(request.layers, state.layers, state.unobserved) if request.layers else ()),
         *task_measurements(state, request.slices, _has_task(request)),
+        *unoptimised_measurements(request, state),
         *edge_measurements(state),
     ]
     data = DataUsed(

@@ -84,6 +84,7 @@ class PairRequest:
         joined: Both models and the comparison of their layers in one file; None compares no layers.
         mark: What its own names begin with; see ``layers.join``.
         layers: What it compares.
+        fronts: The tensor in front of the quantizer that makes each layer's codes, by the codes.
         edges: Both models are run on ``EDGES`` as well, where both are run.
         forms: Format of each side that PyTorch runs; the others are ONNX.
         torchao: A side's tensors or operations are torchao's, which is then imported.
@@ -117,6 +118,7 @@ class PairRequest:
     joined: Path | None = None
     mark: str = ""
     layers: tuple[Layer, ...] = ()
+    fronts: Mapping[str, str] = field(default_factory=dict)
     edges: bool = True
     side_files: tuple[Path, ...] = ()
     cost: Literal["", "turns", "reference", "candidate"] = ""

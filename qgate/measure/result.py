@@ -170,6 +170,20 @@ class TaskState(Record):
         return self
 
 
+class UnoptimisedState(Record):
+    """``measure.unoptimised.unoptimised_state`` as data."""
+
+    reason: Text
+    outputs: Annotated[tuple[tuple[Count, Energy, Energy], ...], Field(max_length=MAX_OUTPUTS)]
+    broken: Annotated[tuple[Text, ...], Field(max_length=MAX_TAPS)]
+
+    @model_validator(mode="after")
+    def _consistent(self) -> UnoptimisedState:
+        if self.reason and (self.outputs or self.broken):
+            raise ValueError("figures of what was not run")
+        return self
+
+
 class PairState(Record):
     """Everything that a run showed."""
 
@@ -182,6 +196,7 @@ class PairState(Record):
     taps: Annotated[tuple[TapState, ...], Field(max_length=MAX_TAPS)]
     layers: Annotated[tuple[LayerState, ...], Field(max_length=MAX_TAPS)]
     unobserved: Text
+    unoptimised: UnoptimisedState | None = None
     edges: Annotated[tuple[EdgeState, ...], Field(max_length=len(EDGES))]
     task: TaskState | None
     problems: Annotated[tuple[tuple[Kind, Text], ...], Field(max_length=MAX_PROBLEMS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from qgate.records import Finding, Measurement
+from qgate.records import Finding, Measurement, Severity
 from qgate.rules.base import Param, RuleContext, rule
 
 _REMEDY = "Leave this layer unquantized, or calibrate it on data that are like those in use"
@@ -83,7 +83,19 @@ def _channels(context: RuleContext) -> Iterator[Finding]:
             f"{', '.join(str(each) for each in channels['first'])}",
             at=found.at,
             evidence={"operator": found.detail.get("operator"), **channels},
+            # Noise as an input keeps channels where no real input does.
+            severity=Severity.NOTE if context.declared.get("data") == "generated" else None,
         )
+
+
+def _optimised(context: RuleContext) -> Iterator[Finding]:
+    least = context.limit("min_db")
+    for found in context.all("output.unoptimised_db"):
+        if found.value is not None and not found.number >= least:
+            yield context.finding(
+                f"optimised by the runtime, the candidate keeps {found.number:.3g} dB of what it answers as it is written",
+                at=found.at,
+            )
 
 
 RULES = (
@@ -142,9 +154,21 @@ RULES = (
         "hardly shows it.",
         how="Least and greatest value of each channel of convolutions and products over all samples. Counted are channels "
         "that are one value in the candidate while the reference's span an eighth of the candidate's range or more: "
-        "saturated where that value is an end of the range and not zero, dead otherwise.",
+        "saturated where that value is an end of the range and not zero, dead otherwise. A note on generated data.",
         remedy="Look at this channel's scale and bias, quantize per channel, or leave this layer unquantized",
         params=(Param("max_share", "Largest share of such channels in a layer.", 0.0, 0.0, 0.02, unit="ratio"),),
         check=_channels,
+    ),
+    rule(
+        "FEA306",
+        "The runtime's optimisations leave the candidate what it is",
+        severity=("warning", "warning", "note"),
+        why="A fused operator is another implementation, and some have been wrong (onnxruntime#11576, #25259, #32132). Codes "
+        "of 8 bits by codes of 8 bits also saturate without them on processors that have AVX2 and no VNNI.",
+        how="The first sample through ONNX Runtime with all graph optimisations and with none; SQNR of the former against "
+        "the latter.",
+        remedy="Report it to the runtime with this model, and deploy it with the optimisation that it names turned off",
+        params=(Param("min_db", "Least SQNR.", 12.0, 6.0, 3.0, unit="dB"),),
+        check=_optimised,
     ),
 )  # fmt: skip

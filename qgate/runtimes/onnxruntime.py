@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qgate.runtimes.base import Dim, ModelRefusedError, TensorInfo
-from qgate.runtimes.onnx_taps import added_outputs
+from qgate.runtimes.onnx_taps import added_energies, added_outputs
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -39,25 +39,42 @@ class OnnxRuntimeRunner:
         path: The model; side files are looked for beside it.
         threads: Threads within one run. With 1, several runs at once scale better than one wide run.
         taps: Inner tensors to return as well.
+        watched: Inner tensors whose sums of squares are kept.
+        optimise: Let ONNX Runtime rewrite the graph; without, operators run as the file has them.
 
     Attributes:
+        energies: Of the last run, the sum of squares of each watched tensor.
         reduced: It only loads with basic graph optimisations.
 
     Raises:
         ModelRefusedError: ONNX Runtime does not load it.
     """
 
-    def __init__(self, path: Path, *, threads: int = 1, taps: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        threads: int = 1,
+        taps: Sequence[str] = (),
+        watched: Sequence[str] = (),
+        optimise: bool = True,
+    ) -> None:
         options = _options(threads)
-        if taps:
+        if not optimise:
+            import onnxruntime
+
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if taps or watched:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(path.parent)
             )
-        self._source, self._options, self._held = (path, added_outputs(taps)), options, threading.Lock()
+        self._source, self._options, self._held = (path, added_outputs(taps) + added_energies(watched)), options, threading.Lock()
         self._session, self.reduced = self._load()
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         declared = tuple(_info(value) for value in self._session.get_outputs())
-        self.outputs = declared[: len(declared) - len(taps)]
+        self.energies: list[float] = []
+        self._watched = len(watched)
+        self.outputs = declared[: len(declared) - len(taps) - len(watched)]
         self.taps = tuple(taps)
         self._wanted = [value.name for value in declared]
 
@@ -91,6 +108,9 @@ class OnnxRuntimeRunner:
             raise ModelRefusedError("not enough memory to run the model", "memory") from error
         except Exception as error:  # onnxruntime's exceptions have no root of their own
             raise _refusal(error) from error
+        if self._watched:
+            self.energies = [float(each) for each in results[len(results) - self._watched :]]
+            del results[len(results) - self._watched :]
         return results
 
 

@@ -192,6 +192,7 @@ def pair_request(
         ),
     )
     leading = reference or candidate
+    request = replace(request, fronts=_fronts(request, candidate))
     request = _observed(request, reference, candidate)
     known = Known(
         inputs=tuple(each.name for each in leading.graph.inputs),
@@ -206,6 +207,17 @@ def _steps(request: PairRequest, inspection: Inspection, leading: StaticModel) -
     """Steps of the candidate's outputs by the leading model's names of them."""
     names = {each.name: request.io_map.get(each.name, each.name) for each in leading.graph.outputs}
     return {ours: inspection.steps[theirs] for ours, theirs in names.items() if theirs in inspection.steps}
+
+
+def _fronts(request: PairRequest, candidate: StaticModel) -> dict[str, str]:
+    """The tensor in front of the QuantizeLinear that makes each layer's codes, where an operation makes it."""
+    made = {name for node in candidate.graph.nodes for name in node.outputs}
+    codes = {layer.candidate for layer in request.layers}
+    return {
+        node.outputs[0]: node.inputs[0]
+        for node in candidate.graph.nodes
+        if node.op == "QuantizeLinear" and node.outputs[0] in codes and node.inputs[0] in made
+    }
 
 
 def _observed(request: PairRequest, reference: StaticModel | None, candidate: StaticModel) -> PairRequest:

@@ -28,7 +28,7 @@ def layer_measurements(
         yield Measurement(name="layer.count", not_measured=unobserved or "the models share no layer")
         return
     cumulative = [
-        math.nan if layer.moved else _db(state.aa, state.dd)
+        math.nan if layer.moved else decibel(state.aa, state.dd)
         for layer, state in zip(layers, states, strict=True)
     ]
     yield Measurement(name="layer.count", value=sum(not layer.moved for layer in layers), unit="layers")
@@ -88,7 +88,8 @@ def _unmeasured(state: LayerState) -> str | None:
     return None if state.aa > 0 else "the reference's values are all zero"
 
 
-def _db(signal: float, noise: float) -> float:
+def decibel(signal: float, noise: float) -> float:
+    """10 log10(signal / noise), at most ``PERFECT_DB``; NaN without a signal."""
     if not signal > 0:
         return math.nan
     return PERFECT_DB if noise == 0 else min(PERFECT_DB, 10 * math.log10(signal / noise))
@@ -115,7 +116,7 @@ def _detail(layer: Layer, state: LayerState) -> dict[str, Any]:
         detail["candidate_quantiles"] = list(state.b_quantiles)
         detail["zero"] = [state.a_zero, state.b_zero]
         if layer.kind == CODES:
-            detail["own_sqnr_db"] = _db(state.sample_energy, state.rounding_energy)
+            detail["own_sqnr_db"] = decibel(state.sample_energy, state.rounding_energy)
     return detail
 
 
