@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from math import isfinite
 
 from qgate.records import Finding
 from qgate.rules.base import Param, RuleContext, rule
@@ -73,6 +74,31 @@ def _yardstick(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+def _own_value(context: RuleContext) -> Iterator[Finding]:
+    least, most = context.limit("min_value"), context.limit("max_value")
+    for found in context.all("task.metric_candidate"):
+        if found.value is None:
+            continue
+        metric = found.detail.get("metric", "metric")
+        for bound, missed, words in (
+            (least, not found.number >= least, "at least"),
+            (most, not found.number <= most, "at most"),
+        ):
+            if isfinite(bound) and missed:
+                yield context.finding(
+                    f"{metric} is {found.number:.4g} on {found.n} samples, {words} {bound:.4g} asked for",
+                    at=found.at,
+                    evidence={
+                        "value": found.number,
+                        "asked": bound,
+                        "n": found.n,
+                        "low": found.low,
+                        "high": found.high,
+                    },
+                )
+
+
+_INFINITE, _BELOW = (float("inf"),) * 3, (float("-inf"),) * 3
 RULES = (
     rule(
         "BEH106",
@@ -131,5 +157,18 @@ RULES = (
             Param("max_worse_drop", "How much more the metric may drop.", 0.005, 0.01, 0.03),
         ),
         check=_yardstick,
+    ),
+    rule(
+        "BEH110",
+        "The candidate's own metric reaches what is asked for",
+        why="A candidate that is as bad as its reference has lost nothing and may still be no good.",
+        how="The value of the metric that BEH101 judges, of the candidate by itself; silent until a policy sets a bound.",
+        remedy="Train a better reference, or quantize a better one",
+        params=(
+            Param("min_value", "Smallest value of a metric that is better when higher; unset by default.",
+                  *_BELOW),
+            Param("max_value", "Largest value of an error metric; unset by default.", *_INFINITE),
+        ),
+        check=_own_value,
     ),
 )  # fmt: skip
