@@ -11,6 +11,7 @@ from qgate.formats.model import Constant, StaticModel, TensorType
 from qgate.formats.packing import parameters
 from qgate.quant.build import float_view
 from qgate.quant.constants import Array, ConstantValue, Quantized, numbers
+from qgate.quant.flatview import flat_view
 from qgate.quant.floatgraph import FloatGraph, Quantizer
 from qgate.quant.scheme import Scheme, detect_scheme, weights
 from qgate.quant.tensorview import tensor_view
@@ -107,7 +108,8 @@ def portray(model: StaticModel) -> Portrait:
     Raises:
         FormatError: Its graph cannot be followed.
     """
-    view = float_view(model) if model.format == "onnx" else tensor_view(model)
+    views = {"onnx": float_view, "tflite": flat_view}
+    view = views.get(model.format, tensor_view)(model)
     roles = _roles(model, view)
     known = {value.name: value for graph in view.graphs() for value in graph.constants.values()}
     tensors = tuple(_tensor(each, known.get(each.name), roles) for each in model.graph.all_constants())
@@ -145,7 +147,9 @@ def _roles(model: StaticModel, view: FloatGraph) -> dict[str, str]:
         own |= {quantized.scale_name, quantized.zero_name}
     for quantizers in view.quantizers.values():
         own |= {name for q in quantizers for name in (q.scale_name, q.zero_name)}
-    roles.update((name, "parameter") for name in own if name in held and name not in roles)
+    # Ranges of a LiteRT model's activations belong to tensors, so that no operation reads them.
+    aside = model.format == "tflite"
+    roles.update((name, "parameter") for name in own if name in held and (aside or name not in roles))
     # A weight that is computed from codes is read through them: the codes' own name is in the file.
     roles.update((value.name, "weight") for _, _, value in weights(view) if roles.get(value.name) != "unused")
     return roles
