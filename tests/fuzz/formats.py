@@ -19,6 +19,7 @@ from qgate.formats.model import StaticModel
 from qgate.formats.onnx.schema import SCHEMA
 from qgate.formats.read import read_model
 from qgate.formats.safetensors import read_safetensors
+from qgate.formats.tflite.reader import read_tflite
 from qgate.formats.torch.archive import read_archive
 from qgate.formats.torch.expression import is_plain_expression
 from qgate.formats.torch.legacy import LegacyStore
@@ -118,6 +119,13 @@ def safetensors(data: bytes) -> None:
             from safetensors import deserialize
 
             assert {name for name, _ in deserialize(data)} == set(model.graph.constants)
+
+
+@harness(lambda: [b"\x1c\0\0\0TFL3" + bytes(60)], runs=800, length=8192)
+def litert_file(data: bytes) -> None:
+    if data:
+        path = as_file(data, "model.tflite")
+        examined(read_tflite(path, Mapped(path)))
 
 
 def graph_json() -> dict[str, object]:

@@ -24,7 +24,7 @@ def test_each_parser_of_hostile_bytes_has_a_harness() -> None:
     assert set(NAMES) >= {
         "pickle", "zip-archive", "torch-file", "safetensors", "export-graph", "export-expression", "onnx-file",
         "onnx-wire", "external-keys", "npz-file", "lfs-pointer", "any-file", "policy", "report", "baseline",
-        "child-answer", "child-stream", "event", "markdown", "terminal",
+        "child-answer", "child-stream", "litert-file", "runtime-answer", "event", "markdown", "terminal",
     }  # fmt: skip
 
 

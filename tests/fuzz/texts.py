@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import cmarkgfm
+import numpy as np
 from cmarkgfm.cmark import Options
 
 from qgate.baseline.record import Baseline, read_baseline
 from qgate.events import read_activity
+from qgate.measure.deployed.arrays import pack, unpack
 from qgate.measure.result import Failure, parse_answer
 from qgate.policy.load import load_policy
 from qgate.records import Verdict
@@ -76,6 +78,18 @@ def answers() -> Iterable[bytes]:
 @harness(answers, runs=500, length=16384)
 def child_answer(data: bytes) -> None:
     parse_answer(data, "fuzz")
+
+
+def packed() -> Iterable[bytes]:
+    arrays = [("input", "x", np.zeros((2, 3), np.float32)), ("tap", "t", np.array(1, np.int8))]
+    yield pack({"names": {"x": "x"}, "samples": 2, "version": "1"}, arrays)
+    yield pack({"error": {"kind": "refused", "role": "candidate", "what": "no"}})
+
+
+@harness(packed, runs=800, length=4096)
+def runtime_answer(data: bytes) -> None:
+    answer, arrays = unpack(data, "fuzz")
+    assert [each.shape for each in arrays] == [state.shape for state in answer.arrays]
 
 
 def streams() -> Iterable[bytes]:
