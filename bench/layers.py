@@ -158,6 +158,7 @@ def main() -> int:
         "--peers-python", type=Path, help="a Python that has Polygraphy; else one is installed"
     )
     parser.add_argument("--models", default=ALL_MODELS)
+    parser.add_argument("--peers", default=",".join(PEERS), help="other tools to run; empty for none")
     parser.add_argument("--work", type=Path, help="folder that keeps downloaded and quantized models")
     parser.add_argument(
         "--growth", default="8,32,128,512,4096", help="numbers of samples; empty to leave out"
