@@ -91,7 +91,6 @@ DIRECTIONS = (
     Direction(_ending("flips_to_wrong"), -1, "flips", counted=True),
     Direction(_ending(r"nonfinite_candidate|nonfinite|edge\.shape_mismatch|outsiders|unread_nodes"), -1),
     Direction(_ending(r"runtime\.lsb"), -1, "", "extreme_ratio"),
-    Direction(re.compile(r"deploy\.(?:tensorrt|openvino|avx2)\.\w+"), -1),
     Direction(_ending(r"bytes|size_ratio|quant\.bits"), -1, "", "size"),
 )
 

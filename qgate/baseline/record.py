@@ -25,7 +25,10 @@ SCHEMA: Literal["qgate-baseline/v1"] = "qgate-baseline/v1"
 MAX_BASELINE_BYTES = 16 * 2**20
 _FAMILY = "qgate-baseline/"
 # Measured only where something is wrong: its absence is no loss, and its presence has rules of its own.
-_SIGN = re.compile(r".*\.(defect|difference|operator|shape_mismatch|signature)|constant\.nonfinite")
+_SIGN = re.compile(
+    r".*\.(defect|difference|operator|shape_mismatch|signature)|constant\.nonfinite"
+    r"|deploy\.\w+\.\w+|runtime\.parting|tensorrt\.\w+"
+)
 
 
 class Entry(Record):

@@ -210,3 +210,19 @@ def test_another_scheme_is_one_cause_and_hides_no_output() -> None:
 
 def test_another_scheme_that_is_accepted_is_a_note() -> None:
     assert {f.severity for f in scheme_change(accepted="smaller (approved by bob)")} == {Severity.NOTE}
+
+
+def test_what_is_told_of_other_runtimes_may_go_away_and_what_is_measured_there_may_not() -> None:
+    """A candidate that is mended loses its signs; a runtime that is no longer run is told."""
+    from qgate.baseline.record import is_comparable
+
+    signs = (
+        "deploy.tensorrt.zero_point",
+        "deploy.avx2.saturating",
+        "runtime.parting",
+        "tensorrt.refused",
+        "tensorrt.built",
+    )
+    assert not [name for name in signs if is_comparable(Measurement(name=name, value=1))]
+    kept = ("deploy.tensorrt", "runtime.ran", "runtime.lsb", "runtime.sqnr_db")
+    assert [name for name in kept if is_comparable(Measurement(name=name, value=1))] == list(kept)
