@@ -126,3 +126,50 @@ def _stored(maker: Maker, layer: str, values: dict, step: float | None) -> tuple
         maker.tensor(f"{layer}/w", weight.shape, TYPES.INT8, codes, scale),
         maker.tensor(f"{layer}/b", bias.shape, TYPES.INT32, np.rint(bias / wide).astype(np.int32), wide),
     )
+
+
+def weights_only(mode: str) -> bytes:
+    """The same network with float activations and weights in ``float16`` or, as dynamic range quantization does, ``int8``."""
+    maker, values = Maker(), _float()
+    x, c, f, y = (
+        maker.tensor(name, shape, TYPES.FLOAT32)
+        for name, shape in (("x", [1, 4, 4, 2]), ("c", [1, 4, 4, 4]), ("f", [1, 64]), ("y", [1, 5]))
+    )
+
+    def stored(name: str) -> int:
+        array = values[name]
+        if mode == "float16":
+            half = maker.tensor(name, array.shape, TYPES.FLOAT16, array.astype(np.float16))
+            wide = maker.tensor(f"{name}_f", array.shape, TYPES.FLOAT32)
+            maker.operator(
+                OPS.DEQUANTIZE, [half], [wide], schema.DequantizeOptionsT(), OPTIONS.DequantizeOptions
+            )
+            return wide
+        if array.ndim == 1:
+            return maker.tensor(name, array.shape, TYPES.FLOAT32, array)
+        largest = (
+            np.abs(array).reshape(len(array), -1).max(axis=1) if array.ndim == 4 else np.abs(array).max()
+        )
+        step = np.asarray(largest / 127, np.float32)
+        spread = step.reshape(-1, *[1] * (array.ndim - 1)) if step.ndim else step
+        codes = np.clip(np.rint(array / spread), -127, 127).astype(np.int8)
+        return maker.tensor(name, array.shape, TYPES.INT8, codes, step)
+
+    shape = maker.tensor("shape", [2], TYPES.INT32, np.array([1, 64], np.int32))
+    conv, full = ([stored(f"{layer}/w"), stored(f"{layer}/b")] for layer in ("conv", "fc"))
+    same = schema.Conv2DOptionsT()
+    same.padding, same.strideW, same.strideH, same.dilationWFactor, same.dilationHFactor = 0, 1, 1, 1, 1
+    maker.operator(OPS.CONV_2D, [x, *conv], [c], same, OPTIONS.Conv2DOptions, version=5)
+    reshape = schema.ReshapeOptionsT()
+    reshape.newShape = np.array([1, 64], np.int32)
+    maker.operator(OPS.RESHAPE, [c, shape], [f], reshape, OPTIONS.ReshapeOptions)
+    maker.operator(
+        OPS.FULLY_CONNECTED,
+        [f, *full],
+        [y],
+        schema.FullyConnectedOptionsT(),
+        OPTIONS.FullyConnectedOptions,
+        version=9,
+    )
+    maker.graph.inputs, maker.graph.outputs = np.array([x], np.int32), np.array([y], np.int32)
+    return maker.data()

@@ -19,7 +19,7 @@ from qgate.sandbox.staging import staging_directory
 from qgate.verifier import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
 
-from ..formats.tflite_files import OPS, network, schema  # noqa: TID252
+from ..formats.tflite_files import OPS, network, schema, weights_only  # noqa: TID252
 
 
 def report(folder: Path, candidate: bytes, **options):
@@ -43,6 +43,13 @@ def test_an_honest_candidate_passes_and_was_run(tmp_path: Path) -> None:
     values = {m.name: m.value for m in target.measurements if m.value is not None}
     assert values["output.sqnr_db"] > 25
     assert target.declared["ran"] is True
+
+
+@pytest.mark.parametrize(("mode", "scheme"), [("float16", "fp16"), ("int8", "int8")])
+def test_weights_alone_in_fewer_bits_pass_as_well(mode: str, scheme: str, tmp_path: Path) -> None:
+    target = report(tmp_path, weights_only(mode))
+    assert target.verdict is Verdict.PASS, target.reason
+    assert target.scheme == scheme
 
 
 def test_one_flipped_code_is_found_and_named(tmp_path: Path) -> None:
