@@ -31,7 +31,7 @@ from qgate.measure.static import inspect_pair
 from qgate.policy.thresholds import resolve
 from qgate.records import Finding, Severity
 
-FLIPS, MULTIPLE, SWAPS, SCALES = 10_000, 500, 250, 250
+FLIPS, MULTIPLE, SWAPS, SCALES = 10_200, 540, 280, 310
 OF_COVERAGE = ("QNT1", "CST", "RNG102", "RNG103")
 """Rules that judge how much is quantized and how well, which a recipe's choice decides and no damage."""
 
