@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from qgate.measure.judged import Judged, reference_values
+from qgate.measure.moved_scales import MOVED
 from qgate.quant.indicators import residual_spread
 from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
@@ -73,7 +74,7 @@ def _rounding(entry: Judged, at: Place, finite: bool, reason: str) -> Iterator[M
         )
     reference = reference_values(entry.pair)
     # Wider types show an edited scale in their codes already, and ONNX Runtime enlarges scales for biases.
-    narrow = entry.pair.candidate.bits <= 4
+    narrow = entry.pair.candidate.bits <= 4 and MOVED not in derivation.evidence
     if narrow and entry.pair.candidate.quantized is not None and reference is not None and finite:
         for odd in odd_scales(reference, entry.pair.candidate):
             yield Measurement(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from qgate.measure.bias_corrections import explain_bias_corrections
 from qgate.measure.coarse_scales import coarse_scales
 from qgate.measure.judged import Judged, judge_constants, reference_values
+from qgate.measure.moved_scales import MOVED, undo_moved_scales
 from qgate.measure.weight_records import records
 from qgate.quant.alignment import Alignment
 from qgate.quant.diagnosis import diagnose
@@ -28,6 +29,8 @@ def measure_weights(alignment: Alignment, candidate: FloatGraph) -> WeightResult
     """Measures every aligned constant of the candidate."""
     judged = judge_constants(alignment.constants)
     scaled = _undo_equalisation(judged, alignment, candidate)
+    if not candidate.outputs:
+        undo_moved_scales(judged)
     explain_bias_corrections(judged, candidate)
     _diagnose(judged)
     found = [m for entry in judged for m in records(entry)]
@@ -71,7 +74,7 @@ def _diagnose(judged: Sequence[Judged]) -> None:
             derivation.verdict == "outsiders" and derivation.count > 8
         ):
             reference = reference_values(entry.pair)
-            if reference is None:
+            if reference is None or MOVED in derivation.evidence:
                 continue
             others = (
                 (name, other.pair.reference.values())

@@ -96,13 +96,16 @@ class Comparison:
     sample: Sample
 
 
-def compare(reference: Array, candidate: ConstantValue, *, short: bool = True) -> Comparison | None:
+def compare(
+    reference: Array, candidate: ConstantValue, *, short: bool = True, slack: float = 0.0
+) -> Comparison | None:
     """Compares a quantized constant with its reference.
 
     Args:
         reference: Float values in the candidate's layout, of the candidate's size.
         candidate: The quantized constant.
         short: Let float32 tell the codes that are the nearest beyond doubt.
+        slack: Relative uncertainty of the reference.
 
     Returns:
         None where the scale is zero, not finite, or does not fit the codes.
@@ -111,7 +114,7 @@ def compare(reference: Array, candidate: ConstantValue, *, short: bool = True) -
     if quantized is None or candidate.dtype not in INTEGER_RANGES:
         return None
     try:
-        job = Layout(reference, candidate, short=short)
+        job = Layout(reference, candidate, short=short, slack=slack)
     except ValueError:
         return None
     with np.errstate(all="ignore"):
@@ -239,7 +242,7 @@ def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
     if not np.isfinite(quotient).all():
         part.finite = False
         return
-    relative = np.maximum(job.relative, half_ulp(step, job.scale_dtype))
+    relative = np.maximum(job.relative, half_ulp(step, job.scale_dtype)) + job.slack
     slack = np.maximum(MARGIN, relative * np.abs(quotient - offset))
     error = code - quotient
     clipped = np.clip(quotient, job.least, job.greatest)

@@ -105,7 +105,8 @@ class Quantized:
 def numbers(values: Array) -> Array:
     """An array as float64; NaN in the place of text and whatever else is no number."""
     if values.dtype.kind in "fiub" or _is_short_float(values):
-        return values.astype(np.float64)
+        with np.errstate(invalid="ignore"):  # widening a signalling NaN
+            return values.astype(np.float64)
     return np.full(values.shape, np.nan)
 
 

@@ -41,12 +41,15 @@ class Layout:
         reference: Float values in the candidate's layout, of the candidate's size.
         candidate: The quantized constant.
         short: Let float32 tell the codes that are the nearest beyond doubt.
+        slack: Relative uncertainty of the reference.
 
     Raises:
         ValueError: It is not quantized, or its scale does not fit its codes.
     """
 
-    def __init__(self, reference: Array, candidate: ConstantValue, *, short: bool) -> None:
+    def __init__(
+        self, reference: Array, candidate: ConstantValue, *, short: bool, slack: float = 0.0
+    ) -> None:
         quantized = candidate.quantized
         if quantized is None:
             raise ValueError(f"{candidate.name} is not quantized")
@@ -73,7 +76,7 @@ class Layout:
         self.least = self._least_used(*bounds)
         folded = FOLDED if candidate.factor is not None else 0.0
         self.scale_dtype = quantized.scale_dtype
-        self.relative = max(FLOAT32, folded)
+        self.relative, self.slack = max(FLOAT32, folded), slack
         self.stride = max(1, self.codes.size // SAMPLED) | 1
         self.limit = self._limit(bounds) if short else -1.0
 

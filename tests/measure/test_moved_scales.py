@@ -1,0 +1,197 @@
+"""Channel scales that AWQ and SmoothQuant move between tensors of files without a graph: found, and no excuse for more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qgate.records import Measurement, Verdict
+from qgate.report.schema import TargetReport
+from qgate.verifier import AdHoc, verify_ad_hoc
+from tests.formats.test_safetensors import tensors
+
+Arrays = dict[str, np.ndarray]
+GROUP = 16
+_AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
+READERS = {"b.0.ln": ("b.0.q", "b.0.k", "b.0.v"), "b.0.v": ("b.0.o",), "b.0.ln2": ("b.0.gate", "b.0.up"),
+           "b.0.up": ("b.0.down",), "b.1.ln": ("b.1.fc1",), "b.1.fc1": ("b.1.fc2",)}  # fmt: skip
+SIZES = {"b.0.q": (64, 64), "b.0.k": (32, 64), "b.0.v": (64, 64), "b.0.o": (64, 64), "b.0.gate": (96, 64), "b.0.up": (96, 64),
+         "b.0.down": (64, 96), "b.1.fc1": (128, 64), "b.1.fc2": (64, 128), "head": (48, 64)}  # fmt: skip
+
+
+def reference(kind: type = np.float32) -> Arrays:
+    rng = np.random.default_rng(5)
+    found: Arrays = {f"{n}.weight": rng.normal(size=shape) * 0.1 for n, shape in SIZES.items()}
+    found |= {f"{n}.weight": rng.uniform(0.4, 1.6, 64) for n in ("b.0.ln", "b.0.ln2", "b.1.ln")}
+    found |= {
+        "b.1.ln.bias": rng.normal(size=64),
+        "b.1.fc1.bias": rng.normal(size=128),
+        "b.1.fc2.bias": rng.normal(size=64),
+    }
+    return {name: values.astype(kind) for name, values in found.items()}
+
+
+def smoothed(arrays: Arrays, spread: float = 0.5) -> Arrays:
+    """Divides what is before and multiplies what reads it, in the type of the arrays."""
+    made, rng = dict(arrays), np.random.default_rng(6)
+    for source, readers in READERS.items():
+        values = made[f"{source}.weight"]
+        scale = np.exp(rng.normal(size=values.shape[0]) * spread).astype(values.dtype)
+        made[f"{source}.weight"] = values / scale.reshape(-1, *(1,) * (values.ndim - 1))
+        if f"{source}.bias" in made:
+            made[f"{source}.bias"] = made[f"{source}.bias"] / scale
+        for reader in readers:
+            made[f"{reader}.weight"] = made[f"{reader}.weight"] * scale
+    return made
+
+
+def packed(codes: np.ndarray) -> np.ndarray:
+    lanes = codes.reshape(codes.shape[0], -1, 8)[:, :, list(_AWQ_ORDER)].astype(np.uint32)
+    words = np.zeros(lanes.shape[:-1], np.uint32)
+    for lane in range(8):
+        words |= lanes[..., lane] << np.uint32(4 * lane)
+    return words.view(np.int32)
+
+
+def int4(arrays: Arrays) -> Arrays:
+    """As AutoAWQ writes them: inputs by outputs, groups along the inputs, nibbles interleaved."""
+    made = dict(arrays)
+    for name in SIZES:
+        weight = made.pop(f"{name}.weight").T.astype(np.float32)
+        blocks = weight.reshape(-1, GROUP, weight.shape[1])
+        low, high = blocks.min(axis=1), blocks.max(axis=1)
+        scale = ((high - low) / 15).astype(np.float16)
+        zero = np.clip(-np.rint(low / scale), 0, 15)
+        spread = np.repeat(scale.astype(np.float32), GROUP, axis=0), np.repeat(zero, GROUP, axis=0)
+        made[f"{name}.qweight"] = packed(np.clip(np.rint(weight / spread[0]) + spread[1], 0, 15))
+        made[f"{name}.qzeros"], made[f"{name}.scales"] = packed(zero), scale
+    return made
+
+
+def int8(arrays: Arrays) -> Arrays:
+    """Codes beside one scale for each output."""
+    made = dict(arrays)
+    for name in SIZES:
+        weight = made[f"{name}.weight"].astype(np.float32)
+        scale = (np.abs(weight).max(axis=1, keepdims=True) / 127).astype(np.float32)
+        made[f"{name}.weight"] = np.clip(np.rint(weight / scale), -128, 127).astype(np.int8)
+        made[f"{name}.weight_scale"] = scale
+    return made
+
+
+CASES = [(np.float16, int4), (np.float32, int4), (np.float32, int8), (np.float16, int8)]
+
+
+def judged(ours: Arrays, theirs: Arrays, folder: Path) -> TargetReport:
+    paths = folder / "reference.safetensors", folder / "candidate.safetensors"
+    for path, arrays in zip(paths, (ours, theirs), strict=True):
+        path.write_bytes(tensors(arrays))
+    return verify_ad_hoc(AdHoc(reference=paths[0], candidate=paths[1], profile="permissive"))
+
+
+def derivations(report: TargetReport) -> dict[str, Measurement]:
+    return {str(m.at.tensor): m for m in report.measurements if m.name == "weight.derivation"}
+
+
+def lineage(report: TargetReport) -> list[str]:
+    return [f.rule for f in report.findings if f.rule.startswith("QNT2") and f.effect is not Verdict.PASS]
+
+
+@pytest.mark.parametrize(("kind", "quantize"), CASES)
+def test_an_honest_pair_derives(kind: type, quantize: Callable[[Arrays], Arrays], tmp_path: Path) -> None:
+    ours = reference(kind)
+    report = judged(ours, quantize(smoothed(ours)), tmp_path)
+    found = derivations(report)
+    assert lineage(report) == []
+    assert report.verdict is Verdict.INCONCLUSIVE
+    plain = {name for name, m in found.items() if m.value == "derived"}
+    assert {name.rpartition(".")[0] for name in plain} == {"head", "b.1.fc2"}
+    assert {m.value for name, m in found.items() if name not in plain} == {"equalised"}
+
+
+@pytest.mark.parametrize("spread", [0.03, 0.1, 1.0])
+def test_mild_and_strong_scales(spread: float, tmp_path: Path) -> None:
+    ours = reference()
+    report = judged(ours, int4(smoothed(ours, spread)), tmp_path)
+    assert lineage(report) == []
+    assert {m.value for m in derivations(report).values()} == {"derived", "equalised"}
+
+
+def tampered(
+    arrays: Arrays, name: str, index: tuple[int, ...], change: Callable[[np.ndarray], np.ndarray]
+) -> Arrays:
+    """One element changed, by a rule on its value."""
+    values = arrays[name].copy()
+    values[index] = change(values[index])
+    return {**arrays, name: values}
+
+
+CODES = [("b.0.q", (3, 7)), ("b.0.v", (40, 2)), ("b.0.o", (63, 63)), ("b.0.up", (17, 30)), ("b.0.down", (5, 90)),
+         ("b.1.fc1", (100, 1)), ("b.1.fc2", (0, 0))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "quantize"), CASES[1:3])
+def test_a_single_code_is_found(kind: type, quantize: Callable[[Arrays], Arrays], tmp_path: Path) -> None:
+    ours = reference(kind)
+    good = quantize(smoothed(ours))
+    for name, (row, column) in CODES:
+        # A word holds eight outputs of an input; its lowest nibble is the first.
+        short = quantize is int4
+        tensor, index = (
+            (f"{name}.qweight", (column, row // 8)) if short else (f"{name}.weight", (row, column))
+        )
+        report = judged(ours, tampered(good, tensor, index, lambda code: code ^ 1), tmp_path)
+        (only,) = [f for f in report.findings if f.rule == "QNT201"]
+        assert (only.at.tensor, only.at.index) == (tensor, (column, row // 8 * 8) if short else index)
+        assert lineage(report) == ["QNT201"]
+        assert (only.evidence["xor"] if "xor" in only.evidence else only.evidence["outsiders"][0]["xor"]) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["b.0.ln.weight", "b.0.ln2.weight", "b.1.ln.weight", "b.1.ln.bias", "b.1.fc1.bias"]
+)
+@pytest.mark.parametrize("factor", [1.05, -1.0, 0.0, 1e6, np.nan])
+def test_an_element_of_what_was_divided_is_found(name: str, factor: float, tmp_path: Path) -> None:
+    ours = reference()
+    report = judged(
+        ours, tampered(int8(smoothed(ours)), name, (9,), lambda v: v * np.float32(factor)), tmp_path
+    )
+    assert report.verdict is Verdict.FAIL
+    assert (name, (9,)) in {(f.at.tensor, f.at.index) for f in report.findings}
+
+
+def test_a_scale_of_one_reader_alone_is_found(tmp_path: Path) -> None:
+    """One channel of q multiplied by more than k, v and the normalisation say."""
+    ours = reference()
+    moved = smoothed(ours)
+    values = moved["b.0.q.weight"].copy()
+    values[:, 9] *= 1.3
+    report = judged(ours, int8({**moved, "b.0.q.weight": values}), tmp_path)
+    found = derivations(report)
+    assert lineage(report) == ["QNT201"]
+    assert {o["index"][1] for o in found["b.0.q.weight"].detail["outsiders"]} == {9}
+
+
+def test_division_that_nothing_takes_back_is_no_excuse(tmp_path: Path) -> None:
+    ours = reference()
+    report = judged(ours, int8({**ours, "b.0.ln.weight": smoothed(ours)["b.0.ln.weight"]}), tmp_path)
+    assert derivations(report)["b.0.ln.weight"].value == "not-derived"
+    assert report.verdict is Verdict.FAIL
+
+
+@pytest.mark.parametrize("name", ["b.0.ln.weight", "b.1.ln.bias", "b.1.fc1.bias"])
+def test_multiplication_without_a_division_is_no_excuse(name: str, tmp_path: Path) -> None:
+    ours = reference()
+    report = judged(ours, int8({**smoothed(ours), name: ours[name]}), tmp_path)
+    assert report.verdict is Verdict.FAIL
+    assert lineage(report)
+
+
+def test_another_checkpoint_is_not_explained(tmp_path: Path) -> None:
+    ours, rng = reference(), np.random.default_rng(8)
+    other = {n: (v + 0.02 * rng.normal(size=v.shape)).astype(np.float32) for n, v in ours.items()}
+    found = derivations(judged(ours, int8(smoothed(other)), tmp_path))
+    assert {m.value for n, m in found.items() if n.startswith("b.")} == {"not-derived"}
