@@ -47,6 +47,12 @@ def test_a_target_is_named_and_a_pair_is_written_out() -> None:
     assert command(elsewhere) == "qgate bisect --target digits --config ci/gate.yml"
 
 
+def test_a_warning_about_a_layer_is_enough_where_the_target_does_not_pass() -> None:
+    points = samples.behaviour_failure().model_copy(update={"severity": Severity.WARNING, "rule": "FEA302"})
+    assert command(failing(findings=(samples.flip(), points))) == "qgate bisect --target digits"
+    assert command(failing(findings=(points,), verdict=Verdict.PASS)) == ""
+
+
 def test_every_reader_gets_it() -> None:
     report = failing()
     wanted = "qgate bisect --target digits"
