@@ -114,7 +114,7 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
 
     def copied(path: Path, *, model: bool) -> Acquire:
         if not model:
-            return lambda folder: acquire_file(path, folder, context)
+            return lambda folder: acquire_file(path, folder, context, side_files=_data_files(path.name))
         return _naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
     return Pair(
@@ -317,8 +317,21 @@ def _source(
         max_bytes=room or run.policy.limits.download_mb * MIB,
     )
     if not model:
-        return lambda folder: acquire(locator, folder, context)
+        sides = _data_files(locator.describe()) if room is None else None
+        return lambda folder: acquire(locator, folder, context, side_files=sides)
     return _naming_tensors(lambda folder, sides: acquire(locator, folder, context, side_files=sides))
+
+
+def _data_files(label: str) -> SideFiles:
+    """Names the files that a data set consists of beside its main one."""
+
+    def side_files(main: Path) -> list[str]:
+        from qgate.measure.open_data import is_table
+        from qgate.measure.table import named_files
+
+        return named_files(main, label) if is_table(main) else []
+
+    return side_files
 
 
 def _naming_tensors(copy: Callable[[Path, SideFiles], Acquired]) -> Acquire:

@@ -25,7 +25,7 @@ _LIBRARIES = (
     *("numpy", "numpy.random", "numpy.char", "numpy.ma", "onnxruntime", "zipfile", "zlib"),
     *(
         "qgate.measure.run",
-        "qgate.measure.data",
+        "qgate.measure.open_data",
         "qgate.measure.task",
         "qgate.measure.generate",
         "qgate.measure.edges",
@@ -192,12 +192,12 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _opened(request: PairRequest) -> Iterator[Any]:
-    from qgate.measure.data import NpzFile
+    from qgate.measure.open_data import open_data
 
     if request.inputs is None:
         yield None
         return
-    with NpzFile(request.inputs, request.label("inputs")) as file:
+    with open_data(request.inputs, request.label("inputs")) as file:
         yield file
 
 

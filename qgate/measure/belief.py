@@ -93,9 +93,9 @@ def _possible_samples(request: PairRequest, known: Known | None) -> set[int]:
 
 def _rows(path: Path, names: frozenset[str] | None) -> set[int]:
     """Lengths of the arrays that feed the models, from their headers; of all arrays where names are unknown."""
-    from qgate.measure.data import NpzFile
+    from qgate.measure.open_data import open_data
 
-    with NpzFile(path) as file:
+    with open_data(path) as file:
         chosen = [spec for name, spec in file.arrays.items() if names is None or name in names]
         return {spec.shape[0] for spec in chosen or file.arrays.values() if spec.shape}
 

@@ -89,14 +89,14 @@ class Chooser:
             metric = "top1" if scores and any(each.is_scores for each in self._allowed().values()) else "mae"
         if metric in regression.METRICS:
             return self._regression(metric, truth)
-        if not whole:
-            raise self._error("are not whole numbers", "Save integer labels")
         if metric in (*classification.METRICS, *embedding.METRICS):
-            if not flat:
+            if not (whole and flat):
                 raise self._error("are not one whole number for each sample", "Save integer labels")
             labels = truth.reshape(-1).astype(np.int64)
             known = metric in classification.METRICS
             return self._classification(metric, labels) if known else self._embedding(metric, labels)
+        if not whole:
+            raise self._error("are not whole numbers", "Save integer labels")
         whole_truth = truth.astype(np.int64)
         if metric in tokens.METRICS:
             return self._tokens(metric, whole_truth)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qgate.errors import DataError
-from qgate.measure.data import NpzFile
+from qgate.measure.data import DataFile
 from qgate.measure.load import load_pair, load_side, processors
+from qgate.measure.open_data import open_data
 from qgate.measure.side import Side
 
 if TYPE_CHECKING:
@@ -43,11 +44,11 @@ def measure_cost(request: PairRequest) -> dict[str, Any]:
     """
     if request.inputs is None:
         return _measured(request, None)
-    with NpzFile(request.inputs, request.label("inputs")) as file:
+    with open_data(request.inputs, request.label("inputs")) as file:
         return _measured(request, file)
 
 
-def _measured(request: PairRequest, file: NpzFile | None) -> dict[str, Any]:
+def _measured(request: PairRequest, file: DataFile | None) -> dict[str, Any]:
     if request.cost not in ("reference", "candidate"):
         return {"turns": _turns(request, file)}
     before = _largest()
@@ -73,7 +74,7 @@ def _largest() -> int | None:
     return int(found[1]) * 1024 if len(found) == 3 and found[1].isdecimal() else None
 
 
-def _turns(request: PairRequest, file: NpzFile | None) -> list[dict[str, Any]]:
+def _turns(request: PairRequest, file: DataFile | None) -> list[dict[str, Any]]:
     pair = load_pair(request, file, threads=processors(request))
     if len(pair.sides) < 2:
         raise DataError("the models cannot be given the same inputs", where=request.label("candidate"))

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from tokenize import TokenError
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -62,6 +62,38 @@ class ArraySpec:
     def sample_bytes(self) -> int:
         """Bytes of one sample."""
         return int(np.prod(self.shape[1:], dtype=object)) * self.dtype.itemsize
+
+
+class DataFile(Protocol):
+    """An opened data set: arrays by name, the samples first."""
+
+    label: str
+    arrays: dict[str, ArraySpec]
+
+    def spec(self, name: str, what: str) -> ArraySpec:
+        """The header of an array that must exist."""
+
+    def whole(self, name: str, what: str) -> NDArray[Any]:
+        """A small array as a whole."""
+
+    def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
+        """Consecutive samples, as many at a time as ``sizes`` says."""
+
+
+def named_array(arrays: Mapping[str, ArraySpec], name: str, what: str, where: str) -> ArraySpec:
+    """The header of an array that must exist.
+
+    Raises:
+        DataError: There is no such array; the nearest name is suggested.
+    """
+    if name in arrays:
+        return arrays[name]
+    near = get_close_matches(name, arrays, n=1, cutoff=0.5)
+    held = ", ".join(one_line(key, 60) for key in list(arrays)[:10])
+    hint = f"Did you mean {one_line(near[0], 60)!r}? It" if near else "It"
+    raise DataError(
+        f"holds no array {one_line(name, 80)!r} for {what}", where=where, remedy=f"{hint} holds: {held}"
+    )
 
 
 class NpzFile:
@@ -171,12 +203,7 @@ class NpzFile:
         Raises:
             DataError: There is no such array; the nearest name is suggested.
         """
-        if name in self.arrays:
-            return self.arrays[name]
-        near = get_close_matches(name, self.arrays, n=1, cutoff=0.5)
-        held = ", ".join(one_line(key, 60) for key in list(self.arrays)[:10])
-        hint = f"Did you mean {one_line(near[0], 60)!r}? It" if near else "It"
-        raise self._error(f"holds no array {one_line(name, 80)!r} for {what}", f"{hint} holds: {held}")
+        return named_array(self.arrays, name, what, self.label)
 
     def whole(self, name: str, what: str) -> NDArray[Any]:
         """A small array as a whole: labels, slices or a constant.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from qgate.errors import DataError
-from qgate.measure.data import NpzFile
+from qgate.measure.data import DataFile
 from qgate.measure.feed import FeedMismatchError, FeedPlan, plan_feeds
 from qgate.measure.generate import describe, generate_samples
 from qgate.measure.graph_hints import GraphHints, read_hints
@@ -62,7 +62,7 @@ def processors(request: PairRequest) -> int:
     return max(1, request.threads or len(os.sched_getaffinity(0)))
 
 
-def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
+def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair:
     """Loads both models, reads or generates the samples and plans the feeding.
 
     Args:
@@ -107,7 +107,7 @@ def load_pair(request: PairRequest, file: NpzFile | None, threads: int) -> Pair:
 
 
 def load_side(
-    request: PairRequest, role: Literal["reference", "candidate"], file: NpzFile | None, threads: int
+    request: PairRequest, role: Literal["reference", "candidate"], file: DataFile | None, threads: int
 ) -> tuple[Side, Samples]:
     """Loads one of the two models by itself.
 
@@ -230,7 +230,7 @@ def _array_names(request: PairRequest, role: str, runner: Runner) -> dict[str, s
 
 
 def _wanted_arrays(
-    request: PairRequest, runners: Mapping[str, Runner], names: Mapping[str, Mapping[str, str]], file: NpzFile
+    request: PairRequest, runners: Mapping[str, Runner], names: Mapping[str, Mapping[str, str]], file: DataFile
 ) -> list[str]:
     """Arrays that feed the models; each exists, but for inputs that only the candidate has."""
     wanted: dict[str, None] = {}
@@ -245,7 +245,7 @@ def _wanted_arrays(
 
 
 def _remark_extra(
-    request: PairRequest, file: NpzFile, wanted: Sequence[str], problems: list[tuple[str, str]]
+    request: PairRequest, file: DataFile, wanted: Sequence[str], problems: list[tuple[str, str]]
 ) -> None:
     used = {*wanted, request.labels, request.slices}
     extra = [one_line(name, 60) for name in file.arrays if name not in used]

@@ -130,6 +130,8 @@ class PairRequest:
         """Every file that the run reads, for the child may read no others."""
         named = (self.candidate, self.reference, self.inputs, self.joined)
         yield from (path for path in named if path is not None)
+        if self.inputs is not None and self.inputs.suffix.lower() == ".csv":
+            yield self.inputs.parent  # a table names further files, which were copied beside it
         yield from self.side_files
 
     def label(self, role: str) -> str:

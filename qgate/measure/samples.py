@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from qgate.errors import DataError
-from qgate.measure.data import ArraySpec, NpzFile
+from qgate.measure.data import ArraySpec, DataFile
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class NpzSamples:
         DataError: There are no samples, or the arrays disagree about their number.
     """
 
-    def __init__(self, file: NpzFile, names: Sequence[str]) -> None:
+    def __init__(self, file: DataFile, names: Sequence[str]) -> None:
         self._file = file
         self.arrays = {name: file.arrays[name] for name in names}
         lengths = {name: spec.shape[0] for name, spec in self.arrays.items() if spec.shape}

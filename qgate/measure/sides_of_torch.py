@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qgate.errors import DataError
-from qgate.measure.data import NpzFile
+from qgate.measure.data import DataFile
 from qgate.measure.layers.layer import Layer
 from qgate.measure.plugin import load_function
 from qgate.measure.request import PairRequest
@@ -34,7 +34,7 @@ def open_torch(request: PairRequest, role: str, path: Path, threads: int) -> Tor
     return load_torch(path, request.forms[role], factory, threads=threads)
 
 
-def settle_torch(request: PairRequest, runners: Mapping[str, Runner], file: NpzFile | None) -> None:
+def settle_torch(request: PairRequest, runners: Mapping[str, Runner], file: DataFile | None) -> None:
     """Gives every PyTorch side its names, shapes and outputs; does nothing where there is none.
 
     Raises:
@@ -60,7 +60,7 @@ def settle_torch(request: PairRequest, runners: Mapping[str, Runner], file: NpzF
     _name_outputs(request, runners)
 
 
-def _name_inputs(request: PairRequest, runners: Mapping[str, Runner], file: NpzFile | None) -> None:
+def _name_inputs(request: PairRequest, runners: Mapping[str, Runner], file: DataFile | None) -> None:
     """By position: a model's inputs after the other's; of two by PyTorch, the candidate's after the reference's."""
     reference, candidate = runners.get("reference"), runners.get("candidate")
     if isinstance(reference, TorchRunner) and file is not None:
@@ -77,7 +77,7 @@ def _name_inputs(request: PairRequest, runners: Mapping[str, Runner], file: NpzF
         reference.rename(inputs=[back.get(i.name, i.name) for i in candidate.inputs])
 
 
-def _name_after_data(request: PairRequest, runner: TorchRunner, file: NpzFile) -> None:
+def _name_after_data(request: PairRequest, runner: TorchRunner, file: DataFile) -> None:
     """A model's only input after the data's only array."""
     arrays = [name for name in file.arrays if name not in (request.labels, request.slices)]
     if len(arrays) == len(runner.inputs) == 1:
@@ -96,7 +96,7 @@ def _name_outputs(request: PairRequest, runners: Mapping[str, Runner]) -> None:
 
 
 def _shapes(
-    request: PairRequest, runner: TorchRunner, known: Runner | None, file: NpzFile | None
+    request: PairRequest, runner: TorchRunner, known: Runner | None, file: DataFile | None
 ) -> Sequence[TensorInfo] | None:
     """Types and shapes of the inputs: from the other side, else from the data; None where they are known."""
     if not runner.unknown:

@@ -10,7 +10,7 @@ import numpy as np
 from qgate.errors import DataError
 from qgate.measure.behaviour import TaskPlan
 from qgate.measure.choose_task import MAX_GROUPS, Chooser, OutputShape
-from qgate.measure.data import NpzFile
+from qgate.measure.data import DataFile
 from qgate.measure.request import UNLABELLED
 from qgate.measure.tasks import classification, embedding, plugin, regression, segmentation, text, tokens
 from qgate.measure.tasks.base import Options
@@ -32,7 +32,7 @@ TASKS = (
 
 
 def plan_task(
-    file: NpzFile,
+    file: DataFile,
     *,
     labels: str | None,
     slices: str | None,
@@ -76,7 +76,7 @@ def plan_task(
     return TaskPlan(found, position, values, groups), choose.remarks
 
 
-def _read_labels(file: NpzFile, name: str, count: int) -> NDArray[Any]:
+def _read_labels(file: DataFile, name: str, count: int) -> NDArray[Any]:
     truth = file.whole(name, "labels")
     shown = one_line(name, 80)
     if truth.dtype.kind not in "biuf":
@@ -100,7 +100,7 @@ def _read_labels(file: NpzFile, name: str, count: int) -> NDArray[Any]:
     return truth
 
 
-def _read_slices(file: NpzFile, name: str, count: int) -> NDArray[Any]:
+def _read_slices(file: DataFile, name: str, count: int) -> NDArray[Any]:
     values = file.whole(name, "slices")
     shown = one_line(name, 80)
     if values.dtype.kind not in "biuUS" or values.shape not in {(count,), (count, 1)}:

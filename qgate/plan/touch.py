@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
@@ -57,6 +58,8 @@ def file_reasons(
             for pointer in (path, f"{path}.dvc") if path is not None else ():
                 if pointer in changed:
                     yield f"{what} {shown(pointer)} is {changed[pointer].status}"
+            if what == "data" and (below := data_files(path, changed)):
+                yield f"data {shown(below[0])} is {changed[below[0]].status}"
             revision = getattr(locator, "git", None)
             if revision is not None and not _FULL_SHA.fullmatch(revision):
                 yield f"{what} is at {revision}, which may have moved"
@@ -114,7 +117,21 @@ def rereferenced(old: Target | None, new: Target | None, changed: Mapping[str, C
         "data": new.data.inputs.repository_path if new.data else None,
     }
     found += [key for key, path in paths.items() if path in changed and key not in found]
+    if "data" not in found and data_files(paths["data"], changed):
+        found.append("data")
     return tuple(found)
+
+
+def data_files(path: str | None, changed: Mapping[str, Change]) -> list[str]:
+    """Changed files below the folder of a table of data, any of which may be one that it names."""
+    if path is None or not path.lower().endswith(".csv"):
+        return []
+    folder = PurePosixPath(path).parent
+    return [
+        each
+        for each in changed
+        if each != path and each.endswith(".npy") and PurePosixPath(each).is_relative_to(folder)
+    ]
 
 
 def _differs(old: object, new: object) -> bool:

@@ -131,7 +131,7 @@ class ProfileSpec(Record):
 class DataSpec(Record):
     """The inputs that both models are run on."""
 
-    inputs: Locator = Field(description="An .npz with arrays named as the model's inputs, samples first")
+    inputs: Locator = Field(description="An .npz with arrays named as the model's inputs, samples first; or a .csv")
     labels: Text | None = Field(default=None, description="Array of the .npz with labels or target values")
     slices: Text | None = Field(default=None, description="Array of the .npz with each sample's slice")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qgate.errors import FormatError, QgateError, SourceError
+from qgate.errors import DataError, FormatError, QgateError, SourceError
 from qgate.records import DataUsed
 from qgate.report.schema import Artifact
 from qgate.verify.pair import Pair
@@ -94,14 +96,20 @@ def _artifact(acquired: Acquired, locator: str) -> Artifact:
     )
 
 
+def _digest_of_all(files: Mapping[str, str]) -> str:
+    """One digest of a table and every file that it names."""
+    return hashlib.sha256("".join(f"{files[name]}  {name}\n" for name in sorted(files)).encode()).hexdigest()
+
+
 def acquire_data(pair: Pair, state: State, staging: Path) -> Path | bool | None:
     """The data's copy, None where there are none, False where they cannot be had."""
     if pair.data is None:
         return None
     try:
         acquired = pair.data(staging / "data")
-    except (SourceError, FormatError) as error:
+    except (DataError, SourceError, FormatError) as error:
         state.findings.append(error_finding(error, "ART113", "data"))
         return False
-    state.data = DataUsed(origin="given", locator=pair.data_locator, sha256=acquired.sha256)
+    digest = acquired.sha256 if len(acquired.files) == 1 else _digest_of_all(acquired.files)
+    state.data = DataUsed(origin="given", locator=pair.data_locator, sha256=digest)
     return acquired.main

@@ -69,7 +69,8 @@ TEXT = OutputShape("t", (7, 5), np.dtype("f4"))
     ("metric", "output", "truth", "options", "says"),
     [
         ("macro_f1", SCORES, np.full(3, 5), {}, "range from 5 to 5"),
-        ("macro_f1", SCORES, np.full(3, 0.5), {}, "not whole numbers"),
+        ("macro_f1", SCORES, np.full(3, 0.5), {}, "not one whole number"),
+        ("perplexity", TEXT, np.full((3, 7), 0.5), {}, "not whole numbers"),
         ("recall_at_k", PLANE, np.zeros(3, int), {}, "need vectors"),
         ("recall_at_k", SCORES, np.zeros((3, 2), int), {}, "not one whole number"),
         ("perplexity", TEXT, np.full((3, 7), 5), {}, "reach 5, the model has 5 tokens"),

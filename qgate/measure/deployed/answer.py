@@ -79,14 +79,14 @@ def _judge(asked: RuntimeRequest) -> bytes:
 
 def _materialise(asked: RuntimeRequest) -> bytes:
     """Both models in ONNX Runtime on the first samples: inputs, outputs, and what feeds which input."""
-    from qgate.measure.data import NpzFile
     from qgate.measure.load import load_pair
+    from qgate.measure.open_data import open_data
     from qgate.runtimes.load import version_of
 
     if asked.pair is None:
         raise AssertionError("a pair is materialised")
     given = asked.pair.inputs
-    with nullcontext() if given is None else NpzFile(given, asked.pair.label("inputs")) as file:
+    with nullcontext() if given is None else open_data(given, asked.pair.label("inputs")) as file:
         pair = load_pair(asked.pair, file, threads=1)
         count = min(asked.samples, pair.samples.count)
         size = sum(values.nbytes for values in pair.samples.first().values())
@@ -108,8 +108,8 @@ def _materialise(asked: RuntimeRequest) -> bytes:
 
 def _run(asked: RuntimeRequest) -> bytes:
     """A model in one runtime on inputs that are there."""
-    from qgate.measure.data import NpzFile
     from qgate.measure.feed import plan_feeds
+    from qgate.measure.open_data import open_data
     from qgate.measure.samples import NpzSamples
     from qgate.measure.side import Side
     from qgate.runtimes.load import load_runner, version_of
@@ -117,7 +117,7 @@ def _run(asked: RuntimeRequest) -> bytes:
     if asked.inputs is None:
         raise AssertionError("a run has inputs")
     runner = load_runner(asked.runtime, asked.model)
-    with NpzFile(asked.inputs) as file:
+    with open_data(asked.inputs) as file:
         samples = NpzSamples(file, list(dict.fromkeys(asked.names.values())))
         plan = plan_feeds(runner.inputs, samples.arrays, asked.names, asked.types)
         count = min(asked.samples, samples.count)

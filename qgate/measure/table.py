@@ -1,0 +1,217 @@
+"""Reads a data set from a table: a ``.csv`` whose columns are values, or paths of ``.npy`` files, one a sample.
+
+``label,image`` and a line for each sample, ``3,images/0001.npy``: hostile bytes, as ``data`` has them. Files are named
+relative to the table, never above it; they are read one batch at a time, and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.errors import DataError
+from qgate.measure.data import MAX_SAMPLE_BYTES, ArraySpec, named_array
+from qgate.sandbox.quoting import one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SUFFIX = ".csv"
+FILES = ".npy"
+MAX_TABLE_BYTES = 64 * 2**20
+MAX_ROWS = 1_000_000
+MAX_COLUMNS = 1000
+MAX_FILES = 100_000
+_MAX_HEADER = 10_000
+_WHOLE = (-(2**63), 2**63 - 1)
+
+
+class TableFile:
+    """An opened table; a context manager, as ``data.NpzFile`` is.
+
+    Args:
+        path: The ``.csv``.
+        label: What messages call it.
+
+    Raises:
+        DataError: It is no table, is too large, or names files that are not there or of different shapes.
+    """
+
+    def __init__(self, path: Path, label: str = "") -> None:
+        self.label = label or str(path)
+        self._folder = path.parent
+        columns = read_columns(path, self.label)
+        self._values = {name: _typed(each) for name, each in columns.items() if not holds_files(each)}
+        self._files = {name: each for name, each in columns.items() if holds_files(each)}
+        self.arrays = {name: ArraySpec(values.shape, values.dtype) for name, values in self._values.items()}
+        for name, files in self._files.items():
+            spec = self._spec_of(name, files[0])[0]
+            self.arrays[name] = ArraySpec((len(files), *spec.shape), spec.dtype)
+
+    def __enter__(self) -> TableFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing stays open."""
+
+    def spec(self, name: str, what: str) -> ArraySpec:
+        """The header of a column that must exist.
+
+        Raises:
+            DataError: There is no such column; the nearest name is suggested.
+        """
+        return named_array(self.arrays, name, what, self.label)
+
+    def whole(self, name: str, what: str) -> NDArray[Any]:
+        """A small column as a whole: labels or slices.
+
+        Raises:
+            DataError: It is missing or too large.
+        """
+        spec = self.spec(name, what)
+        if name in self._values:
+            return self._values[name]
+        if spec.sample_bytes * spec.shape[0] > MAX_SAMPLE_BYTES:
+            raise self._error(
+                f"the column {one_line(name, 80)!r} for {what} is too large to be read as a whole"
+            )
+        return next(self.rows(name, [spec.shape[0]]))
+
+    def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
+        """Consecutive samples of a column, as many at a time as ``sizes`` says.
+
+        Raises:
+            DataError: A file is missing, damaged, or of another shape than the first.
+        """
+        start = 0
+        for size in sizes:
+            if name in self._values:
+                yield self._values[name][start : start + size]
+            else:
+                yield np.stack([self._sample(name, each) for each in self._files[name][start : start + size]])
+            start += size
+
+    def _sample(self, name: str, file: str) -> NDArray[Any]:
+        wanted = self.arrays[name]
+        spec, start = self._spec_of(name, file)
+        if (spec.shape, spec.dtype) != (wanted.shape[1:], wanted.dtype):
+            raise self._error(
+                f"{one_line(file, 120)!r} holds {spec.dtype} of shape {list(spec.shape)}, the first of the column "
+                f"{one_line(name, 80)!r} {wanted.dtype} of shape {list(wanted.shape[1:])}",
+                "Save every sample alike",
+            )
+        with (self._folder / file).open("rb") as stream:
+            stream.seek(start)
+            flat = np.frombuffer(stream.read(), dtype=spec.dtype)
+        values: NDArray[Any] = flat.reshape(spec.shape, order="F" if spec.fortran else "C")
+        return values if values.dtype.isnative else values.astype(values.dtype.newbyteorder("="))
+
+    def _spec_of(self, name: str, file: str) -> tuple[ArraySpec, int]:
+        """The header of one file, whose size agrees with it, and where its values begin."""
+        shown = f"{one_line(file, 120)!r} of the column {one_line(name, 80)!r}"
+        try:
+            path = self._folder / file
+            with path.open("rb") as stream:
+                version = np.lib.format.read_magic(stream)
+                reader = {
+                    (1, 0): np.lib.format.read_array_header_1_0,
+                    (2, 0): np.lib.format.read_array_header_2_0,
+                }[version]
+                shape, fortran, dtype = reader(stream, max_header_size=_MAX_HEADER)
+                start = stream.tell()
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise self._error(f"{shown} is not there", "Name files relative to the table") from None
+        except Exception as error:  # numpy parses headers as Python, and raises whatever that raises
+            reason = one_line(str(error), 150) or type(error).__name__
+            raise self._error(f"{shown} cannot be read ({reason})", "Write it with numpy.save") from error
+        if dtype.kind not in "biuf" or dtype.names is not None or dtype.subdtype is not None:
+            raise self._error(
+                f"{shown} holds {one_line(str(dtype), 60)}, no numbers", "Save plain numeric arrays"
+            )
+        total = int(np.prod(shape, dtype=object)) * dtype.itemsize
+        if any(each < 0 for each in shape) or total > MAX_SAMPLE_BYTES or size != start + total:
+            raise self._error(
+                f"{shown} declares {total} bytes and holds {size - start}", "Write it with numpy.save"
+            )
+        return ArraySpec(tuple(map(int, shape)), dtype, bool(fortran) and len(shape) > 1), start
+
+    def _error(self, what: str, remedy: str = "Write the table again") -> DataError:
+        return DataError(what, where=self.label, remedy=remedy)
+
+
+def read_columns(path: Path, label: str) -> Mapping[str, list[str]]:
+    """The cells of a table by column.
+
+    Raises:
+        DataError: It is no table of at most ``MAX_ROWS`` rows, each as long as the first.
+    """
+
+    def refuse(what: str, remedy: str = "Write it with Python's csv module, in UTF-8") -> DataError:
+        return DataError(what, where=label, remedy=remedy)
+
+    try:
+        if path.stat().st_size > MAX_TABLE_BYTES:
+            raise refuse(f"has more than {MAX_TABLE_BYTES // 2**20} MiB", "Put large values into .npy files")
+        text = path.read_bytes().decode("utf-8").removeprefix("\ufeff")
+        lines = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    except OSError as error:
+        raise refuse(f"cannot be read ({error.strerror})", "Check the path") from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise refuse(f"is no table ({one_line(str(error), 120)})") from error
+    header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    if not header or len(header) > MAX_COLUMNS or len(set(header)) != len(header) or not all(header):
+        raise refuse("has no line of different column names", "Begin it with a line of names")
+    if not rows or len(rows) > MAX_ROWS:
+        raise refuse(f"has {len(rows)} samples", f"Save 1 to {MAX_ROWS:,} samples, one a line")
+    for number, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise refuse(f"has {len(row)} cells in line {number}, and {len(header)} columns")
+    return {name: [row[i] for row in rows] for i, name in enumerate(header)}
+
+
+def holds_files(cells: list[str]) -> bool:
+    """Whether a column names files."""
+    return all(cell.endswith(FILES) for cell in cells)
+
+
+def named_files(path: Path, label: str) -> list[str]:
+    """The files that a table names, each once; to be copied beside it.
+
+    Raises:
+        DataError: It is no table, names too many files, or one that is not below its folder.
+    """
+    columns = read_columns(path, label)
+    found = list(dict.fromkeys(cell for cells in columns.values() if holds_files(cells) for cell in cells))
+    if len(found) > MAX_FILES:
+        raise DataError(
+            f"names {len(found)} files, more than {MAX_FILES:,}", where=label, remedy="Use an .npz"
+        )
+    for name in found:
+        clean = name.isprintable() and "\\" not in name and not name.startswith("/")
+        if not clean or ".." in PurePosixPath(name).parts or str(PurePosixPath(name)) != name:
+            raise DataError(
+                f"names {one_line(name, 120)!r}, which is no plain path below its folder",
+                where=label,
+                remedy="Name files relative to the table",
+            )
+    return found
+
+
+def _typed(cells: list[str]) -> NDArray[Any]:
+    """Whole numbers, numbers, or text."""
+    try:
+        whole = [int(cell) for cell in cells if len(cell) <= 20]
+        if len(whole) == len(cells) and all(_WHOLE[0] <= value <= _WHOLE[1] for value in whole):
+            return np.array(whole, dtype=np.int64)
+    except ValueError:
+        pass
+    try:
+        return np.array([float(cell) for cell in cells], dtype=np.float64)
+    except ValueError:
+        return np.array(cells)

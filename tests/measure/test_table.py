@@ -1,0 +1,170 @@
+"""Data sets as tables: values and files by column, from honest and from hostile hands."""
+
+import io
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from qgate.cli import main
+from qgate.errors import DataError
+from qgate.measure.open_data import open_data
+from qgate.measure.table import MAX_COLUMNS, TableFile, named_files
+from qgate.report.schema import read_report
+
+VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
+
+
+def write(folder, text, **arrays):
+    for name, values in arrays.items():
+        path = folder / "samples" / f"{name}.npy"
+        path.parent.mkdir(exist_ok=True)
+        np.save(path, values)
+    path = folder / "data.csv"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+TEXT = "x,label,share,place\nsamples/a.npy,1,0.5,north\nsamples/b.npy,2,1e3,south\nsamples/a.npy,-3,2,north\n"
+A, B = np.arange(6, dtype=np.float32), np.arange(6, 12, dtype=np.float32)
+
+
+def test_columns_are_values_text_or_files(tmp_path):
+    path = write(tmp_path, TEXT, a=A, b=B)
+    assert named_files(path, "data") == ["samples/a.npy", "samples/b.npy"]
+    with open_data(path) as file:
+        assert {name: (spec.shape, spec.dtype.kind) for name, spec in file.arrays.items()} == {
+            "x": ((3, 6), "f"),
+            "label": ((3,), "i"),
+            "share": ((3,), "f"),
+            "place": ((3,), "U"),
+        }
+        assert file.whole("label", "labels").tolist() == [1, 2, -3]
+        assert file.whole("place", "slices").tolist() == ["north", "south", "north"]
+        assert file.whole("x", "targets").shape == (3, 6)
+        first, second = file.rows("x", [2, 1])
+        assert (first == np.stack([A, B])).all() and (second == A).all()
+        assert [each.tolist() for each in file.rows("share", [1, 2])] == [[0.5], [1000.0, 2.0]]
+        with pytest.raises(DataError, match="holds no array 'labels'") as caught:
+            file.spec("labels", "labels")
+        assert "Did you mean 'label'" in caught.value.remedy
+
+
+def test_arrays_stored_by_column_and_in_the_other_byte_order_are_the_same(tmp_path):
+    plane = np.arange(6, dtype=np.float32).reshape(2, 3)
+    path = write(tmp_path, "x\nsamples/a.npy\n", a=np.asfortranarray(plane))
+    assert (next(TableFile(path).rows("x", [1]))[0] == plane).all()
+    path = write(tmp_path, "x\nsamples/a.npy\n", a=plane.astype(">f4"))
+    values = next(TableFile(path).rows("x", [1]))
+    assert values.dtype.isnative and (values[0] == plane).all()
+
+
+BAD = {
+    "empty": ("", "no line of different column names"),
+    "names alone": ("x,y\n", "has 0 samples"),
+    "a name twice": ("x,x\n1,2\n", "different column names"),
+    "no name": ("x,\n1,2\n", "different column names"),
+    "a short line": ("x,y\n1,2\n3\n", "has 1 cells in line 3"),
+    "an open quote": ('x\n"1\n', "is no table"),
+    "no text": (b"x\n\xff\xfe\n", "is no table"),
+    "a zip": (b"PK\x03\x04\x00\x00", "no table|no line|samples"),
+    "a cell without end": ("x\n" + "1" * 200_000 + "\n", "is no table"),
+    "a million columns": (",".join(map(str, range(MAX_COLUMNS + 1))) + "\n1\n", "different column names"),
+    "a missing file": ("x\nnowhere.npy\n", "is not there"),
+    "a file above": ("x\n../data.npy\n", "is not there|cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_no_table_is_refused(case, tmp_path):
+    text, says = BAD[case]
+    with pytest.raises(DataError, match=says):
+        TableFile(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["/etc/x.npy", "../x.npy", "a/../../x.npy", "a//x.npy", "./x.npy", "a\\x.npy", "a\tx.npy", "\u202ex.npy"],
+)
+def test_files_outside_of_the_folder_are_not_copied(name, tmp_path):
+    with pytest.raises(DataError, match="no plain path below its folder"):
+        named_files(write(tmp_path, f"x\n{name}\n"), "data.csv")
+
+
+def damage(tmp_path, change):
+    path = write(tmp_path, "x\nsamples/a.npy\nsamples/b.npy\n", a=A, b=B)
+    file = tmp_path / "samples" / "b.npy"
+    file.write_bytes(change(file.read_bytes()))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda data: data[:-1], "declares 24 bytes and holds 23"),
+        (lambda data: data + b"x", "declares 24 bytes and holds 25"),
+        (lambda data: b"\x93NUMPX" + data[6:], "cannot be read"),
+        (lambda data: data.replace(b"(6,), ", b"(7,), "), "declares 28 bytes"),
+        (lambda data: data.replace(b"<f4", b"|O4"), "no numbers|cannot be read"),
+        (lambda data: data.replace(b"(6,), ", b"(-6,),"), "declares|cannot be read"),
+        (lambda _: b"", "cannot be read"),
+    ],
+)
+def test_a_damaged_file_is_told_by_its_name(change, says, tmp_path):
+    file = TableFile(damage(tmp_path, change))
+    with pytest.raises(DataError, match=says) as caught:
+        list(file.rows("x", [2]))
+    assert "samples/b.npy" in str(caught.value)
+
+
+def test_files_of_other_shapes_are_refused(tmp_path):
+    path = write(tmp_path, "x\nsamples/a.npy\nsamples/b.npy\n", a=A, b=np.zeros(7, np.float32))
+    with pytest.raises(DataError, match=r"shape \[7\], the first of the column 'x' float32 of shape \[6\]"):
+        list(TableFile(path).rows("x", [2]))
+
+
+def test_pickles_are_never_loaded(tmp_path):
+    out = io.BytesIO()
+    np.save(out, np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    path = write(tmp_path, "x\nsamples/a.npy\n", a=A)
+    (tmp_path / "samples" / "a.npy").write_bytes(out.getvalue())
+    with pytest.raises(DataError, match="no numbers"):
+        TableFile(path)
+
+
+def test_a_pair_is_verified_on_a_table(model, tmp_path):
+    generator = np.random.default_rng(3)
+    weight = generator.standard_normal((6, 5)).astype(np.float32)
+    rows = generator.standard_normal((12, 6)).astype(np.float32)
+    labels = (rows @ weight).argmax(axis=1)
+    lines = [f"samples/s{i}.npy,{label},{'ab'[i % 2]}" for i, label in enumerate(labels)]
+    path = write(
+        tmp_path, "x,label,place\n" + "\n".join(lines), **{f"s{i}": row for i, row in enumerate(rows)}
+    )
+    reference, candidate = (
+        model("reference", VECTOR, w=weight),
+        model("candidate", VECTOR, w=weight + np.float32(1e-6)),
+    )
+    report = tmp_path / "report"
+    asked = [
+        "-r",
+        reference,
+        "-c",
+        candidate,
+        "-i",
+        path,
+        "--labels",
+        "label",
+        "--slices",
+        "place",
+        "--scheme",
+        "none",
+    ]
+    shown = CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(report)])
+    assert shown.exit_code == 0, shown.output
+    target = read_report(report / "report.json").targets[0]
+    assert (target.data.samples, target.outcomes.n) == (12, 12)
+    digest = target.data.sha256
+    np.save(tmp_path / "samples" / "s3.npy", rows[3] + np.float32(1))
+    CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(report)])
+    assert read_report(report / "report.json").targets[0].data.sha256 != digest, "every file counts"
