@@ -214,6 +214,35 @@ def verify(
 
 
 @main.command()
+@click.option("--model", "-m", type=click.Path(path_type=Path), required=True, help="Quantized PyTorch model: a "
+              "checkpoint, safetensors, or a program (.pt2).")  # fmt: skip
+@click.option("--output", "-o", type=click.Path(path_type=Path, dir_okay=False), required=True,
+              help="Where the ONNX file goes.")  # fmt: skip
+@click.option("--factory", metavar="CODE", help="path/to/file.py:function that builds a checkpoint's module, and "
+              "example inputs.")  # fmt: skip
+@click.option("--inputs", "-i", type=click.Path(path_type=Path), help="X.npz to compare on, as for verify.")
+@click.option("--trust", type=click.Choice(("data", "code")), default="data", show_default=True,
+              help="code runs a program (.pt2), in the sandbox.")  # fmt: skip
+@click.option("--opset", type=click.IntRange(13, 23), help="Version of the operator set.  [default: 20 for programs, "
+              "17 for checkpoints]")  # fmt: skip
+@click.option("--tensorrt", is_flag=True, help="Refuse what TensorRT does not take, by the rules of runtimes: [tensorrt].")
+@guarded
+def export(
+    model: Path,
+    output: Path,
+    factory: str | None,
+    inputs: Path | None,
+    trust: str,
+    opset: int | None,
+    tensorrt: bool,
+) -> int:
+    """Exports a quantized PyTorch model to ONNX, and keeps the file only if it computes the same."""
+    from qgate.commands.exportation import export as export_model
+
+    return export_model(model, output, factory, inputs, trust, opset, tensorrt)
+
+
+@main.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="All of it as JSON.")
 @click.option("--all", "everything", is_flag=True, help="Every tensor, scales and zero points as well.")

@@ -28,7 +28,7 @@ ROAD = (
     "stats", "sandbox", "signing", "runtimes", "measure",
     "rules", "policy", "judge",
     "report", "plan", "baseline",
-    "verify", "verifier", "bisect", "calibrate", "gate",
+    "verify", "verifier", "bisect", "calibrate", "export", "gate",
     "github",
     "commands",
     "programs",
@@ -41,6 +41,7 @@ PROGRAMS = {
     "qgate.sandbox.child",
     "qgate.signing.child",
     "qgate.runtimes.child",
+    "qgate.export.child",
 }
 """Where processes start: they put the rooms together, so nothing imports them and the road ends there."""
 
