@@ -39,7 +39,8 @@ def main() -> int:
     """Resolves the three sets of requirements and writes them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    runtime = [*project["project"]["dependencies"], *extras["hub"], *extras["signing"], TORCH]
+    chosen = [each for name in ("hub", "signing", "tasks") for each in extras[name]]
+    runtime = [*project["project"]["dependencies"], *chosen, TORCH]
     image = resolve(runtime)
     everything = resolve(
         [f"{name}=={version}" for name, version in image.items()]
