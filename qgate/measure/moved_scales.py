@@ -108,10 +108,10 @@ def undo_moved_scales(judged: Sequence[Judged]) -> None:
     Args:
         judged: Every constant of a candidate without a graph; verdicts are replaced.
     """
-    vectors = [found for entry in judged if (found := _divided(entry)) is not None]
+    vectors = [source for entry in judged if (source := _divided(entry)) is not None]
     # Mild scales look like the errors that GPTQ leaves, all weights together; a vector that was divided tells.
     suspect = (*_SUSPECT, "other-rounding") if vectors else _SUSPECT
-    linears = [found for entry in judged if (found := _linear(entry, suspect)) is not None]
+    linears = [linear for entry in judged if (linear := _linear(entry, suspect)) is not None]
     for source, readers in _assigned(vectors, linears):
         _settle(source, readers, judged)
     # Rows last: their own columns may have been scaled, and a reader's rows may have been divided for the next.
@@ -185,9 +185,10 @@ def _settle(source: _Source, readers: Sequence[_Linear], judged: Sequence[Judged
     own = source.entry.pair.candidate.name
     slack = max([source.slack, *(reader.slack for reader in readers)])
 
+    members = {id(reader): Member(reader.reference, reader.entry.pair.candidate) for reader in readers}
+
     def scales(some: Sequence[_Linear]) -> Fit | None:
-        members = [Member(reader.reference, reader.entry.pair.candidate) for reader in some]
-        return fit(members, 0, source.low, source.high, slack) if some else None
+        return fit([members[id(r)] for r in some], 0, source.low, source.high, slack) if some else None
 
     plain = [reader for reader in readers if not reader.settled and scales([reader]) is not None]
     found = scales(plain)

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
+from qgate.quant.blocks import Piece, in_parallel
 from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
 from qgate.quant.side_by_side import FLOAT32, MARGIN, half_ulp
 
@@ -25,7 +28,6 @@ _ROUNDS = 3
 _TINY = 1e-30
 
 
-@dataclass(frozen=True)
 class Member:
     """A quantized matrix and what it was rounded from, but for the scales looked for.
 
@@ -34,8 +36,53 @@ class Member:
         candidate: The constant, two axes.
     """
 
-    reference: Array
-    candidate: ConstantValue
+    def __init__(self, reference: Array, candidate: ConstantValue) -> None:
+        self.reference, self.candidate = reference, candidate
+        self._known: dict[tuple[int, float], tuple[Array, Array]] = {}
+
+    @cached_property
+    def _stored(self) -> tuple[Array, Array, Array, float, float]:
+        codes, zero = self.candidate.codes(), self.candidate.zero_points()
+        least, greatest = INTEGER_RANGES[self.candidate.dtype]
+        # Symmetric quantizers leave the least code out.
+        symmetric = codes.size and not np.any(zero) and codes.min() > least
+        return codes, zero, self.candidate.scales(), float(least + bool(symmetric)), float(greatest)
+
+    def bounds(self, axis: int, slack: float) -> tuple[Array, Array] | None:
+        """Least and greatest factor that all codes of each channel allow; None for what has no integer codes."""
+        if self.candidate.quantized is None or self.candidate.dtype not in INTEGER_RANGES:
+            return None
+        if (axis, slack) not in self._known:
+            parts = in_parallel(lambda piece: self._piece(piece, axis, slack), self.reference.shape)
+            size = self.reference.shape[axis]
+            least, most = np.full(size, -np.inf), np.full(size, np.inf)
+            for where, low, high in parts:
+                least[where], most[where] = np.maximum(least[where], low), np.minimum(most[where], high)
+            self._known[axis, slack] = least, most
+        return self._known[axis, slack]
+
+    def _piece(self, piece: Piece, axis: int, slack: float) -> tuple[slice, Array, Array]:
+        low, high = self.allowed(piece, slack)
+        where = piece[axis] if axis < len(piece) else slice(None)
+        return where, np.max(low, axis=1 - axis, initial=-np.inf), np.min(high, axis=1 - axis, initial=np.inf)
+
+    def allowed(self, piece: tuple[Any, ...], slack: float) -> tuple[Array, Array]:
+        """Least and greatest factor that each code of a piece allows."""
+        whole = self._stored
+        codes, zero, steps = (values[piece].astype(np.float64) for values in whole[:3])
+        reference = self.reference[piece].astype(np.float64)
+        dtype = self.candidate.quantized.scale_dtype if self.candidate.quantized is not None else ""
+        with np.errstate(all="ignore"):
+            distance = codes - zero
+            relative = np.maximum(FLOAT32, half_ulp(steps, dtype)) + slack
+            reach = 0.5 + 0.99 * np.maximum(MARGIN, relative * np.maximum(np.abs(distance) - 0.5, 0.0))
+            unit = steps / reference
+            # A code at an end of the range says only that the value lies there or further out.
+            one = np.where(codes <= whole[3], -np.inf, distance - reach) * unit
+            two = np.where(codes >= whole[4], np.inf, distance + reach) * unit
+        silent = ~np.isfinite(unit) | (steps <= 0) | (reference == 0)
+        low = np.where(silent, -np.inf, np.minimum(one, two))
+        return low, np.where(silent, np.inf, np.maximum(one, two))
 
 
 @dataclass(frozen=True)
@@ -125,19 +172,18 @@ def fit(
     """
     least, most = np.maximum(low, 0.0), high.copy()
     for member in members:
-        allowed = _allowed(member, slack)
-        if allowed is None:
+        bounds = member.bounds(axis, slack)
+        if bounds is None:
             return None
-        least = np.maximum(least, np.max(allowed[0], axis=1 - axis))
-        most = np.minimum(most, np.min(allowed[1], axis=1 - axis))
+        least, most = np.maximum(least, bounds[0]), np.minimum(most, bounds[1])
     torn = np.flatnonzero(~(least <= most))
     if torn.size > max(2, contested * least.size):
         return None
     if torn.size:
-        votes = [allowed for m in members if (allowed := _allowed(m, slack)) is not None]
-        for channel in torn:
+        votes = [member.allowed(_at(torn, axis), slack) for member in members]
+        for place, channel in enumerate(torn):
             least[channel], most[channel] = _decided(
-                [tuple(np.take(bound, channel, axis=axis) for bound in vote) for vote in votes],
+                [tuple(np.take(bound, place, axis=axis) for bound in vote) for vote in votes],
                 max(float(low[channel]), 0.0),
                 float(high[channel]),
             )
@@ -161,27 +207,8 @@ def _middle(least: Array, most: Array) -> Array:
     return np.where(middle > _TINY, middle, 1.0)
 
 
-def _allowed(member: Member, slack: float) -> tuple[Array, Array] | None:
-    """Least and greatest factor that each code allows."""
-    candidate, reference = member.candidate, member.reference.astype(np.float64)
-    if candidate.quantized is None or candidate.dtype not in INTEGER_RANGES:
-        return None
-    steps, zero = candidate.scales(), candidate.zero_points()
-    codes = candidate.codes().astype(np.float64)
-    bounds = INTEGER_RANGES[candidate.dtype]
-    with np.errstate(all="ignore"):
-        distance = codes - zero
-        relative = np.maximum(FLOAT32, half_ulp(steps, candidate.quantized.scale_dtype)) + slack
-        reach = 0.5 + 0.99 * np.maximum(MARGIN, relative * np.maximum(np.abs(distance) - 0.5, 0.0))
-        # A code at an end of the range says only that the value lies there or further out; symmetric quantizers
-        # leave the least code out.
-        last = bounds[0] + bool(np.all(zero == 0) and np.min(codes, initial=0) > bounds[0])
-        one = np.where(codes <= last, -np.inf, distance - reach) * steps / reference
-        two = np.where(codes >= bounds[1], np.inf, distance + reach) * steps / reference
-    silent = ~np.isfinite(steps) | (steps <= 0) | ~np.isfinite(reference) | (reference == 0)
-    least = np.where(silent, -np.inf, np.minimum(one, two))
-    most = np.where(silent, np.inf, np.maximum(one, two))
-    return least, most
+def _at(channels: Array, axis: int) -> tuple[Any, ...]:
+    return (channels,) if axis == 0 else (slice(None), channels)
 
 
 def _most(lows: Array, highs: Array, bottom: float, top: float) -> tuple[int, float, float]:
