@@ -20,12 +20,16 @@ import contextlib
 import importlib
 import importlib.util
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from qgate.errors import MeasureError
+
+
+_LOADING = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,9 @@ def load_function(plugin: Plugin) -> Callable[..., Any]:
     Raises:
         PluginError: The module cannot be imported, or has no such function.
     """
-    module = _module(plugin)
+    # Both sides of a pair are loaded at the same time, and may be built by one module.
+    with _LOADING:
+        module = _module(plugin)
     found = getattr(module, plugin.function, None)
     if not callable(found):
         defined = [name for name, value in vars(module).items() if callable(value) and name[0] != "_"]
@@ -149,8 +155,12 @@ def _module(plugin: Plugin) -> Any:
             raise PluginError("this is no Python file", where=plugin.label)
         module = importlib.util.module_from_spec(spec)
         sys.modules[name] = module
-        with _told(plugin, "it cannot be imported:"):
-            spec.loader.exec_module(module)
+        try:
+            with _told(plugin, "it cannot be imported:"):
+                spec.loader.exec_module(module)
+        except BaseException:
+            del sys.modules[name]  # half of a module must not be found by who comes next
+            raise
         return module
     top = plugin.module.partition(".")[0]
     there = sys.modules.get(top)

@@ -166,3 +166,23 @@ def test_a_command_line_names_any_file(repo: Path) -> None:
 def test_other_names_are_refused(spec: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         python_spec(spec)
+
+
+def test_one_module_that_is_loaded_by_several_threads_is_whole_for_each(tmp_path: Path) -> None:
+    """A slow import must not show half of itself to the other side's thread."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from qgate.measure.plugin import PluginError, load_function
+
+    busy = "\n".join(f"def filler_{number}():\n    return sum(range(100))" for number in range(3000))
+    (tmp_path / "slow.py").write_text(
+        f"{busy}\nfor _ in range(200000):\n    pass\n\n\ndef build():\n    return 7\n"
+    )
+    (tmp_path / "bad.py").write_text("def build():\n    return 1\n\n\nraise ValueError('late')\n")
+    plugin = Plugin(tmp_path, "slow", "build", packaged=False, label="slow.py:build")
+    with ThreadPoolExecutor(8) as pool:
+        assert [each() for each in pool.map(lambda _: load_function(plugin), range(8))] == [7] * 8
+    broken = Plugin(tmp_path, "bad", "build", packaged=False, label="bad.py:build")
+    for _ in range(2):
+        with pytest.raises(PluginError, match="it cannot be imported: ValueError: late"):
+            load_function(broken)
