@@ -28,7 +28,6 @@ from typing import Any
 
 from qgate.errors import MeasureError
 
-
 _LOADING = threading.Lock()
 
 
