@@ -153,8 +153,8 @@ def _pair(runs: Runs, one: str, other: str) -> Iterator[Measurement]:
             shapes = f"{list(left.shape)} and {list(right.shape)}"
             yield Measurement(name="runtime.lsb", at=at, not_measured=f"the outputs have the shapes {shapes}")
             continue
-        far = far or not found.most <= APART
         own = None if reference is None else compare(reference, left, step)
+        far = far or not (found.most <= APART or (own is not None and found.rms <= own.rms))
         yield Measurement(name="runtime.lsb", at=at, value=found.most, unit="steps", n=runs.inputs.samples,
                           detail=_detail(found, own, quantized=quantized))  # fmt: skip
     if far:
