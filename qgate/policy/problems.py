@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -101,8 +102,17 @@ def key_path(path: Path) -> str:
 
 
 def from_pydantic(errors: Iterable[ErrorDetails]) -> Iterator[Problem]:
-    """Pydantic's errors in our words."""
-    return map(_problem, errors)
+    """Pydantic's errors in our words; a key that is missing because it is misspelt is told once."""
+    found = list(errors)
+    unknown: dict[Path, list[str]] = defaultdict(list)
+    for error in found:
+        if error["type"] == "extra_forbidden":
+            unknown[tuple(error["loc"][:-1])].append(str(error["loc"][-1]))
+    for error in found:
+        *owner, key = error["loc"] or ("",)
+        if error["type"] == "missing" and nearest(str(key), unknown.get(tuple(owner), ())) is not None:
+            continue
+        yield _problem(error)
 
 
 def _problem(error: ErrorDetails) -> Problem:

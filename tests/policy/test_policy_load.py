@@ -376,6 +376,14 @@ def test_several_faults_are_told_at_once_in_the_order_of_the_file(load: Load) ->
     assert "; line 5: profil: unknown key 'profil'; line 6: zzz" in said
 
 
+def test_a_misspelt_key_that_must_be_there_is_one_fault(load: Load) -> None:
+    with pytest.raises(PolicyError) as caught:
+        load("version: 1\ntargets:\n  - name: a\n    candidat: m.onnx\n    reference: r.onnx\n")
+    assert "unknown key 'candidat'" in caught.value.what
+    assert "missing" not in caught.value.what
+    assert "candidate" in (caught.value.remedy or "")
+
+
 def test_a_thousand_faults_are_not_all_listed(load: Load) -> None:
     with pytest.raises(PolicyError) as caught:
         load(ONE + "".join(f"k{i}: 1\n" for i in range(1000)))
