@@ -17,7 +17,7 @@ from . import samples
 
 VOID = {"meta", "br"}
 FORBIDDEN = {"script", "a", "img", "iframe", "object", "embed", "form", "link", "base", "svg"}
-ATTRIBUTES = {"class", "role", "aria-label", "scope", "lang", "charset", "name", "content", "http-equiv"}
+ATTRIBUTES = {"class", "role", "aria-label", "scope", "lang", "charset", "name", "content", "http-equiv", "title"}
 
 
 class Outline(HTMLParser):
@@ -91,3 +91,17 @@ def test_no_text_anywhere_in_a_report_adds_a_tag(text: str) -> None:
     ours = {"code"}  # passages in backticks are meant to become code
     plain = [tag for tag in read(render_html(samples.hostile("x"))).seen if tag not in ours]
     assert [tag for tag in read(render_html(samples.hostile(text))).seen if tag not in ours] == plain
+
+
+def test_digests_are_shown_short_and_kept_whole() -> None:
+    report = samples.passing()
+    page = render_html(report)
+    shown = page[: page.index("<h2>Measurements</h2>")]
+    for artifact in (report.targets[0].candidate, report.targets[0].reference):
+        assert artifact is not None and artifact.sha256 is not None
+        assert f'title="{artifact.sha256}"' in shown
+        assert f'<span class="short">{artifact.sha256[:12]}</span>' in shown
+        assert f'<span class="whole">{artifact.sha256}</span>' in shown
+    assert ".digest .whole { display: none; }" in page
+    printed = page[page.index("@media print") :]
+    assert ".digest .whole { display: inline; }" in printed[: printed.index("</style>")]
