@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qgate.errors import MeasureError
+from qgate.errors import DataError, MeasureError
 from qgate.measure.feed import FeedPlan
 from qgate.runtimes.base import ModelRefusedError, Runner
 
@@ -18,6 +19,13 @@ if TYPE_CHECKING:
 
     Chunk = Mapping[str, NDArray[Any]]
     TapReader = Callable[[str, NDArray[Any]], None]
+
+# What ONNX Runtime's Gather and PyTorch's Embedding say. A reference is trusted, so that the ids are at fault; a
+# candidate that fails where its reference does not has lost a part of its table.
+_BEYOND_TABLE = re.compile(
+    r"out of data bounds, idx=(?P<id>-?\d+) must be within the inclusive range (?P<range>\[-?\d+, ?-?\d+\])"
+    r"|index out of range in self"
+)
 
 PerSample = Any
 """One output of a chunk: an array [samples, ...]; a list of arrays where their shapes differ; or None
@@ -82,6 +90,14 @@ class Side:
         try:
             return self._run(chunk, count, self.plan.batch or 1, on_tap)
         except ModelRefusedError as error:
+            outside = _BEYOND_TABLE.search(error.what) if self.role == "reference" else None
+            if outside is not None:
+                told = f": {outside['id']}, and it holds {outside['range']}" if outside["id"] else ""
+                raise DataError(
+                    f"the inputs hold ids beyond the model's table{told}",
+                    where="inputs",
+                    remedy="Give inputs (--inputs, or `data`) whose ids are of this model's own vocabulary",
+                ) from error
             raise SideError(self.role, error) from error
         except NoBatchError as error:
             reason = f"takes {self.plan.batch} samples at once and an output has no axis of samples"
