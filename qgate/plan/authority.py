@@ -126,7 +126,10 @@ def _with_policy(
     else:
         difference = compare(trusted, judged)
         looser, other = (*difference.loosened, *signers), difference.changed
-    notices = ["The change alters the policy: " + ("; ".join((*looser, *other)) or "only its form") + "."]
+    # What is looser is told by the finding.
+    also = "also " if looser else ""
+    said = "; ".join(other) or ("" if looser else "only its form")
+    notices = [f"The change {also}alters the policy: {said}."] if said else []
     used = used.model_copy(update={"changes": looser})
     if not looser:
         return Ruling(Authority(trusted, judged), consent, used, (), tuple(notices))

@@ -6,6 +6,7 @@ invisible characters are spelled out.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, Undefined
@@ -45,8 +46,14 @@ def render_html(report: Report) -> str:
         origin=list(run_origin(report)),
         limit=_ROWS,
         of_the_whole=is_of_the_whole,
+        told=_told,
         elements=lambda measurements: element_tables(measurements, _ROWS),
     )
+
+
+def _told(groups: Iterable[view.Group], reason: str) -> bool:
+    """Whether a card below says what the verdict's reason says."""
+    return any(reason.endswith(finding.message) for group in groups for finding in group.findings)
 
 
 @cache

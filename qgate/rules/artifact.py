@@ -77,11 +77,10 @@ def _nonfinite(context: RuleContext) -> Iterator[Finding]:
 
 def _not_run(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("artifact.not_run"):
+        # Its last sentence says what to do about this very file; the rule's own would say it again for all.
+        fact, _, step = str(found.detail["message"]).rpartition(". ")
         yield context.finding(
-            str(found.detail["message"]),
-            at=found.at,
-            evidence={"format": found.value},
-            effect=Verdict.INCONCLUSIVE,
+            fact or step, at=found.at, effect=Verdict.INCONCLUSIVE, remedy=step if fact else None
         )
 
 
@@ -211,8 +210,8 @@ RULES = (
         "The candidate was read and run beside its reference",
         why="Tensors that follow from the reference's say nothing of the operations that use them.",
         how="PyTorch checkpoints and safetensors files hold tensors and no model: they are run in the module that a "
-        "`factory` builds. Exported programs and TorchScript run code of their own: only under `trust: code`, and of TorchScript the weights "
-        "are not read. "
+        "`factory` builds. Exported programs and TorchScript run code of their own: only under `trust: code`, and "
+        "of TorchScript the weights are not read. "
         "Without them such files are judged by their tensors, and the verdict is INCONCLUSIVE at best.",
         remedy="Name a `factory`, trust the program, or export both models to ONNX",
         check=_not_run,

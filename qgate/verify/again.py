@@ -91,12 +91,14 @@ def _no_longer_run(report: TargetReport, target: Target) -> Iterator[Finding]:
         script = formats[side] == "torchscript" and not any(f.rule == CODE for f in report.findings)
         if side in told and not script:
             continue
+        fact, _, step = reason.rpartition(". ")
         yield Finding(
             rule=CODE if script else "ART115",
             severity=Severity.ERROR,
             effect=Verdict.ERROR if script else Verdict.INCONCLUSIVE,
             at=Place(file=side),
-            message=reason,
+            message=fact or step,
+            remedy=step if fact else "",
         )
 
 

@@ -87,7 +87,8 @@ def test_an_honest_pair_lacks_nothing_but_a_run(
     (only,) = blocking(report)
     assert only.rule == "ART115"
     assert ("no factory builds one" in report.reason) is (candidate != "program int8")
-    assert "xport both models to ONNX" in report.reason
+    assert "xport both models to ONNX" in (only.remedy or "")
+    assert (only.remedy or "") not in only.message
     derived = [m for m in report.measurements if m.name == "weight.derivation"]
     assert derived
     assert {m.value for m in derived} == {"derived"}
