@@ -99,7 +99,7 @@ def test_external_data_of_the_trusted_model_counts_as_well(fork: Lab) -> None:
     report = measured(fork, {"models/plate.onnx": fork.model(41)})
     changes = (*(MODIFIED.changes or ()), Change("models/weights.bin", "modified"))
     judged = again(fork, report, Proposed(changes))
-    assert "models/weights.bin belongs to a model" in trc107(judged)[0]
+    assert "models/weights.bin belongs to the target" in trc107(judged)[0]
 
 
 def test_a_change_of_the_policy_touches_what_it_alters(fork: Lab) -> None:
