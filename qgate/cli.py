@@ -8,6 +8,7 @@ from typing import Literal
 import click
 
 import qgate
+from qgate.commands.choices import Nearest
 from qgate.commands.guard import guarded
 from qgate.errors import UsageError
 from qgate.runtimes.registry import RUNTIMES
@@ -35,7 +36,7 @@ def main() -> None:
               "inputs, first axis the samples. Seeded inputs without it.")  # fmt: skip
 @click.option("--labels", metavar="KEY", help="Array of labels in X.npz.")
 @click.option("--slices", metavar="KEY", help="Array in X.npz that names each sample's slice.")
-@click.option("--task", type=click.Choice(TASKS), metavar="METRIC",
+@click.option("--task", type=Nearest(TASKS), metavar="METRIC",
               help="Task metric (top1, macro_f1, mae, ...); by default what the labels suggest.")  # fmt: skip
 @click.option("--task-option", multiple=True, metavar="NAME=VALUE", help="What the task is told beside its "
               "metric: k, ignore, text or blank; repeatable.")  # fmt: skip

@@ -96,6 +96,7 @@ RULES = (
         why="A missing, empty or unreadable candidate has been checked by nobody.",
         how="The locator is resolved and the file is opened before anything else is done.",
         remedy="Commit the model at the path that the policy names",
+        pair_remedy="Name a file that is there and holds a model",
     ),
     rule(
         "ART102",
@@ -138,6 +139,7 @@ RULES = (
         "the file's own functions, which are put in place of their calls, included. A policy may add to the list with "
         "`allow_ops`.",
         remedy="Export with standard operators, or add the operator to `allow_ops` in the policy",
+        pair_remedy="Export with standard operators; only a policy can allow others",
         check=_operators,
     ),
     rule(
@@ -171,6 +173,7 @@ RULES = (
         how="Names, element types and shapes of both models are compared; `io` in the policy declares intended "
         "differences.",
         remedy="Export with the reference's interface, or declare the difference under `io`",
+        pair_remedy="Export with the reference's interface, or tell the difference (--io-map, --io-type, --io-shape)",
         check=_interface,
     ),
     rule(
@@ -246,6 +249,7 @@ RULES = (
         "specifications have it, with open sizes as one: the bytes of a node's inputs and outputs, multiplications, "
         "and turns of loops that end by their count alone. What cannot be followed is left to the sandbox's limits.",
         remedy="Export the model again; where it is meant, raise `limits` in the policy",
+        pair_remedy="Export the model again; only a policy can raise the limits",
         check=_demand,
     ),
 )

@@ -138,6 +138,7 @@ class Rule:
         remedy: What to do when it fails.
         check: Pure function from a context to findings.
         params: Its thresholds; ``severity`` is among them.
+        pair_remedy: The remedy in the words of the command line, where one pair is verified and there is no policy.
     """
 
     id: str
@@ -147,6 +148,7 @@ class Rule:
     remedy: str
     check: Callable[[RuleContext], Iterator[Finding]]
     params: tuple[Param, ...]
+    pair_remedy: str = ""
 
     @property
     def family(self) -> Family:
@@ -170,9 +172,10 @@ def rule(
     why: str,
     how: str,
     remedy: str,
+    pair_remedy: str = "",
     params: Iterable[Param] = (),
     severity: tuple[str, str, str] = ("error", "error", "error"),
     check: Callable[[RuleContext], Iterator[Finding]] = no_check,
 ) -> Rule:
     """Builds a rule and adds its implicit ``severity`` parameter."""
-    return Rule(rule_id, title, why, how, remedy, check, (severity_param(*severity), *params))
+    return Rule(rule_id, title, why, how, remedy, check, (severity_param(*severity), *params), pair_remedy)

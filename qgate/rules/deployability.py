@@ -142,6 +142,7 @@ RULES = (
         why="What a runtime never saw must not pass for it.",
         how="The file's format, for each runtime in `runtimes`.",
         remedy="Export the candidate to ONNX, or take the runtime from `runtimes`",
+        pair_remedy="Export the candidate to ONNX, or leave that --runtime out",
         check=_unread,
     ),
     rule(
@@ -151,6 +152,7 @@ RULES = (
         how="Each runtime in `runtimes` gets a process of its own in the sandbox, and the inputs of ONNX Runtime (the "
         "first 32). FAIL where it refuses the candidate, ERROR where it is not installed or crashes.",
         remedy="Export for the runtime, or take it from `runtimes`",
+        pair_remedy="Export for the runtime, or leave that --runtime out",
         check=_ran,
     ),
     rule(

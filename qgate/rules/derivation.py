@@ -211,6 +211,7 @@ RULES = (
         "codes; what happened instead is worked out (scale, zero point, swap, permutation, drift). With "
         "`derivation: qat` training may move a weight, but not replace, exchange or reorder it.",
         remedy="Quantize from the reference that the policy names; declare `derivation: qat` for a fine-tuned model",
+        pair_remedy="Quantize from the model that --reference names; give --derivation qat for a fine-tuned model",
         params=(
             Param("min_db_qat", "With `derivation: qat`, least SQNR of a weight that training moved.", 6.0, 3.0, 1.0,
                   unit="dB"),

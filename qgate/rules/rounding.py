@@ -133,6 +133,7 @@ RULES = (
         how="Share of the codes that are not the nearest, whatever the family. Learned rounding measured up to .2, "
         "GPTQ .08 to .38.",
         remedy="Quantize again to nearest and compare how both behave; declare `derivation: folded` or `exact` to forbid it",
+        pair_remedy="Quantize again to nearest and compare how both behave; --derivation folded or exact forbids it",
         params=(Param("max_share", "Largest share of a tensor's codes.", 0.4, 0.45, 0.5, unit="ratio"),),
         severity=_WARNING,
         check=_share,

@@ -100,6 +100,7 @@ RULES = (
         how="The share of weight elements that are stored in fewer than 32 bits. Names and metadata count for "
         "nothing.",
         remedy="Check that the quantizer ran on this model, or declare `scheme: none` for two float models",
+        pair_remedy="Check that the quantizer ran on this model, or give --scheme none for two float models",
         params=(Param("min_share", "Least share of the parameters.", 0.5, 0.25, 0.1, unit="ratio"),),
         check=_share,
     ),
@@ -109,6 +110,7 @@ RULES = (
         why="Thresholds go by scheme: int4 behind an int8 label is judged too kindly, or runs on other hardware.",
         how="The class of storage types that holds most of the shortened weights.",
         remedy="Correct `scheme` in the policy, or quantize as declared",
+        pair_remedy="Correct --scheme, or quantize as it says",
         check=_scheme,
     ),
     rule(
@@ -131,6 +133,8 @@ RULES = (
         how="A candidate without a weight in fewer than 32 bits, all of whose weights are the reference's, bit for bit.",
         remedy="Set `qconfig` on the model before `prepare` (PyTorch), look at the quantizer's list of converted nodes "
         "(others), or declare `scheme: none` for two float models",
+        pair_remedy="Set `qconfig` on the model before `prepare` (PyTorch), look at the quantizer's list of converted nodes "
+        "(others), or give --scheme none for two float models",
         check=_untouched,
     ),
 )  # fmt: skip

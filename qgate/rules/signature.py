@@ -49,6 +49,7 @@ RULES = (
         "whose signature is wrong, or is required and not valid, is not run.",
         remedy="Sign exactly the candidate's files again, by the signer that is asked for (`signature` of the policy, or the "
         "options --signing-*), and keep the bundle with them",
+        pair_remedy="Sign exactly the candidate's files again, by the signer that --signing-* names, and keep the bundle",
         check=_signature,
     ),
 )

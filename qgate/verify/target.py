@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qgate.judge import conclude, judge, order
-from qgate.records import Limit
+from qgate.records import Finding, Limit
 from qgate.report.schema import Artifact, TargetReport
 from qgate.rules.catalogue import catalogue
 from qgate.verify.acquisition import acquire_data, acquire_models
@@ -68,6 +68,8 @@ def _report(pair: Pair, state: State) -> TargetReport:
     limits = _limits(pair, state.scheme)
     found = judge(state.measurements, limits, scheme=state.scheme, declared=declared)
     findings = order((*found, *state.findings))
+    if pair.policy is None:
+        findings = tuple(map(_for_a_pair, findings))
     findings = waived(findings, pair.waivers, pair.name, pair.today, limits)
     verdict, reason = conclude(findings, state.measurements)
     unknown = Artifact(locator=pair.candidate_locator)
@@ -91,6 +93,14 @@ def _report(pair: Pair, state: State) -> TargetReport:
         declared=declared,
         timings=state.timings,
     )
+
+
+def _for_a_pair(finding: Finding) -> Finding:
+    """The same with the rule's remedy in the words of the command line: there is no policy to look into."""
+    rule = catalogue().get(finding.rule)
+    if rule is None or not rule.pair_remedy or finding.remedy != rule.remedy:
+        return finding
+    return finding.model_copy(update={"remedy": rule.pair_remedy})
 
 
 def _limits(pair: Pair, scheme: str | None) -> dict[str, dict[str, Limit]]:
