@@ -52,7 +52,7 @@ format: $(VENV)/.test ## Formats the sources
 fuzz: $(VENV)/.test ## Fuzzes each parser for SECONDS (60), or those in FUZZ="pickle policy"
 	$(BIN)/python -m tests.fuzz.run --seconds $(FUZZ_SECONDS) $(FUZZ)
 
-bench: $(VENV)/.bench ## Measures time, memory, start, the image and integrity
+bench: $(VENV)/.test ## Measures time, memory, start, the image and integrity
 	@set -e; for script in $$(grep -l __main__ bench/*.py | grep -v bench/integrity_); do echo "== $$script"; $(BIN)/python "$$script"; done
 
 docs: $(VENV)/.test ## Writes what the documentation takes from the code
@@ -86,9 +86,4 @@ $(VENV)/.demo: pyproject.toml $(PINS) $(VENV)/.torch
 
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[torch,hub,test,e2e,lint,fuzz]'
-	@touch $@
-
-# what only writes honest files for the integrity bench; never needed by a test
-$(VENV)/.bench: $(VENV)/.test
-	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[bench]'
 	@touch $@

@@ -2,7 +2,7 @@
 
     python tools/rehearsal.py
 
-Needs the extras `torch` and `bench`.
+Needs the extras `torch` and `test`.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def export_model(
         if read.format == "torch-export" and find_spec("onnxscript") is None:
             raise MeasureError(
                 "PyTorch's dynamo exporter needs onnxscript, which is not installed", where=str(model),
-                remedy="pip install onnxscript",
+                remedy="Install the extra `export`: pip install 'qgate[export]'",
             )  # fmt: skip
         data = None if inputs is None else acquire_file(inputs, staging / "data", context).main
         code = _code(factory, staging)

@@ -19,7 +19,7 @@ from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
 
 pytest.importorskip("torch", reason="of the extra `torch`")
-pytest.importorskip("onnxscript", reason="of the extra `bench`")
+pytest.importorskip("onnxscript", reason="of the extra `export`")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 ARTICLE = Path(__file__).parents[2] / "examples" / "article"

@@ -166,7 +166,7 @@ def test_a_payload_in_a_function_that_nothing_calls_is_told(read):
 
 
 def test_what_onnxscript_writes_is_understood(read):
-    pytest.importorskip("onnxscript", reason="of the extra `bench`")
+    pytest.importorskip("onnxscript", reason="of the extra `export`")
     from tests.formats.scripted import net
 
     proto = net.to_model_proto()
