@@ -6,11 +6,13 @@ import importlib.util
 import subprocess
 import sys
 import tomllib
+from collections.abc import Callable
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from types import ModuleType
+from xml.etree import ElementTree
 
 import pytest
 from packaging.requirements import Requirement
@@ -151,15 +153,23 @@ def test_corrupting_changes_one_bit_of_one_weight(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def install_torch() -> ModuleType:
-    specification = importlib.util.spec_from_file_location(
-        "install_torch", ROOT / "tools" / "install_torch.py"
-    )
-    assert specification is not None
-    assert specification.loader is not None
-    module = importlib.util.module_from_spec(specification)
-    specification.loader.exec_module(module)
-    return module
+def loaded() -> Callable[[str], ModuleType]:
+    """A file of ``tools/`` as a module."""
+
+    def load(name: str) -> ModuleType:
+        specification = importlib.util.spec_from_file_location(f"tools_{name}", ROOT / "tools" / f"{name}.py")
+        assert specification is not None
+        assert specification.loader is not None
+        module = importlib.util.module_from_spec(specification)
+        specification.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture(scope="module")
+def install_torch(loaded: Callable[[str], ModuleType]) -> ModuleType:
+    return loaded("install_torch")
 
 
 def test_an_index_counts_only_if_it_lists_torch(install_torch: ModuleType, tmp_path: Path) -> None:
@@ -187,3 +197,15 @@ def test_an_index_counts_only_if_it_lists_torch(install_torch: ModuleType, tmp_p
 def test_the_setting_decides_the_index(install_torch: ModuleType) -> None:
     assert install_torch.chosen_index("pip") is None
     assert install_torch.chosen_index("https://mirror.example.com/cpu") == "https://mirror.example.com/cpu"
+
+
+def test_ci_takes_no_test_that_was_skipped_for_want_of_a_package(loaded: Callable[[str], ModuleType]) -> None:
+    reasons = (
+        "qgate[litert] is not installed",
+        "of the extra `torch`",
+        "could not import 'torch': No module",
+        "root may write to every folder",
+    )
+    cases = "".join(f'<testcase><skipped message="{reason}"/></testcase>' for reason in reasons)
+    written = ElementTree.ElementTree(ElementTree.fromstring(f"<testsuite>{cases}<testcase/></testsuite>"))
+    assert loaded("test").without_package(written) == sorted(reasons[:3])
