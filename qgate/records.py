@@ -256,3 +256,13 @@ class Finding(Record):
         if (self.severity is Severity.ERROR) == (self.effect is Verdict.PASS):
             raise ValueError("an error finding blocks, a warning or a note does not")
         return self
+
+
+_COUNTED = (
+    "bits", "codes", "deviations", "elements", "kinds", "layers", "nodes", "outputs", "samples", "steps", "weights"
+)  # fmt: skip
+
+
+def unit_of(value: object, unit: str) -> str:
+    """The unit as it stands behind a value: one element, two elements."""
+    return unit.removesuffix("s") if unit in _COUNTED and value in (1, -1) else unit

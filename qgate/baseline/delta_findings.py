@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from qgate.baseline.compare import DIRECTIONS, direction_of, number_of
 from qgate.baseline.record import Entry
-from qgate.records import Finding, Limit, Place, Severity
+from qgate.records import Finding, Limit, Place, Severity, unit_of
 from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits, trace_finding
 
@@ -129,7 +129,8 @@ def _scheme_finding(cause: Delta, explained: tuple[Delta, ...], words: _Words) -
         noun = "measurement" if len(gone) == 1 else "measurements"
         parts.append(f"{len(gone)} {noun} of {len(kinds)} kinds that only the old one has are not made")
     parts += [
-        f"{delta.name} was {_shown(delta.baseline)}{_unit(delta)} and is {_shown(delta.current)}{_unit(delta)}"
+        f"{delta.name} was {_shown(delta.baseline)}{_unit(delta, delta.baseline)} and is "
+        f"{_shown(delta.current)}{_unit(delta, delta.current)}"
         for delta in larger
     ]
     now = f"is {cause.current}" if cause.current is not None else "is not known"
@@ -153,8 +154,8 @@ def _worse_finding(found: list[Delta], words: _Words) -> Finding:
     more = f" and worse at {len(found) - 1} more places" if len(found) > 1 else ""
     return trace_finding(
         "TRC102",
-        f"{worst.name} was {_shown(worst.baseline)}{_unit(worst)} in the baseline and is "
-        f"{_shown(worst.current)}{_unit(worst)}{words.allowed(worst)}{more}{words.tail}",
+        f"{worst.name} was {_shown(worst.baseline)}{_unit(worst, worst.baseline)} in the baseline and is "
+        f"{_shown(worst.current)}{_unit(worst, worst.current)}{words.allowed(worst)}{more}{words.tail}",
         limits=words.limits,
         severity=words.severity,
         at=words.place(worst),
@@ -205,8 +206,8 @@ def _distance(delta: Delta) -> float:
     return abs(new - old) / (abs(old) or 1.0)
 
 
-def _unit(delta: Delta) -> str:
-    return f" {delta.unit}" if delta.unit not in ("", "ratio") else ""
+def _unit(delta: Delta, value: object = None) -> str:
+    return f" {unit_of(value, delta.unit)}" if delta.unit not in ("", "ratio") else ""
 
 
 def _shown(value: object) -> str:

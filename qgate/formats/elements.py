@@ -113,8 +113,9 @@ def spanned(name: str, span: Span, held: int, where: str) -> Constant:
         raise _refusal(f"tensor {name!r} has sizes or strides that no tensor has", where, name)
     bits = BITS[span.dtype]
     if (span.reach * bits + 7) // 8 > held or (span.elements * bits + 7) // 8 > held:
+        many = max(span.reach, span.elements)
         raise _refusal(
-            f"tensor {name!r} declares {max(span.reach, span.elements)} elements of {span.dtype} "
+            f"tensor {name!r} declares {many} element{'s' if many != 1 else ''} of {span.dtype} "
             f"where {held} bytes are present",
             where,
             name,

@@ -92,8 +92,9 @@ def _constant(
     span = Span(file, begin + first, _DTYPES[dtype], tuple(shape))
     constant = spanned(name, span, last - first, where)
     if constant.size * BITS[span.dtype] != 8 * (last - first):
+        plural = "s" if constant.size != 1 else ""
         _refuse(
-            f"tensor {name!r} declares {constant.size} elements of {dtype} in {last - first} bytes",
+            f"tensor {name!r} declares {constant.size} element{plural} of {dtype} in {last - first} bytes",
             where,
             name,
         )

@@ -6,6 +6,8 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 
+from qgate.records import unit_of
+
 MINUS = "−"
 NOT_MEASURED = "not measured"
 _BYTE_UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -87,7 +89,7 @@ def value(measured: object, unit: str = "") -> str:
         return f"{_one_decimal(_as_float(measured))} dB"
     if unit in ("bytes", "B"):
         return size(_as_float(measured))
-    return f"{number(measured)} {unit}".rstrip()
+    return f"{number(measured)} {unit_of(measured, unit)}".rstrip()
 
 
 def _as_float(measured: float) -> float:

@@ -109,7 +109,7 @@ def entry(dtype: Any = "F32", shape: Any = (1,), at: Any = (0, 4), **more: Any) 
         (build({"a": entry()}, bytes(5)), "end at byte"),
         (build({"a": entry()}, bytes(3)), "end at byte"),
         (build({"a": entry(shape=(2,))}, bytes(4)), "declares 2 elements"),
-        (build({"a": entry(shape=(1,), at=(0, 8))}, bytes(8)), "declares 1 elements of F32 in 8"),
+        (build({"a": entry(shape=(1,), at=(0, 8))}, bytes(8)), "declares 1 element of F32 in 8"),
         (build({"a": entry(shape=(-1,), at=(0, 4))}, bytes(4)), "no tensor has"),
         (build({"a": entry(shape=(2**40, 2**40), at=(0, 4))}, bytes(4)), "no tensor has"),
         (build({"a": entry(shape=(2**32, 2**32), at=(0, 0))}), "no tensor has"),

@@ -155,3 +155,12 @@ def test_rows_are_not_rendered_once_they_cannot_fit() -> None:
 def test_a_limit_below_the_first_lines_is_an_error() -> None:
     with pytest.raises(ValueError, match="not even its first lines"):
         compose((Rung("head\n" * 100, (block("x\n"),)),), 100, note)
+
+
+@pytest.mark.parametrize(
+    ("count", "unit", "says"),
+    [(1, "elements", "1 element"), (-1, "steps", "−1 step"), (2, "elements", "2 elements"), (1.5, "steps", "1.5 steps"),
+     (1, "dB", "1.0 dB"), (0, "codes", "0 codes")],
+)  # fmt: skip
+def test_one_of_what_is_counted_is_no_plural(count: float, unit: str, says: str) -> None:
+    assert figures.value(count, unit) == says

@@ -123,7 +123,8 @@ class TensorReader:
     def _require(self, name: str, dtype: str, elements: int, fits: bool) -> None:
         if not fits:
             raise self.refused(
-                name, f"declares {elements} elements of {dtype} and holds bytes for another number"
+                name,
+                f"declares {elements} element{'s' if elements != 1 else ''} of {dtype} and holds bytes for another number",
             )
 
     def _external(self, proto: Values, name: str, dtype: str, bits: int, shape: tuple[int, ...]) -> Constant:
