@@ -66,7 +66,9 @@ def plan_task(
     if task in plugin.METRICS:
         if function is None:
             raise DataError(
-                f"the task {task} needs a function", where=file.label, remedy="Name it: task.python"
+                f"the task {task} needs a function",
+                where=file.label,
+                remedy="Name it (--task-code, or `task.python`)",
             )
         own = plugin.Decoded(*function) if task == "decoded" else None
         scored = own or plugin.Scored(*function, lower=options is not None and options.better == "lower")
