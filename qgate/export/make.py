@@ -19,7 +19,7 @@ from qgate.measure.plugin import Plugin
 from qgate.policy.thresholds import resolve
 from qgate.records import Severity
 from qgate.rules.catalogue import catalogue
-from qgate.runtimes.pytorch.libraries import TORCH_FORMS, require_torch
+from qgate.runtimes.pytorch.libraries import TORCH_FORMS, require_torch, require_torchao
 from qgate.sandbox.launch import run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line
@@ -104,6 +104,8 @@ def export_model(
                 "PyTorch's dynamo exporter needs onnxscript, which is not installed", where=str(model),
                 remedy="Install the extra `export`: pip install 'qgate[export]'",
             )  # fmt: skip
+        if _is_torchao(read):
+            require_torchao(str(model))
         data = None if inputs is None else acquire_file(inputs, staging / "data", context).main
         code = _code(factory, staging)
         order = ExportOrder(read.path, read.format, 0, _is_torchao(read), code)

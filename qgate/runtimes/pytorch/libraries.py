@@ -44,6 +44,20 @@ def require_torch(where: str) -> None:
         )
 
 
+def require_torchao(where: str) -> None:
+    """Says what to install where torchao is not, whose tensors or operations a model has.
+
+    Raises:
+        MeasureError: It is not installed.
+    """
+    if find_spec("torchao") is None:
+        raise MeasureError(
+            "torchao is not installed, and this model's tensors or operations are torchao's",
+            where=where,
+            remedy="Install the extra `torchao`: pip install 'qgate[torch,torchao]'",
+        )
+
+
 def import_torch(forms: Collection[str], *, torchao: bool = False) -> None:
     """Imports PyTorch and rehearses what runs of these formats use; in the child, before it is confined.
 
