@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,20 @@ SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
          "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "python", "decoded", "none")  # fmt: skip
+
+
+def _io_options(command: Callable[..., None]) -> Callable[..., None]:
+    """The options that declare differences of the interface, see ``commands.interface``."""
+    for option in (
+        click.option("--io-shape", multiple=True, metavar="NAME=1x576",
+                     help="Candidate's shape of an input or output; ? is any size."),
+        click.option("--io-type", multiple=True, metavar="NAME=DTYPE", help="Candidate's element type of an input."),
+        click.option("--io-optional", multiple=True, metavar="NAME", help="Input that one side may lack."),
+        click.option("--io-map", multiple=True, metavar="REF=CAND",
+                     help="Candidate's name of an input or output; empty if it has none."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -48,16 +63,7 @@ def main() -> None:
               help="What the candidate must be; none verifies two float models as equivalent.")  # fmt: skip
 @click.option("--derivation", type=click.Choice(DERIVATIONS), default="auto", show_default=True,
               help="How weights must follow from the reference.")  # fmt: skip
-@click.option(
-    "--io-map",
-    multiple=True,
-    metavar="REF=CAND",
-    help="Candidate's name of an input or output; empty if it has none.",
-)
-@click.option("--io-optional", multiple=True, metavar="NAME", help="Input that one side may lack.")
-@click.option("--io-type", multiple=True, metavar="NAME=DTYPE", help="Candidate's element type of an input.")
-@click.option("--io-shape", multiple=True, metavar="NAME=1x576",
-              help="Candidate's shape of an input or output; ? is any size.")  # fmt: skip
+@_io_options
 @click.option("--profile", help="strict, balanced or permissive, for one pair.  [default: balanced]")
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True,
               help="Seed of generated inputs.")  # fmt: skip
@@ -75,7 +81,9 @@ def main() -> None:
               help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
 @click.option("--runtime", type=click.Choice(tuple(RUNTIMES)), multiple=True,
               help="Where the candidate must run as well; repeatable.")  # fmt: skip
-@click.option("--deploy", type=click.Choice(("avx2",)), help="It is served by processors with AVX2 and no VNNI.")
+@click.option(
+    "--deploy", type=click.Choice(("avx2",)), help="It is served by processors with AVX2 and no VNNI."
+)
 @click.option("--factory", metavar="CODE", help="path/to/file.py:function that builds the PyTorch modules of "
               "checkpoints, both sides'.")  # fmt: skip
 @click.option("--candidate-factory", metavar="CODE", help="The candidate's, where it is another one.")
@@ -226,7 +234,11 @@ def verify(
               help="code runs a program (.pt2), in the sandbox.")  # fmt: skip
 @click.option("--opset", type=click.IntRange(13, 23), help="Version of the operator set.  [default: 20 for programs, "
               "17 for checkpoints]")  # fmt: skip
-@click.option("--tensorrt", is_flag=True, help="Refuse what TensorRT does not take, by the rules of runtimes: [tensorrt].")
+@click.option(
+    "--tensorrt",
+    is_flag=True,
+    help="Refuse what TensorRT does not take, by the rules of runtimes: [tensorrt].",
+)
 @guarded
 def export(
     model: Path,
@@ -263,9 +275,13 @@ def inspect(file: Path, as_json: bool, everything: bool) -> int:
 @click.option("--target", "-t", help="Thresholds in force for this target, and where each came from.")
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @click.option("--base", metavar="REV", help="Revision whose policy is read; the work tree's without it.")
-@click.option("--all", "everything", is_flag=True, help="With --target, also the thresholds that no policy has set.")
+@click.option(
+    "--all", "everything", is_flag=True, help="With --target, also the thresholds that no policy has set."
+)
 @guarded
-def explain(rule: str | None, target: str | None, config: str | None, base: str | None, everything: bool) -> int:
+def explain(
+    rule: str | None, target: str | None, config: str | None, base: str | None, everything: bool
+) -> int:
     """Explains a rule: what, why, how it is measured, thresholds, remedy. Lists all without RULE."""
     from qgate.commands.explanation import explain_rule, explain_target
 
@@ -284,6 +300,7 @@ def explain(rule: str | None, target: str | None, config: str | None, base: str 
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @click.option("--most", type=click.IntRange(1, 100), default=5, show_default=True,
               help="How many layers are tried in float; each takes up to three runs.")  # fmt: skip
+@_io_options
 @click.option("--write", type=click.Path(path_type=Path, dir_okay=False), help="Where to write the candidate "
               "with the advised layers in float.")  # fmt: skip
 @guarded
@@ -294,6 +311,10 @@ def bisect(
     target: str | None,
     config: str | None,
     most: int,
+    io_map: tuple[str, ...],
+    io_optional: tuple[str, ...],
+    io_type: tuple[str, ...],
+    io_shape: tuple[str, ...],
     write: Path | None,
 ) -> int:
     """Names the layers that cost the most, and what leaving them in float would give."""
@@ -302,20 +323,25 @@ def bisect(
 
     protect_parent()
     if target is not None:
-        if reference or candidate or inputs:
+        if reference or candidate or inputs or io_map or io_optional or io_type or io_shape:
             raise UsageError("--target and a pair are two things", remedy="Give one of them")
         return bisect_target(target, config, most, write)
     if candidate is None or reference is None:
         raise UsageError(
             "there is nothing to look into", remedy="Give --reference and --candidate, or --target"
         )
+    from qgate.commands.interface import parse_interface
     from qgate.verifier import AdHoc
 
-    return bisect_pair(AdHoc(candidate=candidate, reference=reference, inputs=inputs), most, write)
+    interface = parse_interface(io_map, io_optional, io_type, io_shape)
+    asked = AdHoc(candidate=candidate, reference=reference, inputs=inputs, interface=interface)
+    return bisect_pair(asked, most, write)
 
 
 @main.command()
-@click.option("--target", "-t", required=True, help="A target of the policy; its models are taken to be trusted.")
+@click.option(
+    "--target", "-t", required=True, help="A target of the policy; its models are taken to be trusted."
+)
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @click.option("--repeats", type=click.IntRange(1, 100), default=2, show_default=True,
               help="How often the candidate is measured in the same way.")  # fmt: skip
@@ -331,7 +357,9 @@ def calibrate(target: str, config: str | None, repeats: int, write: bool) -> int
 @main.command()
 @click.argument("target")
 @click.option("--reason", required=True, help="Why the new numbers are accepted; stored in the file.")
-@click.option("--despite-findings", is_flag=True, help="Accept the numbers of a candidate that goes on breaking rules.")
+@click.option(
+    "--despite-findings", is_flag=True, help="Accept the numbers of a candidate that goes on breaking rules."
+)
 @click.option("--config", default=None, help="Policy of the repository.  [default: qgate.yml]")
 @guarded
 def accept(target: str, reason: str, despite_findings: bool, config: str | None) -> int:

@@ -32,6 +32,18 @@ class Interface:
     types: Mapping[str, str] = field(default_factory=dict)
     shapes: Mapping[str, tuple[int | None, ...]] = field(default_factory=dict)
 
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """The same as options of the command line and their values."""
+        sizes = {
+            name: "x".join("?" if d is None else str(d) for d in shape) for name, shape in self.shapes.items()
+        }
+        return (
+            *(("--io-map", f"{ours}={theirs}") for ours, theirs in self.map.items()),
+            *(("--io-optional", name) for name in self.optional),
+            *(("--io-type", f"{name}={dtype}") for name, dtype in self.types.items()),
+            *(("--io-shape", f"{name}={size}") for name, size in sizes.items()),
+        )
+
 
 def measure_interface(
     reference: StaticModel, candidate: StaticModel, declared: Interface

@@ -65,6 +65,8 @@ def _report(pair: Pair, state: State) -> TargetReport:
         "unconfined": {} if state.sandbox is None else state.sandbox.lacking,
         "require_signature": pair.signature is not None and pair.signature.required,
     }
+    if pair.policy is None and pair.interface is not None and pair.interface.options():
+        declared["io"] = [list(each) for each in pair.interface.options()]
     limits = _limits(pair, state.scheme)
     found = judge(state.measurements, limits, scheme=state.scheme, declared=declared)
     findings = order((*found, *state.findings))

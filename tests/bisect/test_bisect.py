@@ -151,3 +151,26 @@ def test_putting_every_layer_back_gives_the_reference(form: str, tmp_path: Path)
         assert distance[What.ALL] < 1.2 * before  # activations stay codes
     else:
         assert distance[What.ALL] < 0.1 * before
+
+
+def test_declared_differences_of_the_interface_are_taken(tmp_path: Path) -> None:
+    """A candidate whose input has another name is looked into only where that is said."""
+    model = onnx.load(EXAMPLES / "faults/w04_scale_x2_layer/model.onnx")
+    (old,) = [each.name for each in model.graph.input]
+    model.graph.input[0].name = "renamed"
+    for node in model.graph.node:
+        node.input[:] = ["renamed" if name == old else name for name in node.input]
+    onnx.save(model, tmp_path / "m.onnx")
+    pair = (
+        "-r",
+        EXAMPLES / "faults/reference.onnx",
+        "-c",
+        tmp_path / "m.onnx",
+        "-i",
+        EXAMPLES / "faults/data.npz",
+    )
+    found = said(*pair, "--most", 1, "--io-map", f"{old}=renamed")
+    assert found.returncode == 0, found.stderr
+    assert "First to drift: /c4/Conv" in found.stdout
+    assert said(*pair, "--most", 1).returncode == 2
+    assert "two things" in said("--target", "x", "--io-map", "a=b").stderr

@@ -10,7 +10,7 @@ from qgate.records import Measurement, Place, Severity, Verdict
 from qgate.report.further import bisect_command
 from qgate.report.html import render_html
 from qgate.report.render import render_summary
-from qgate.report.schema import PolicyUsed, Report
+from qgate.report.schema import Artifact, PolicyUsed, Report
 
 from . import samples
 from .test_terminal import flat, printed
@@ -45,6 +45,26 @@ def test_a_target_is_named_and_a_pair_is_written_out() -> None:
     )
     elsewhere = failing().model_copy(update={"policy": PolicyUsed(path="ci/gate.yml")})
     assert command(elsewhere) == "qgate bisect --target digits --config ci/gate.yml"
+
+
+def test_a_pair_s_declared_differences_are_told_again() -> None:
+    from qgate.cli import main
+    from qgate.commands.interface import parse_interface
+    from qgate.measure.interface import Interface
+
+    declared = Interface({"image": "x"}, ("sr",), {"image": "uint8"}, {"image": (1, 3, None, 224)})
+    report = by_pair(failing(declared={"io": [list(each) for each in declared.options()]}))
+    words = shlex.split(command(report))
+    assert words[-8:] == [
+        "--io-map", "image=x", "--io-optional", "sr", "--io-type", "image=uint8", "--io-shape", "image=1x3x?x224",
+    ]  # fmt: skip
+    given = main.commands["bisect"].make_context("bisect", words[2:]).params
+    assert (
+        parse_interface(given["io_map"], given["io_optional"], given["io_type"], given["io_shape"])
+        == declared
+    )
+    hostile = by_pair(failing(declared={"io": [["--io-map", "image=x;y"]]}))
+    assert command(hostile) == ""
 
 
 def test_a_warning_about_a_layer_is_enough_where_the_target_does_not_pass() -> None:
@@ -82,8 +102,18 @@ def test_it_is_one_that_the_program_takes() -> None:
         failing(findings=(samples.behaviour_failure().model_copy(update={"severity": Severity.WARNING}),)),
         failing(findings=(samples.behaviour_failure().model_copy(update={"waived": "known"}),)),
         by_pair(failing(reference=None)),
+        failing(candidate=Artifact(locator="models/m.pt", format="torch-checkpoint")),
     ],
-    ids=["passing", "no layers", "none measured", "integrity alone", "a warning", "waived", "no reference"],
+    ids=[
+        "passing",
+        "no layers",
+        "none measured",
+        "integrity alone",
+        "a warning",
+        "waived",
+        "no reference",
+        "not ONNX",
+    ],
 )
 def test_where_it_would_not_help_there_is_none(report: Report) -> None:
     assert command(report) == ""
