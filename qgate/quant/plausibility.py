@@ -122,7 +122,13 @@ def odd_scales(reference: Array, value: ConstantValue) -> tuple[OddScale, ...]:
         ratio = np.where(usable, scale / ranges, np.nan)
     middle = float(np.nanmedian(ratio))
     tolerance = 2e-3 if quantized.scale_dtype in ("float16", "bfloat16") else 2e-4
-    same = np.abs(ratio - middle) <= tolerance * middle
+    # AutoAWQ and others do not stretch the range of a block to hold zero: where all its weights have one sign
+    # the rule gives another number.
+    with np.errstate(all="ignore"):
+        unstretched = scale / (ranges if _is_symmetric(quantized) else groups[2] - groups[1])
+    same = (np.abs(ratio - middle) <= tolerance * middle) | (
+        np.abs(unstretched - middle) <= tolerance * middle
+    )
     odd = np.flatnonzero(usable & ~same)
     if odd.size == 0 or odd.size > max(2, 0.05 * np.count_nonzero(usable)):
         return ()

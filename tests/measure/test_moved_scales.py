@@ -195,3 +195,17 @@ def test_another_checkpoint_is_not_explained(tmp_path: Path) -> None:
     other = {n: (v + 0.02 * rng.normal(size=v.shape)).astype(np.float32) for n, v in ours.items()}
     found = derivations(judged(ours, int8(smoothed(other)), tmp_path))
     assert {m.value for n, m in found.items() if n.startswith("b.")} == {"not-derived"}
+
+
+def odd(report: TargetReport) -> list[tuple[str, tuple[int, ...] | None]]:
+    return [(str(f.at.tensor), f.at.index) for f in report.findings if f.rule == "RNG108"]
+
+
+def test_the_range_of_a_block_need_not_hold_zero(tmp_path: Path) -> None:
+    """AutoAWQ divides largest less smallest, whatever their signs; a scale of neither rule is still found."""
+    ours = reference()
+    ours["head.weight"][3, :GROUP] = np.abs(ours["head.weight"][3, :GROUP]) + 0.05
+    good = int4(ours)
+    assert odd(judged(ours, good, tmp_path)) == []
+    edited = tampered(good, "head.scales", (0, 3), lambda value: value * np.float16(1.1))
+    assert judged(ours, edited, tmp_path).verdict is Verdict.FAIL
