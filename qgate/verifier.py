@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
+from qgate.measure.preprocessing import Preprocessing
 from qgate.policy.code import python_specs
 from qgate.report.write import leaves_file
 from qgate.sandbox.launch import Child, waiting_child
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from qgate.baseline.choice import Locate
     from qgate.baseline.content import Side
     from qgate.plan.targets import TargetRun
+    from qgate.policy.schema import DataSpec
     from qgate.report.schema import ContentDelta, TargetReport
     from qgate.settings import Settings
     from qgate.sources.locator import Locator
 
 MIB = 2**20
+MAX_FILES = 100_000
+"""Files that a data set may consist of."""
 
 
 @dataclass(frozen=True)
@@ -114,7 +118,9 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
 
     def copied(path: Path, *, model: bool) -> Acquire:
         if not model:
-            return lambda folder: acquire_file(path, folder, context, side_files=_data_files(path.name))
+            return lambda folder: acquire_file(
+                path, folder, context, side_files=_data_files(path.name), most=MAX_FILES
+            )
         return _naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
     return Pair(
@@ -209,7 +215,10 @@ def target_pair(run: TargetRun, settings: Settings, today: date | None = None) -
         if run.reference is None
         else _source(run.reference, run.reference_revision, run, settings, model=True),
         reference_locator=run.reference.describe() if run.reference is not None else None,
-        data=None if data is None else _source(data.inputs, run.data_revision, run, settings, model=False),
+        data=None
+        if data is None
+        else _source(data.inputs, run.data_revision, run, settings, model=False, images=images_of(data)),
+        images=images_of(data),
         data_locator=data.inputs.describe() if data is not None else None,
         labels=data.labels if data is not None else None,
         slices=data.slices if data is not None else None,
@@ -303,6 +312,7 @@ def _source(
     *,
     model: bool,
     room: int | None = None,
+    images: Preprocessing | None = None,
 ) -> Acquire:
     context = SourceContext(
         repo=run.repo,
@@ -317,19 +327,25 @@ def _source(
         max_bytes=room or run.policy.limits.download_mb * MIB,
     )
     if not model:
-        sides = _data_files(locator.describe()) if room is None else None
-        return lambda folder: acquire(locator, folder, context, side_files=sides)
+        sides = _data_files(locator.describe(), images) if room is None else None
+        return lambda folder: acquire(locator, folder, context, side_files=sides, most=MAX_FILES)
     return _naming_tensors(lambda folder, sides: acquire(locator, folder, context, side_files=sides))
 
 
-def _data_files(label: str) -> SideFiles:
+def images_of(data: DataSpec | None) -> Preprocessing | None:
+    """How images are prepared, as the measurement takes it."""
+    if data is None or data.images is None:
+        return None
+    return Preprocessing.from_data(data.images.model_dump())
+
+
+def _data_files(label: str, images: Preprocessing | None = None) -> SideFiles:
     """Names the files that a data set consists of beside its main one."""
 
     def side_files(main: Path) -> list[str]:
-        from qgate.measure.open_data import is_table
-        from qgate.measure.table import named_files
+        from qgate.measure.open_data import files_beside
 
-        return named_files(main, label) if is_table(main) else []
+        return files_beside(main, label, images)
 
     return side_files
 

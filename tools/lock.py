@@ -39,7 +39,7 @@ def main() -> int:
     """Resolves the three sets of requirements and writes them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     extras = project["project"]["optional-dependencies"]
-    chosen = [each for name in ("hub", "signing", "tasks") for each in extras[name]]
+    chosen = [each for name in ("hub", "signing", "tasks", "images") for each in extras[name]]
     runtime = [*project["project"]["dependencies"], *chosen, TORCH]
     image = resolve(runtime)
     everything = resolve(

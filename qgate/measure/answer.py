@@ -52,6 +52,10 @@ def prepare(request: str) -> list[Path]:
     if asked.inputs is None:
         for name in ("onnx", "onnx.numpy_helper"):
             importlib.import_module(name)
+    if asked.inputs is not None:
+        from qgate.measure.open_data import import_readers
+
+        import_readers(asked.inputs, asked.images)
     if asked.task in TEXTS:
         importlib.import_module("rapidfuzz.distance")
     folders = prepare_plugins(asked.code.values())
@@ -78,10 +82,12 @@ def answer(request: str, progress: Progress) -> bytes:
 
     asked = PairRequest.from_json(request)
     try:
-        if asked.cost:
+        if asked.cost == "rows":
+            found: dict[str, Any] = {"rows": _rows(asked)}
+        elif asked.cost:
             from qgate.measure.costs import measure_cost
 
-            found: dict[str, Any] = {"cost": measure_cost(asked)}
+            found = {"cost": measure_cost(asked)}
         else:
             found = {"result": measure(asked, progress)}
     except SideError as error:
@@ -197,8 +203,14 @@ def _opened(request: PairRequest) -> Iterator[Any]:
     if request.inputs is None:
         yield None
         return
-    with open_data(request.inputs, request.label("inputs")) as file:
+    with open_data(request.inputs, request.label("inputs"), request.images) as file:
         yield file
+
+
+def _rows(request: PairRequest) -> int:
+    """How many samples the data hold; no model is loaded."""
+    with _opened(request) as file:
+        return max((spec.shape[0] for spec in file.arrays.values() if spec.shape), default=0)
 
 
 def _probe(pair: Any) -> tuple[dict[str, Any], int]:

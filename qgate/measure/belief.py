@@ -88,14 +88,21 @@ def _edges(request: PairRequest, state: PairState) -> tuple[str, ...]:
 def _possible_samples(request: PairRequest, known: Known | None) -> set[int]:
     if request.inputs is None:
         return {request.samples}
-    return _rows(request.inputs, None if known is None else frozenset(known.inputs))
+    return _rows(request, request.inputs, None if known is None else frozenset(known.inputs))
 
 
-def _rows(path: Path, names: frozenset[str] | None) -> set[int]:
-    """Lengths of the arrays that feed the models, from their headers; of all arrays where names are unknown."""
+def _rows(request: PairRequest, path: Path, names: frozenset[str] | None) -> set[int]:
+    """Lengths of the arrays that feed the models, from their headers; of all arrays where names are unknown.
+
+    Headers that take a library to be read are read by a process that is confined as well and loads no model.
+    """
+    from qgate.measure.columnar import is_columnar
+    from qgate.measure.count_rows import count_rows
     from qgate.measure.open_data import open_data
 
-    with open_data(path) as file:
+    if is_columnar(path):
+        return {count_rows(request)}
+    with open_data(path, images=request.images) as file:
         chosen = [spec for name, spec in file.arrays.items() if names is None or name in names]
         return {spec.shape[0] for spec in chosen or file.arrays.values() if spec.shape}
 

@@ -44,7 +44,7 @@ def measure_cost(request: PairRequest) -> dict[str, Any]:
     """
     if request.inputs is None:
         return _measured(request, None)
-    with open_data(request.inputs, request.label("inputs")) as file:
+    with open_data(request.inputs, request.label("inputs"), request.images) as file:
         return _measured(request, file)
 
 

@@ -15,6 +15,7 @@ from qgate.measure.describe_outputs import output_measurements
 from qgate.measure.describe_task import task_measurements
 from qgate.measure.describe_unoptimised import unoptimised_measurements
 from qgate.measure.layers.describe import layer_measurements
+from qgate.measure.open_data import required_library
 from qgate.measure.request import DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement, Outcomes
@@ -106,6 +107,13 @@ def _check(request: PairRequest) -> None:
             f"the task {request.task} needs rapidfuzz, which is not installed",
             where=request.label("candidate"),
             remedy="Install qgate with its tasks: pip install 'qgate[tasks]'",
+        )
+    lacking = None if request.inputs is None else required_library(request.inputs, request.images)
+    if lacking is not None:
+        raise DataError(
+            f"the data need {lacking[0]}, which is not installed",
+            where=request.label("inputs"),
+            remedy=f"Install qgate with its readers of data: pip install 'qgate[{lacking[1]}]'",
         )
     for role, path in (
         ("reference", request.reference),

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from qgate.measure.layers.layer import Layer
 from qgate.measure.plugin import Plugin
+from qgate.measure.preprocessing import Preprocessing
 from qgate.sandbox.limits import Limits
 
 DEFAULT_SAMPLES = 32
@@ -60,7 +61,8 @@ class PairRequest:
         reference: The full-precision model; None runs the candidate alone.
         candidate: The quantized model. Both are staged copies that an unprivileged user can read
             (see ``qgate.sandbox.staging``).
-        inputs: ``.npz`` with arrays named as the reference's inputs, first axis the samples; None
+        inputs: ``.npz`` with arrays named as the reference's inputs, first axis the samples, or another form of data
+            set (see ``open_data``); None
             generates seeded inputs from the signature.
         labels: Name of the array of labels or targets in ``inputs``.
         slices: Name of the array in ``inputs`` that says which slice each sample belongs to.
@@ -90,7 +92,9 @@ class PairRequest:
         torchao: A side's tensors or operations are torchao's, which is then imported.
         code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
-        cost: Measures what running costs and nothing else: both in ``turns``, or one of them by itself.
+        images: How images of the data become arrays.
+        cost: Measures what running costs and nothing else: both in ``turns``, or one of them by itself; ``rows`` runs
+            nothing and counts the samples.
     """
 
     candidate: Path
@@ -121,17 +125,18 @@ class PairRequest:
     fronts: Mapping[str, str] = field(default_factory=dict)
     edges: bool = True
     side_files: tuple[Path, ...] = ()
-    cost: Literal["", "turns", "reference", "candidate"] = ""
+    cost: Literal["", "turns", "reference", "candidate", "rows"] = ""
     forms: Mapping[str, str] = field(default_factory=dict)
     torchao: bool = False
     code: Mapping[str, Plugin] = field(default_factory=dict)
+    images: Preprocessing | None = None
 
     def files(self) -> Iterator[Path]:
         """Every file that the run reads, for the child may read no others."""
         named = (self.candidate, self.reference, self.inputs, self.joined)
         yield from (path for path in named if path is not None)
-        if self.inputs is not None and self.inputs.suffix.lower() == ".csv":
-            yield self.inputs.parent  # a table names further files, which were copied beside it
+        if self.inputs is not None and self.inputs.suffix.lower() in (".csv", ".json"):
+            yield self.inputs.parent  # it names further files, which were copied beside it
         yield from self.side_files
 
     def label(self, role: str) -> str:
@@ -165,6 +170,7 @@ class PairRequest:
             for each in raw["layers"]
         )
         raw["code"] = {role: Plugin.from_data(each) for role, each in raw["code"].items()}
+        raw["images"] = None if raw["images"] is None else Preprocessing.from_data(raw["images"])
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])
         return cls(**raw)

@@ -72,7 +72,7 @@ class NpzSamples:
                 raise DataError(
                     f"the array {one_line(name, 80)!r} has dtype {spec.dtype}, which no model takes",
                     where=file.label,
-                    remedy="Save numbers",
+                    remedy="Save numbers; of images, declare how they are prepared (`data.images` of the policy)",
                 )
         self._constants = {n: file.whole(n, "an input") for n, spec in self.arrays.items() if not spec.shape}
 

@@ -1,4 +1,4 @@
-"""Reads a data set from a table: a ``.csv`` whose columns are values, or paths of ``.npy`` files, one a sample.
+"""Reads a data set from a table: a ``.csv`` whose columns are values, or paths of ``.npy`` files or images, one a sample.
 
 ``label,image`` and a line for each sample, ``3,images/0001.npy``: hostile bytes, as ``data`` has them. Files are named
 relative to the table, never above it; they are read one batch at a time, and nothing is unpickled.
@@ -16,6 +16,7 @@ import numpy as np
 
 from qgate.errors import DataError
 from qgate.measure.data import MAX_SAMPLE_BYTES, ArraySpec, named_array
+from qgate.measure.preprocessing import SUFFIXES, Preprocessing
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 SUFFIX = ".csv"
 FILES = ".npy"
+FOLDER = ".folder"
+"""Behind the name of a column of images: the class of each by the name of its folder."""
+
 MAX_TABLE_BYTES = 64 * 2**20
 MAX_ROWS = 1_000_000
 MAX_COLUMNS = 1000
@@ -37,21 +41,34 @@ class TableFile:
     Args:
         path: The ``.csv``.
         label: What messages call it.
+        images: How columns of images are prepared; without it their names are text.
 
     Raises:
         DataError: It is no table, is too large, or names files that are not there or of different shapes.
     """
 
-    def __init__(self, path: Path, label: str = "") -> None:
+    def __init__(self, path: Path, label: str = "", images: Preprocessing | None = None) -> None:
         self.label = label or str(path)
         self._folder = path.parent
+        self._images = images
         columns = read_columns(path, self.label)
-        self._values = {name: _typed(each) for name, each in columns.items() if not holds_files(each)}
+        self._pictures = {n: each for n, each in columns.items() if images is not None and holds_images(each)}
         self._files = {name: each for name, each in columns.items() if holds_files(each)}
+        self._values = {
+            name: _typed(each)
+            for name, each in columns.items()
+            if name not in self._files and name not in self._pictures
+        }
+        if images is not None:
+            for name, files in self._pictures.items():
+                self._values.setdefault(f"{name}{FOLDER}", self._folders(files, images))
         self.arrays = {name: ArraySpec(values.shape, values.dtype) for name, values in self._values.items()}
         for name, files in self._files.items():
             spec = self._spec_of(name, files[0])[0]
             self.arrays[name] = ArraySpec((len(files), *spec.shape), spec.dtype)
+        for name, files in self._pictures.items():
+            if images is not None:
+                self.arrays[name] = ArraySpec((len(files), *images.shape), np.dtype(images.dtype))
 
     def __enter__(self) -> TableFile:
         return self
@@ -93,10 +110,41 @@ class TableFile:
             if name in self._values:
                 yield self._values[name][start : start + size]
             else:
-                yield np.stack([self._sample(name, each) for each in self._files[name][start : start + size]])
+                files = self._pictures.get(name) or self._files[name]
+                yield np.stack([self._sample(name, each) for each in files[start : start + size]])
             start += size
 
+    def _folders(self, files: list[str], images: Preprocessing) -> NDArray[Any]:
+        """The class of each image by the name of its folder, as numbers in the declared or the sorted order."""
+        names = [PurePosixPath(file).parent.name for file in files]
+        order = images.classes or tuple(sorted(set(names)))
+        unknown = sorted(set(names) - set(order))
+        if unknown:
+            raise self._error(
+                f"has images in the folder {one_line(unknown[0], 80)!r}, which is none of the declared classes",
+                "Name every folder under `data.images.classes`, in the order of the model's classes",
+            )
+        position = {name: i for i, name in enumerate(order)}
+        return np.array([position[name] for name in names], dtype=np.int64)
+
+    def _picture(self, name: str, file: str) -> NDArray[Any]:
+        from qgate.measure.images import MAX_BYTES, decode
+
+        if self._images is None:
+            raise AssertionError(f"{name} is a column of images")
+        try:
+            with (self._folder / file).open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
+        except OSError as error:
+            raise self._error(
+                f"{one_line(file, 120)!r} of the column {one_line(name, 80)!r} cannot be read ({error.strerror})",
+                "Name files relative to the table",
+            ) from error
+        return decode(data, self._images, file, self.label)
+
     def _sample(self, name: str, file: str) -> NDArray[Any]:
+        if name in self._pictures:
+            return self._picture(name, file)
         wanted = self.arrays[name]
         spec, start = self._spec_of(name, file)
         if (spec.shape, spec.dtype) != (wanted.shape[1:], wanted.dtype):
@@ -180,14 +228,20 @@ def holds_files(cells: list[str]) -> bool:
     return all(cell.endswith(FILES) for cell in cells)
 
 
-def named_files(path: Path, label: str) -> list[str]:
-    """The files that a table names, each once; to be copied beside it.
+def holds_images(cells: list[str]) -> bool:
+    """Whether a column names images, where the table's images are declared."""
+    return all(cell.lower().endswith(SUFFIXES) for cell in cells)
+
+
+def named_files(path: Path, label: str, images: Preprocessing | None = None) -> list[str]:
+    """The files that a table names, each once; to be copied beside it. Images only where they are declared.
 
     Raises:
         DataError: It is no table, names too many files, or one that is not below its folder.
     """
     columns = read_columns(path, label)
-    found = list(dict.fromkeys(cell for cells in columns.values() if holds_files(cells) for cell in cells))
+    chosen = [c for c in columns.values() if holds_files(c) or (images is not None and holds_images(c))]
+    found = list(dict.fromkeys(cell for cells in chosen for cell in cells))
     if len(found) > MAX_FILES:
         raise DataError(
             f"names {len(found)} files, more than {MAX_FILES:,}", where=label, remedy="Use an .npz"

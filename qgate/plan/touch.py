@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from qgate.sources.locator import Locator
 
 _JUDGING_KEYS = ("profile", "profiles", "require_baseline", "allow_ops", "allow_hosts", "limits", "sandbox")
+IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+"""Names of images, as ``measure.preprocessing`` has them."""
+
 _FULL_SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 
 
@@ -123,14 +126,19 @@ def rereferenced(old: Target | None, new: Target | None, changed: Mapping[str, C
 
 
 def data_files(path: str | None, changed: Mapping[str, Change]) -> list[str]:
-    """Changed files below the folder of a table of data, any of which may be one that it names."""
-    if path is None or not path.lower().endswith(".csv"):
+    """Changed files below the folder of a table or of a ``datasets`` folder, any of which may be one that it names."""
+    if path is None:
         return []
+    suffixes: tuple[str, ...] = ()
+    if path.lower().endswith(".csv"):
+        suffixes = (".npy", *IMAGES)
+    elif PurePosixPath(path).name == "state.json":
+        suffixes = (".arrow",)
     folder = PurePosixPath(path).parent
     return [
         each
         for each in changed
-        if each != path and each.endswith(".npy") and PurePosixPath(each).is_relative_to(folder)
+        if each != path and each.lower().endswith(suffixes) and PurePosixPath(each).is_relative_to(folder)
     ]
 
 

@@ -9,7 +9,7 @@ from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.problems import Problem, did_you_mean, nearest
-from qgate.policy.schema import OPTIONS, UNLABELLED, Policy, Target, TaskSpec, Thresholds
+from qgate.policy.schema import OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec, Thresholds
 from qgate.records import Value
 from qgate.rules.base import PROFILES, Param, Rule
 
@@ -90,6 +90,8 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
             "Point `reference` at the full-precision model",
         )
     yield from _signature(target, path)
+    if target.data is not None and target.data.images is not None:
+        yield from _images(target.data.images, (*path, "data", "images"))
     labels = target.data.labels if target.data is not None else None
     if target.task is not None:
         yield from _task_options(target.task, (*path, "task"))
@@ -125,6 +127,34 @@ def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
         yield Problem(
             (*path, "blank"), "a blank belongs to `text: ctc`", "Remove `blank`, or say `text: ctc`"
         )
+
+
+def _images(spec: ImagesSpec, path: Path) -> Iterator[Problem]:
+    channels = 1 if spec.mode == "L" else 3
+    for name in ("mean", "std"):
+        given = len(getattr(spec, name))
+        if given not in (0, 1, channels):
+            yield Problem(
+                (*path, name),
+                f"`{name}` has {given} numbers, and `mode: {spec.mode}` {channels}",
+                "Give one for each channel, or one for all",
+            )
+        if given and spec.dtype == "uint8":
+            yield Problem(
+                (*path, name), f"`{name}` makes no whole numbers", "Remove it, or say `dtype: float32`"
+            )
+    if spec.scale is not None and spec.dtype == "uint8":
+        yield Problem(
+            (*path, "scale"), "`scale` makes no whole numbers", "Remove it, or say `dtype: float32`"
+        )
+    if spec.shorter is not None and spec.shorter < min(spec.size):
+        yield Problem(
+            (*path, "shorter"),
+            f"{spec.shorter} pixels are fewer than are cut from them",
+            f"Give {min(spec.size)} or more",
+        )
+    if len(set(spec.classes)) != len(spec.classes):
+        yield Problem((*path, "classes"), "a folder is named twice", "Name each once")
 
 
 def _signature(target: Target, path: Path) -> Iterator[Problem]:

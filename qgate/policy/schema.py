@@ -119,6 +119,8 @@ Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
 Deploy = Literal["avx2"]
 Day = Annotated[date, BeforeValidator(_calendar_date), WithJsonSchema({"type": "string", "format": "date"})]
 Whole = Annotated[PositiveInt, Strict()]
+Side = Annotated[PositiveInt, Strict(), Field(le=16_384)]
+Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
 
 class ProfileSpec(Record):
@@ -128,12 +130,36 @@ class ProfileSpec(Record):
     thresholds: Thresholds = Field(default={}, description="Thresholds by rule and parameter")
 
 
+class ImagesSpec(Record):
+    """How the images of a data set become arrays; see ``measure.preprocessing``."""
+
+    size: Annotated[tuple[Side, Side], Field(description="Height and width of the array")]
+    mode: Literal["RGB", "BGR", "L"] = Field(default="RGB", description="Channels; L is grey")
+    shorter: Side | None = Field(
+        default=None,
+        description="Resize the shorter side to this and cut `size` from the centre; stretched without",
+    )
+    filter: Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"] = "bilinear"
+    scale: Finite | None = Field(default=None, description="Values 0 to 255 times this; 1/255 without it")
+    mean: tuple[Finite, ...] = Field(
+        default=(), description="Subtracted after that, by channel or one for all"
+    )
+    std: tuple[Annotated[Finite, Field(gt=0)], ...] = Field(default=(), description="Divided by after that")
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    classes: tuple[Text, ...] = Field(default=(), description="Folders in the order of the model's classes")
+
+
 class DataSpec(Record):
     """The inputs that both models are run on."""
 
-    inputs: Locator = Field(description="An .npz with arrays named as the model's inputs, samples first; or a .csv")
+    inputs: Locator = Field(
+        description="An .npz with arrays named as the model's inputs, samples first; a .csv, a .parquet, or the "
+        "state.json of a datasets folder"
+    )
     labels: Text | None = Field(default=None, description="Array of the .npz with labels or target values")
     slices: Text | None = Field(default=None, description="Array of the .npz with each sample's slice")
+    images: ImagesSpec | None = Field(default=None, description="How images become arrays")
 
 
 class TaskSpec(Record):

@@ -27,6 +27,8 @@ def rereferenced(old: Target, new: Target) -> tuple[str, ...]:
     found.append(relocated("data", _data_place(before), _data_place(after)))
     for key in ("labels", "slices"):
         found.append(_renamed(key, _data_key(before, key), _data_key(after, key)))
+    if getattr(before, "images", None) != getattr(after, "images", None) and None not in (before, after):
+        found.append("how the images are prepared (`data.images`) is another than it was")
     if old.task != new.task:
         found.append(f"the task is {_task(new)}, it was {_task(old)}")
     return tuple(sentence for sentence in found if sentence is not None)

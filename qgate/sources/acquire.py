@@ -50,7 +50,12 @@ class Acquired:
 
 
 def acquire(
-    locator: Locator, destination: Path, context: SourceContext, *, side_files: SideFiles | None = None
+    locator: Locator,
+    destination: Path,
+    context: SourceContext,
+    *,
+    side_files: SideFiles | None = None,
+    most: int = SIDE_FILES_MAX,
 ) -> Acquired:
     """Copies a model with its side files into a folder of its own.
 
@@ -60,6 +65,7 @@ def acquire(
         context: Repository, servers, tokens, limits.
         side_files: Reads the copied main file and names the further files that belong to it, relative
             to the main file's folder (ONNX external data). None where there can be none.
+        most: How many further files there may be.
 
     Returns:
         The copy; on an error nothing of it remains.
@@ -68,11 +74,16 @@ def acquire(
         SourceError: It cannot be had, is unsafe to read, or is another file than promised.
         FormatError: ``side_files`` could not read the main file.
     """
-    return _copy(source_of(locator, context), locator.describe(), destination, context, side_files)
+    return _copy(source_of(locator, context), locator.describe(), destination, context, side_files, most)
 
 
 def acquire_file(
-    path: Path, destination: Path, context: SourceContext, *, side_files: SideFiles | None = None
+    path: Path,
+    destination: Path,
+    context: SourceContext,
+    *,
+    side_files: SideFiles | None = None,
+    most: int = SIDE_FILES_MAX,
 ) -> Acquired:
     """Copies a model that the user named on the command line; arguments and errors as for ``acquire``.
 
@@ -84,7 +95,7 @@ def acquire_file(
             "this is a folder, not a file", where=str(path), remedy="Name the file that lies in it"
         )
     source = PathSource(path.parent, path.name, None, context, named_by_user=True)
-    return _copy(source, str(path), destination, context, side_files)
+    return _copy(source, str(path), destination, context, side_files, most)
 
 
 def source_of(locator: Locator, context: SourceContext) -> Source:
@@ -116,13 +127,14 @@ def _copy(
     destination: Path,
     context: SourceContext,
     side_files: SideFiles | None,
+    most: int,
 ) -> Acquired:
     _prepare(destination, described)
     main = destination / source.name
     try:
         notes: list[str] = []
         copied = {source.name: _copy_one(source, None, main, context.max_bytes, notes)}
-        sides = _clean_names(side_files(main), source) if side_files is not None else ()
+        sides = _clean_names(side_files(main), source, most) if side_files is not None else ()
         for side in sides:
             room = context.max_bytes - sum(one.bytes for one in copied.values())
             target = destination / side
@@ -145,16 +157,14 @@ def _copy_one(source: Source, side: str | None, target: Path, room: int, notes: 
     return copied
 
 
-def _clean_names(names: Sequence[str], source: Source) -> list[str]:
+def _clean_names(names: Sequence[str], source: Source, most: int) -> list[str]:
     """Side file names without doubles, each one below the model's folder.
 
     The reader that names them has checked them already; a model's word is checked twice.
     """
     where = source.place(None)
-    if len(names) > SIDE_FILES_MAX:
-        raise SourceError(
-            f"the model names {len(names):,} side files, more than {SIDE_FILES_MAX}", where=where
-        )
+    if len(names) > most:
+        raise SourceError(f"the model names {len(names):,} side files, more than {most}", where=where)
     clean: dict[str, None] = {}
     for name in names:
         try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -111,5 +113,9 @@ def acquire_data(pair: Pair, state: State, staging: Path) -> Path | bool | None:
         state.findings.append(error_finding(error, "ART113", "data"))
         return False
     digest = acquired.sha256 if len(acquired.files) == 1 else _digest_of_all(acquired.files)
+    if pair.images is not None:  # the same files, prepared otherwise, are other samples
+        digest = hashlib.sha256(
+            f"{digest}  {json.dumps(asdict(pair.images), sort_keys=True)}".encode()
+        ).hexdigest()
     state.data = DataUsed(origin="given", locator=pair.data_locator, sha256=digest)
     return acquired.main

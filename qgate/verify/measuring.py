@@ -174,6 +174,7 @@ def pair_request(
         task=pair.task,
         task_output=pair.task_output,
         task_options=dict(pair.task_options),
+        images=pair.images,
         io_map=dict(interface.map) if interface else {},
         io_optional=interface.optional if interface else (),
         io_types={**_halved(candidate, reference), **(interface.types if interface else {})},

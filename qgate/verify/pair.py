@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from qgate.measure.interface import Interface
+    from qgate.measure.preprocessing import Preprocessing
     from qgate.policy.schema import Policy, Target, Waiver
     from qgate.sandbox.limits import Limits
     from qgate.signing.order import SignatureOrder
@@ -29,6 +30,7 @@ class Pair:
         name: Name of the target.
         candidate: Copies the candidate into a folder; likewise reference and data.
         labels: Array of labels in the data; ``slices`` likewise.
+        images: How images of the data become arrays.
         scheme: Declared scheme; ``auto`` must be quantized, somehow.
         derivation: Declared derivation.
         interface: Declared differences of the interface.
@@ -81,3 +83,4 @@ class Pair:
     code: Mapping[str, AcquireCode] = field(default_factory=dict)
     runtimes: tuple[str, ...] = ("onnxruntime",)
     deploy: str | None = None
+    images: Preprocessing | None = None

@@ -11,6 +11,7 @@ from qgate.errors import DataError
 from qgate.measure.open_data import open_data
 from qgate.measure.table import MAX_COLUMNS, TableFile, named_files
 from qgate.report.schema import read_report
+from qgate.verifier import AdHoc, ad_hoc_pair
 
 VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
 
@@ -168,3 +169,12 @@ def test_a_pair_is_verified_on_a_table(model, tmp_path):
     np.save(tmp_path / "samples" / "s3.npy", rows[3] + np.float32(1))
     CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(report)])
     assert read_report(report / "report.json").targets[0].data.sha256 != digest, "every file counts"
+
+
+def test_a_table_may_name_more_files_than_a_model(tmp_path):
+    samples = {f"s{i}": A for i in range(1100)}
+    folder = tmp_path / "given"
+    folder.mkdir()
+    path = write(folder, "x\n" + "\n".join(f"samples/{name}.npy" for name in samples), **samples)
+    pair = ad_hoc_pair(AdHoc(candidate=path, reference=None, inputs=path))
+    assert len(pair.data(tmp_path / "copy").files) == 1101

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from qgate.git.changes import Change
-from qgate.plan.touch import data_files, file_reasons, rereferenced
+from qgate.measure.preprocessing import SUFFIXES
+from qgate.plan.touch import IMAGES, data_files, file_reasons, rereferenced
 from qgate.policy.load import load_policy
 
 POLICY = """\
@@ -24,6 +25,7 @@ targets:
         ("data/plates/0001.npy", True),
         ("data/0001.npy", True),
         ("data/plates.csv", True),
+        ("data/plates/0001.JPG", True),
         ("data/notes.md", False),
         ("database/0001.npy", False),
         ("models/0001.npy", False),
@@ -39,3 +41,12 @@ def test_a_change_of_a_file_below_the_table_is_one_of_the_data(path: str, counts
 def test_other_forms_have_no_such_files() -> None:
     assert data_files("data/plates.npz", {"data/0001.npy": Change("", "modified")}) == []
     assert data_files(None, {}) == []
+    shard = {"data/test/data-00000-of-00001.arrow": Change("", "modified")}
+    assert (
+        data_files("data/test/state.json", shard) == list(shard)
+        and data_files("data/test/x.json", shard) == []
+    )
+
+
+def test_images_are_called_the_same_where_they_are_read() -> None:
+    assert IMAGES == SUFFIXES

@@ -86,7 +86,8 @@ def _materialise(asked: RuntimeRequest) -> bytes:
     if asked.pair is None:
         raise AssertionError("a pair is materialised")
     given = asked.pair.inputs
-    with nullcontext() if given is None else open_data(given, asked.pair.label("inputs")) as file:
+    label, images = asked.pair.label("inputs"), asked.pair.images
+    with nullcontext() if given is None else open_data(given, label, images) as file:
         pair = load_pair(asked.pair, file, threads=1)
         count = min(asked.samples, pair.samples.count)
         size = sum(values.nbytes for values in pair.samples.first().values())

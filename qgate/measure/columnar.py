@@ -1,0 +1,360 @@
+"""Reads data sets of columns through Apache Arrow: ``.parquet``, and ``datasets`` folders by their ``state.json``.
+
+Hostile bytes, decoded in the sandboxed child only. Columns are numbers, lists of numbers of one shape, text, or images
+by their bytes; never paths, and never a script. They are read a batch at a time; Arrow's own checks are asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qgate.errors import DataError
+from qgate.measure.data import MAX_SAMPLE_BYTES, MAX_SAMPLES, ArraySpec, named_array
+from qgate.measure.images import decode
+from qgate.measure.preprocessing import Preprocessing
+from qgate.sandbox.quoting import one_line
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+PARQUET = ".parquet"
+STATE = "state.json"
+"""What ``datasets`` writes beside the ``.arrow`` files of one split, and what names them."""
+
+MAX_STATE_BYTES = 4 << 20
+MAX_FILES = 1000
+MAX_GROUP_BYTES = 1 << 31
+"""Largest row group of a ``.parquet``, unfolded, as it declares itself."""
+
+_MAX_COLUMNS = 1000
+_BATCH = 64
+_THRIFT = 16 << 20
+_DEPTH = 8
+_NUMBERS = {"bool": "bool", "halffloat": "float16", "float": "float32", "double": "float64"} | {
+    f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
+}
+
+
+def import_arrow() -> None:
+    """Imports what reading needs, before nothing can be read any more."""
+    # Its allocator starts a thread when it is loaded, and a process of several threads cannot be confined.
+    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
+    for name in ("pyarrow", "pyarrow.compute", "pyarrow.parquet"):
+        importlib.import_module(name)
+
+
+def is_columnar(path: Path) -> bool:
+    """Whether a data set is read through Arrow."""
+    return path.suffix.lower() == PARQUET or path.name == STATE
+
+
+def shard_names(path: Path, label: str) -> list[str]:
+    """The ``.arrow`` files that a ``state.json`` names, in order. Standard library only: the parent copies them.
+
+    Raises:
+        DataError: It is none, or names a file that is not an ``.arrow`` beside it.
+    """
+
+    def refuse(what: str) -> DataError:
+        return DataError(what, where=label, remedy="Write the data set with datasets' save_to_disk")
+
+    try:
+        if path.stat().st_size > MAX_STATE_BYTES:
+            raise refuse(f"has more than {MAX_STATE_BYTES >> 20} MiB")
+        found = json.loads(path.read_bytes())["_data_files"]
+        names = [each["filename"] for each in found]
+    except OSError as error:
+        raise refuse(f"cannot be read ({error.strerror})") from error
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise refuse(f"names no files of data ({type(error).__name__})") from error
+    if not names or len(names) > MAX_FILES:
+        raise refuse(f"names {len(names)} files, and 1 to {MAX_FILES} are read")
+    for name in names:
+        plain = isinstance(name, str) and name.isprintable() and not set(name) & set("/\\")
+        if not plain or not name.endswith(".arrow") or name.startswith("."):
+            raise refuse(f"names {one_line(str(name), 120)!r}, which is no .arrow file beside it")
+    if len(set(names)) != len(names):
+        raise refuse("names a file twice")
+    return names
+
+
+class ColumnarFile:
+    """An opened data set of columns; a context manager, as ``data.NpzFile`` is.
+
+    Args:
+        path: The ``.parquet`` or ``state.json``.
+        label: What messages call it.
+        images: How columns of images are prepared; None where there are none.
+
+    Raises:
+        DataError: It cannot be read, or its columns are of kinds that no array is made of.
+    """
+
+    def __init__(self, path: Path, label: str = "", images: Preprocessing | None = None) -> None:
+        import pyarrow
+
+        self.label = label or str(path)
+        self._path, self._images = path, images
+        pyarrow.set_memory_pool(pyarrow.system_memory_pool())
+        try:
+            self._shards = self._open()
+            self._batches: Callable[[str], Iterator[Any]] = (
+                self._parquet_batches if path.suffix.lower() == PARQUET else self._arrow_batches
+            )
+            self._schema, self.count = self._look()
+            self.arrays = self._specs()
+        except DataError:
+            raise
+        except MemoryError:
+            raise
+        except Exception as error:  # Arrow's errors are of many classes
+            raise self._damaged(error) from error
+
+    def __enter__(self) -> ColumnarFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Maps of files go with the object."""
+
+    def _open(self) -> list[Path]:
+        if self._path.suffix.lower() == PARQUET:
+            return [self._path]
+        return [self._path.parent / name for name in shard_names(self._path, self.label)]
+
+    def _look(self) -> tuple[Any, int]:
+        """The schema, and how many samples there are."""
+        if self._path.suffix.lower() == PARQUET:
+            file = self._parquet()
+            for i in range(file.metadata.num_row_groups):
+                held = file.metadata.row_group(i).total_byte_size
+                if held > MAX_GROUP_BYTES:
+                    raise self._error(
+                        f"has a row group of {held} bytes, more than {MAX_GROUP_BYTES}",
+                        "Write it with smaller row groups",
+                    )
+            schema, count = file.schema_arrow, file.metadata.num_rows
+        else:
+            schema, count = None, 0
+            for shard in self._shards:
+                own, batches = self._stream(shard)
+                if schema is not None and not own.equals(schema):
+                    raise self._error(f"{shard.name} has other columns than the first file")
+                schema = own
+                count += sum(batch.num_rows for batch in batches)
+        if (
+            schema is None
+            or not 0 < len(schema.names) <= _MAX_COLUMNS
+            or len(set(schema.names)) != len(schema.names)
+        ):
+            raise self._error("has no columns of different names")
+        if not 0 < count <= MAX_SAMPLES:
+            raise self._error(f"has {count} samples", "Save at least one")
+        return schema, count
+
+    def _specs(self) -> dict[str, ArraySpec]:
+        found = {}
+        for name, kind in zip(self._schema.names, self._schema.types, strict=True):
+            if _is_text(kind):
+                found[name] = ArraySpec((self.count,), np.dtype(str))
+            elif _is_image(kind):
+                if self._images is not None:
+                    shape = (self.count, *self._images.shape)
+                    found[name] = ArraySpec(shape, np.dtype(self._images.dtype))
+            elif (dtype := _dtype(kind)) is not None:
+                first = next(self._batches(name)).slice(0, 1)
+                shape = self._numbers(first, name, None).shape[1:] if len(first) else ()
+                spec = ArraySpec((self.count, *shape), dtype)
+                if spec.sample_bytes > MAX_SAMPLE_BYTES:
+                    raise self._error(f"one sample of the column {one_line(name, 80)!r} is too large")
+                found[name] = spec
+        if not found:
+            raise self._error("has no column of numbers, lists of numbers, text or declared images")
+        return found
+
+    def spec(self, name: str, what: str) -> ArraySpec:
+        """The header of a column that must exist.
+
+        Raises:
+            DataError: There is no such column; the nearest name is suggested.
+        """
+        return named_array(self.arrays, name, what, self.label)
+
+    def whole(self, name: str, what: str) -> NDArray[Any]:
+        """A small column as a whole: labels or slices.
+
+        Raises:
+            DataError: It is missing, too large or damaged.
+        """
+        spec = self.spec(name, what)
+        if spec.sample_bytes * self.count > MAX_SAMPLE_BYTES:
+            raise self._error(
+                f"the column {one_line(name, 80)!r} for {what} is too large to be read as a whole"
+            )
+        return next(self.rows(name, [self.count]))
+
+    def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
+        """Consecutive samples of a column, as many at a time as ``sizes`` says.
+
+        Raises:
+            DataError: The column is damaged, holds nulls, or samples of different shapes.
+        """
+        batches, held, at = self._guarded(name), None, 0
+        for size in sizes:
+            parts: list[NDArray[Any]] = []
+            while (missing := size - sum(map(len, parts))) > 0:
+                if held is None or at >= len(held):
+                    held, at = next(batches, None), 0
+                    if held is None:
+                        raise self._error(f"the column {one_line(name, 80)!r} ends early")
+                    continue
+                parts.append(self._array(name, held.slice(at, missing)))
+                at += missing
+            yield parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _guarded(self, name: str) -> Iterator[Any]:
+        try:
+            yield from self._batches(name)
+        except MemoryError:
+            raise
+        except Exception as error:  # Arrow's errors are of many classes
+            raise self._damaged(error) from error
+
+    def _array(self, name: str, part: Any) -> NDArray[Any]:
+        try:
+            part.validate(full=True)
+            if part.null_count:
+                raise self._error(f"the column {one_line(name, 80)!r} has samples without a value")
+            if _is_text(part.type):
+                return np.array(part.to_pylist(), dtype=str)
+            if _is_image(part.type):
+                return self._pictures(name, part)
+            return self._numbers(part, name, self.arrays[name].shape[1:])
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # likewise
+            raise self._damaged(error) from error
+
+    def _pictures(self, name: str, part: Any) -> NDArray[Any]:
+        if self._images is None:
+            raise AssertionError("an array of images is declared")
+        steps, found = self._images, []
+        for position, each in enumerate(part):
+            value = each.as_py()
+            data = value.get("bytes") if isinstance(value, dict) else value
+            if data is None:
+                raise self._error(
+                    f"the column {one_line(name, 80)!r} names images and does not hold them",
+                    "Save it with datasets' save_to_disk, which embeds them",
+                )
+            found.append(decode(data, steps, f"{name}, {position} of its batch", self.label))
+        return np.stack(found)
+
+    def _numbers(self, part: Any, name: str, wanted: tuple[int, ...] | None) -> NDArray[Any]:
+        """Nested lists of one shape as an array."""
+        shape: list[int] = [len(part)]
+        while (kind := part.type.id) in _list_ids():
+            if kind == _fixed_id():
+                size = part.type.list_size
+            else:
+                lengths = set(np.diff(part.offsets.to_numpy()).tolist())
+                if len(lengths) > 1:
+                    raise self._error(
+                        f"the column {one_line(name, 80)!r} has lists of different lengths",
+                        "Pad them to one length",
+                    )
+                size = lengths.pop() if lengths else 0
+            shape.append(int(size))
+            part = part.flatten()
+            if part.null_count:
+                raise self._error(f"the column {one_line(name, 80)!r} has lists with missing values")
+        if len(shape) - 1 > _DEPTH or (wanted is not None and tuple(shape[1:]) != wanted):
+            raise self._error(
+                f"the column {one_line(name, 80)!r} has samples of shape {shape[1:]} and {list(wanted or ())}",
+                "Pad them to one shape",
+            )
+        values: NDArray[Any] = part.to_numpy(zero_copy_only=False).reshape(shape)
+        return values
+
+    def _parquet(self) -> Any:
+        from pyarrow import parquet
+
+        return parquet.ParquetFile(
+            self._path,
+            memory_map=True,
+            thrift_string_size_limit=_THRIFT,
+            thrift_container_size_limit=_THRIFT,
+            page_checksum_verification=True,
+        )
+
+    def _parquet_batches(self, name: str) -> Iterator[Any]:
+        for batch in self._parquet().iter_batches(batch_size=_BATCH, columns=[name], use_threads=False):
+            yield batch.column(name)
+
+    def _arrow_batches(self, name: str) -> Iterator[Any]:
+        for shard in self._shards:
+            for batch in self._stream(shard)[1]:
+                yield batch.column(name)
+
+    def _stream(self, shard: Path) -> tuple[Any, Iterator[Any]]:
+        import pyarrow
+
+        try:
+            reader = pyarrow.ipc.open_stream(pyarrow.memory_map(str(shard)))
+        except FileNotFoundError:
+            raise self._error(
+                f"{one_line(shard.name, 120)!r} is not there", "Keep the folder as it was written"
+            ) from None
+        return reader.schema, iter(reader)
+
+    def _damaged(self, error: Exception) -> DataError:
+        reason = one_line(str(error), 200) or type(error).__name__
+        return self._error(f"cannot be read ({reason})")
+
+    def _error(self, what: str, remedy: str = "Write the data set again") -> DataError:
+        return DataError(what, where=self.label, remedy=remedy)
+
+
+def _list_ids() -> tuple[int, ...]:
+    from pyarrow import lib
+
+    return (lib.Type_LIST, lib.Type_LARGE_LIST, lib.Type_FIXED_SIZE_LIST)
+
+
+def _fixed_id() -> int:
+    from pyarrow import lib
+
+    return int(lib.Type_FIXED_SIZE_LIST)
+
+
+def _is_text(kind: Any) -> bool:
+    return str(kind) in ("string", "large_string")
+
+
+def _is_image(kind: Any) -> bool:
+    """Bytes, or ``datasets``' image: a record of bytes and a path."""
+    if str(kind) in ("binary", "large_binary"):
+        return True
+    from pyarrow import lib
+
+    if kind.id != lib.Type_STRUCT:
+        return False
+    fields = {kind.field(i).name: str(kind.field(i).type) for i in range(kind.num_fields)}
+    return set(fields) == {"bytes", "path"} and fields["bytes"] in ("binary", "large_binary")
+
+
+def _dtype(kind: Any) -> np.dtype[Any] | None:
+    """Element type of numbers, or of lists of them."""
+    for _ in range(_DEPTH + 1):
+        if kind.id not in _list_ids():
+            name = _NUMBERS.get(str(kind))
+            return None if name is None else np.dtype(name)
+        kind = kind.value_type
+    return None
