@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from qgate.records import Severity
 from qgate.report import content, escape, figures, view
+from qgate.report.confusion import confusion
 from qgate.report.elements import element_tables, is_of_the_whole
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
@@ -47,6 +48,7 @@ def render_html(report: Report) -> str:
         limit=_ROWS,
         of_the_whole=is_of_the_whole,
         told=_told,
+        confusion=confusion,
         elements=lambda measurements: element_tables(measurements, _ROWS),
     )
 

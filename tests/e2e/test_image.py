@@ -37,9 +37,7 @@ def test_has_git_and_no_build_tools(image: str) -> None:
 
 
 def test_everything_imports_for_an_unprivileged_user_without_writing(image: str) -> None:
-    modules = (
-        "torch, onnxruntime, onnx, huggingface_hub, github, model_signing.verifying, PIL.Image, qgate.action, qgate.cli"
-    )
+    modules = "torch, onnxruntime, onnx, huggingface_hub, github, model_signing.verifying, PIL.Image, qgate.action, qgate.cli"
     script = f"import {modules}; print(torch.ones(2, 2).sum().item(), torch.version.cuda)"
 
     run = ("run", "--rm", "--read-only", "--user", "65534", "--network", "none", "--entrypoint", PYTHON)
