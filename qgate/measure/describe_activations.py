@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
+from qgate.measure.layers.layer import EAGER_BITS
 from qgate.measure.plain import plain_number
 from qgate.measure.request import Tap
 from qgate.measure.result import PairState, TapState
@@ -70,6 +71,7 @@ def _range_use(at: Place, tap: Tap, found: TapState) -> Iterator[Measurement]:
             "observed_max": plain_number(found.maximum),
             "clipped_energy": plain_number(found.clipped_energy / found.energy if found.energy else 0.0),
             "range_ratio": plain_number(ratio),
+            **({"half_range": True} if tap.bits == EAGER_BITS else {}),
         },
     )
     yield Measurement(

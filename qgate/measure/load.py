@@ -100,6 +100,8 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
         sides[role] = Side(role, runner, plan, single=request.dynamic and role == "candidate")
     if "reference" in sides and not untapped and not request.layers and "reference" not in request.forms:
         sides["reference"].watched = frozenset(tap.tensor for tap in request.taps)
+    if "reference" in request.forms and request.taps and not request.layers:
+        untapped = "its layers could not be observed"
     if untapped:
         problems.append(("taps", untapped))
     session = _session(request, sides, threads) if request.layers else None
@@ -230,7 +232,10 @@ def _array_names(request: PairRequest, role: str, runner: Runner) -> dict[str, s
 
 
 def _wanted_arrays(
-    request: PairRequest, runners: Mapping[str, Runner], names: Mapping[str, Mapping[str, str]], file: DataFile
+    request: PairRequest,
+    runners: Mapping[str, Runner],
+    names: Mapping[str, Mapping[str, str]],
+    file: DataFile,
 ) -> list[str]:
     """Arrays that feed the models; each exists, but for inputs that only the candidate has."""
     wanted: dict[str, None] = {}

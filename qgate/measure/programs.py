@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import pairwise
 
-from qgate.formats.model import StaticModel, TensorType
+from qgate.formats.model import Node, StaticModel, TensorType
 from qgate.quant.alignment import Alignment
 from qgate.records import Measurement, Place
 
@@ -106,11 +106,19 @@ def _operations(model: StaticModel) -> list[str]:
     """Operators in the order of the program, without what quantization adds and takes away."""
     found = []
     for node in model.graph.all_nodes():
-        name = node.op.removeprefix("torch.ops.")
-        bare = name.partition(".")[2].partition(".")[0]
-        if not name.startswith(_QUANTIZING) and bare not in _FOLDED:
-            found.append(name)
+        if not is_quantizing(node) and not is_folded(node):
+            found.append(node.op.removeprefix("torch.ops."))
     return found
+
+
+def is_quantizing(node: Node) -> bool:
+    """Whether a program's operation is one that a quantizer adds."""
+    return node.op.removeprefix("torch.ops.").startswith(_QUANTIZING)
+
+
+def is_folded(node: Node) -> bool:
+    """Whether a program's operation is one that quantizing may take away."""
+    return node.op.removeprefix("torch.ops.").partition(".")[2].partition(".")[0] in _FOLDED
 
 
 def _interface(reference: StaticModel, candidate: StaticModel) -> Iterator[Measurement]:

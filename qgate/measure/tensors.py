@@ -22,8 +22,10 @@ from qgate.measure.inspection import (
 )
 from qgate.measure.layers.by_module import plan_modules
 from qgate.measure.layers.layer import Layer
+from qgate.measure.layers.module_ranges import plan_ranges
 from qgate.measure.operators import unknown_operators
 from qgate.measure.programs import measure_programs
+from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
 from qgate.measure.untouched import measure_untouched
 from qgate.measure.weights import measure_weights
@@ -66,6 +68,7 @@ def inspect_tensors(
     found += demand
     loops = any(node.op in ("Loop", "Scan") for node in candidate.graph.all_nodes())
     layers: tuple[Layer, ...] = ()
+    taps: tuple[Tap, ...] = ()
     for side, model in (("reference", reference), ("candidate", candidate)):
         found += _checksums(side, model) if model is not None else ()
     view = _view(candidate)
@@ -86,8 +89,11 @@ def inspect_tensors(
         found += measure_untouched(alignment, scheme)
         found += measure_weights(alignment, view).measurements
         layers = plan_modules(alignment, reference, candidate)
+        if layers:
+            taps, watching = plan_ranges(layers, reference, candidate, view.quantizers)
+            layers += watching
     runnable = not (reasons or operators or demand or loops)
-    return Inspection(tuple(found), scheme, view.dynamic, (), runnable=runnable, layers=layers)
+    return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=runnable, layers=layers)
 
 
 def _bytes(model: StaticModel) -> int:

@@ -169,7 +169,8 @@ def _operations(model: StaticModel, values: dict[str, ConstantValue]) -> Iterato
 
 def first_reader(model: StaticModel, name: str) -> str:
     """The output of the first operation that computes with a program's constant; empty where none does."""
-    stands = {name}
+    # A program's operations know a parameter by another name than its state_dict does.
+    stands = {name, *(own for own, constant in model.graph.constants.items() if constant.name == name)}
     for node in model.graph.nodes:
         if not stands.intersection(node.inputs):
             continue

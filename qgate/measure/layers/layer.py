@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 CODES, VALUES = "codes", "values"
 
+EAGER_BITS = 7
+"""PyTorch's default calibration for x86 gives quint8 modules half of the codes, so that sums cannot saturate: the upper
+half is there and may stay unused."""
+
 
 @dataclass(frozen=True)
 class Layer:

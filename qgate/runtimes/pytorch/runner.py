@@ -16,6 +16,9 @@ from qgate.sandbox.quoting import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+POSITIVE = " (positive part)"
+"""Behind the name of an inner tensor: what a ReLU makes of it."""
+
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "std::bad_alloc")
 
 
@@ -116,14 +119,16 @@ class TorchRunner:
         arguments = [self._tensor(feeds[info.name]) for info in self.inputs]
         seen: dict[str, Any] = {}
         try:
-            with self._lock, torch.inference_mode(), self._observe(self.taps, seen):
+            inner = list(dict.fromkeys(name.removesuffix(POSITIVE) for name in self.taps))
+            with self._lock, torch.inference_mode(), self._observe(inner, seen):
                 results = list(flattened(self._model(*arguments)))
             found = [_array(each) for each in results]
             for name in self.taps:
-                if name not in seen:
-                    raise ModelRefusedError(f"{name!r} is not computed")
-                value = _array(seen[name])
-                found.append(value.clip(min=0) if name in self.rectified else value)
+                bare = name.removesuffix(POSITIVE)
+                if bare not in seen:
+                    raise ModelRefusedError(f"{bare!r} is not computed")
+                value = _array(seen[bare])
+                found.append(value.clip(min=0) if name in self.rectified or name != bare else value)
         except ModelRefusedError:
             raise
         except MemoryError as error:
