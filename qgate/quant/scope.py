@@ -22,6 +22,8 @@ class Scope:
         self.graph = graph
         self.outer = outer
         self.alias: dict[str, str] = {}
+        # How far a chain was followed before: one of thousands is else followed from its start by each reader.
+        self._roots: dict[str, str] = {}
         self.constants: dict[str, ConstantValue] = {name: plain(c) for name, c in graph.constants.items()}
         self.nodes: list[FloatNode] = []
         self.defects: list[Defect] = []
@@ -49,10 +51,14 @@ class Scope:
 
     def ref(self, name: str) -> str:
         """The tensor of the float view that a tensor of the file stands for."""
+        passed = []
         for _ in range(len(self.alias)):  # no chain is longer, so that a circle ends as well
             if name not in self.alias:
                 break
-            name = self.alias[name]
+            passed.append(name)
+            name = self._roots.get(name, self.alias[name])
+        for each in passed:
+            self._roots[each] = name
         return name if self.outer is None or name in self.own else self.outer.ref(name)
 
     def constant(self, name: str) -> ConstantValue | None:
