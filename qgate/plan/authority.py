@@ -10,6 +10,7 @@ from qgate.errors import QgateError, UsageError
 from qgate.events import Activity
 from qgate.git.changes import Change, shown
 from qgate.git.repository import Repository
+from qgate.plan.abandoned import abandoned_candidates
 from qgate.plan.approval import Consent, Grants
 from qgate.plan.bootstrap import Existing, other_policies, policies_at
 from qgate.plan.code import code_changes
@@ -107,25 +108,29 @@ def decide_authority(
         ruling = _bootstrap(judged, other_policies(repo, activity, sides), used, sides.head, fetch)
     else:
         changed = {change.path: change for change in changes or ()}
-        signers = (*signer_changes(trusted, changed), *code_changes(repo, sides, trusted, changed))
+        beside = (
+            *abandoned_candidates(repo, sides, trusted, judged),
+            *signer_changes(trusted, changed),
+            *code_changes(repo, sides, trusted, changed),
+        )
         consent = Consent(fetch, label=trusted.approval.label, head_sha=sides.head)
-        ruling = _with_policy(trusted, judged, used, consent, signers)
+        ruling = _with_policy(trusted, judged, used, consent, beside)
     return Ruling(
         ruling.authority, ruling.consent, ruling.used, ruling.findings, (*ruling.notices, *workflow)
     )
 
 
 def _with_policy(
-    trusted: Policy, judged: Policy | None, used: PolicyUsed, consent: Consent, signers: tuple[str, ...]
+    trusted: Policy, judged: Policy | None, used: PolicyUsed, consent: Consent, beside: tuple[str, ...]
 ) -> Ruling:
-    if judged == trusted and not signers:
+    if judged == trusted and not beside:
         return Ruling(Authority(trusted, trusted), consent, used)
     if judged is None:
         looser: tuple[str, ...] = ("the policy file is deleted",)
         other: tuple[str, ...] = ()
     else:
         difference = compare(trusted, judged)
-        looser, other = (*difference.loosened, *signers), difference.changed
+        looser, other = (*difference.loosened, *beside), difference.changed
     # What is looser is told by the finding.
     also = "also " if looser else ""
     said = "; ".join(other) or ("" if looser else "only its form")

@@ -89,7 +89,13 @@ def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Ord
     old, new = planned.trusted, planned.judged
     if old is None or new is None:
         return ()
-    plain: dict[str, object] = {"scheme": "none", "derivation": "none", "task": None, "thresholds": {}}
+    plain: dict[str, object] = {
+        "scheme": "none",
+        "derivation": "none",
+        "task": None,
+        "thresholds": {},
+        "slice_thresholds": {},
+    }
     # What may execute was decided for the run that this one shows the background of.
     plain |= {"trust": run.target.trust, "signature": None, "require_signature": False}
     shared = replace(
@@ -127,7 +133,9 @@ def _built_by(comparison: TargetRun, run: TargetRun, side: str) -> TargetRun:
 def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:
     own = _changed_run(planned, authority, sides, repo)
     orders = (Order("its own lines", own),)
-    floor_lines = own.target.model_copy(update={"thresholds": {}, "profile": FLOOR_PROFILE})
+    floor_lines = own.target.model_copy(
+        update={"thresholds": {}, "slice_thresholds": {}, "profile": FLOOR_PROFILE}
+    )
     # Known operators are no matter of profiles: what a bootstrap declares must be able to hold.
     known = authority.trusted if authority.trusted and not authority.loosening_granted else own.policy
     floor_policy = own.policy.model_copy(
@@ -135,7 +143,8 @@ def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) 
     )
     own_waivers = any(waiver.target == planned.name for waiver in own.policy.waivers)
     effective = own.target.profile or own.policy.profile
-    plain = not own.target.thresholds and not own_waivers and own.policy.allow_ops == known.allow_ops
+    own_bounds = own.target.thresholds or own.target.slice_thresholds
+    plain = not own_bounds and not own_waivers and own.policy.allow_ops == known.allow_ops
     if plain and effective in (FLOOR_PROFILE, "strict"):
         return orders
     floor = replace(own, target=floor_lines, policy=floor_policy)

@@ -11,7 +11,7 @@ from qgate.policy.schema import DataSpec, Policy, Target
 from qgate.policy.thresholds import profile_chain
 from qgate.policy.trust_changes import trust_differences
 from qgate.rules.base import PROFILES
-from qgate.sources.locator import Locator
+from qgate.sources.locator import GitLocator, Locator
 
 _DERIVATIONS = {"exact": 4, "folded": 3, "auto": 2, "qat": 1, "none": 0}
 
@@ -73,7 +73,9 @@ def _claims(before: Target, after: Target) -> Iterator[Difference]:
             f"the declared derivation is {after.derivation}, it was {before.derivation}",
         )
     if moved := relocated("candidate", before.candidate, after.candidate):
-        yield "changed", moved
+        # A revision that later changes do not move would be judged in their place, whatever they bring.
+        fixed = isinstance(after.candidate, GitLocator) and not isinstance(before.candidate, GitLocator)
+        yield "loosened" if fixed else "changed", moved
 
 
 def _inputs(before: Target, after: Target) -> Iterator[Difference]:

@@ -139,10 +139,33 @@ def test_a_broken_policy_is_an_error_that_names_it(lab: Lab) -> None:
 def test_moving_the_candidate_is_how_a_change_proposes_a_model(lab: Lab) -> None:
     lab.start(policy())
     moved = policy().replace("models/plate.onnx", "models/v2.onnx")
-    report = lab.gate(lab.pull_request({"qgate.yml": moved, "models/v2.onnx": lab.model(41)}))
+    change = {"qgate.yml": moved, "models/v2.onnx": lab.model(41), "models/plate.onnx": None}
+    report = lab.gate(lab.pull_request(change))
     assert report.verdict is Verdict.PASS
     assert lab.verifier.of("judge")[0].candidate.describe() == "models/v2.onnx"
     assert lab.verifier.of("baseline")[0].candidate.describe() == "models/plate.onnx"
+
+
+@pytest.mark.parametrize("altered", [True, False])
+def test_a_candidate_that_stays_where_nothing_judges_it_needs_approval(lab: Lab, altered: bool) -> None:
+    """Whoever deploys the old path goes on doing so, with whatever this change or a later one puts there."""
+    lab.start(policy())
+    moved = policy().replace("models/plate.onnx", "models/v2.onnx")
+    change = {"qgate.yml": moved, "models/v2.onnx": lab.model(41)}
+    activity = lab.pull_request(change | ({"models/plate.onnx": lab.model(5)} if altered else {}))
+    report = lab.gate(activity)
+    assert report.verdict is Verdict.INCONCLUSIVE
+    assert report.policy.changes == ("models/plate.onnx stays, and target plate no longer judges it",)
+    lab.approve(activity)
+    assert lab.gate(activity).verdict is Verdict.PASS
+
+
+def test_a_candidate_at_a_revision_that_no_change_moves_needs_approval(lab: Lab) -> None:
+    lab.start(policy())
+    fixed = policy().replace("models/plate.onnx", "{git: main, path: models/plate.onnx}")
+    report = lab.gate(lab.pull_request({"qgate.yml": fixed, "models/plate.onnx": None}))
+    assert report.verdict is not Verdict.PASS
+    assert any("the candidate is 'main:models/plate.onnx'" in told for told in report.policy.changes)
 
 
 def test_hosts_that_the_change_allows_itself_are_not_allowed(lab: Lab) -> None:
