@@ -93,7 +93,7 @@ def _lines(
         yield ""
         yield f"{each.id}  {each.title}"
         for key, limit in shown.items():
-            yield f"  {key:<24}{figures.value(limit.value, limit.unit):>14}  {limit.origin}"
+            yield f"  {visible(key):<24}{figures.value(limit.value, limit.unit):>14}  {limit.origin}"
     if as_built:
         yield ""
         yield f"{as_built} thresholds are the profile's own: --all shows them, and RULE those of one rule"

@@ -150,7 +150,9 @@ def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iter
     known: dict[tuple[object, ...], list[tuple[Kind, str]]] = {}
     for before, after in common:
         # Resolving is slow, and most targets of a large policy have the same thresholds.
-        key = tuple((t.profile, t.scheme, repr(t.thresholds)) for t in (before, after))
+        key = tuple(
+            (t.profile, t.scheme, repr(t.thresholds), repr(t.slice_thresholds)) for t in (before, after)
+        )
         if key not in known:
             known[key] = list(_thresholds((old, before), (new, after), rules))
         for kind, sentence in (*target_differences(old, new, before, after), *known[key]):

@@ -115,7 +115,7 @@ OPTIONS = {
 Approval = Literal["approve", "allow"]
 Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
 Derivation = Literal["auto", "exact", "folded", "qat", "none"]
-Runtime = Literal["onnxruntime", "openvino", "tensorrt"]
+Runtime = Literal["onnxruntime", "openvino", "tensorrt", "torch"]
 Deploy = Literal["avx2"]
 Day = Annotated[date, BeforeValidator(_calendar_date), WithJsonSchema({"type": "string", "format": "date"})]
 Whole = Annotated[PositiveInt, Strict()]
@@ -259,6 +259,9 @@ class Target(Record):
     )
     profile: str | None = Field(default=None, description="Replaces the policy's profile")
     thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
+    slice_thresholds: dict[Text, Thresholds] = Field(
+        default={}, description="Those of one slice, as ARRAY=VALUE, by rule and parameter: BEH104"
+    )
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
     signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")
     cost: Literal["size", "full"] = Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from qgate.policy.schema import Policy, Target
 from qgate.policy.thresholds import profile_chain, profile_name, resolve
 from qgate.records import Limit, Severity, Value
-from qgate.rules.base import SCHEMES, Param, Rule
+from qgate.rules.base import SCHEMES, Param, Rule, slice_of
 
 _SEVERITIES = tuple(severity.value for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE))
 _Limits = dict[str, dict[str, Limit]]
@@ -20,7 +20,7 @@ class ThresholdChange:
 
     Args:
         rule: The rule's id.
-        param: The parameter's name.
+        param: The parameter's name, with the slice behind it where it is that of one.
         old: The value in force before.
         new: The value in force after.
         unit: Unit of both.
@@ -100,11 +100,26 @@ def threshold_changes(
     after = {scheme: _resolve(new, scheme, rules) for scheme in schemes}
     for rule in rules.values():
         for param in rule.params:
-            yield from _changes(rule.id, param, before, after)
+            yield from _changes(rule.id, param, param.name, before, after)
+            for key in _slice_keys(rule.id, param, before, after):
+                yield from _changes(rule.id, param, key, before, after)
+
+
+def _slice_keys(
+    rule: str, param: Param, before: Mapping[str | None, _Limits], after: Mapping[str | None, _Limits]
+) -> Iterator[str]:
+    """The slices that have a threshold of their own on either side."""
+    found = {key: None for side in (before, after) for limits in side.values() for key in limits[rule]}
+    yield from (key for key in found if key != param.name and slice_of(key)[0] == param.name)
+
+
+def _limit(limits: Mapping[str, Limit], key: str) -> Limit:
+    """The threshold in force: a slice without one of its own has that of all."""
+    return limits.get(key, limits[slice_of(key)[0]])
 
 
 def _layers(policy: Policy, target: Target) -> object:
-    return profile_chain(policy, profile_name(policy, target)), target.thresholds
+    return profile_chain(policy, profile_name(policy, target)), target.thresholds, target.slice_thresholds
 
 
 def _resolve(side: tuple[Policy, Target], scheme: str | None, rules: Mapping[str, Rule]) -> _Limits:
@@ -114,19 +129,23 @@ def _resolve(side: tuple[Policy, Target], scheme: str | None, rules: Mapping[str
 
 
 def _changes(
-    rule: str, param: Param, before: Mapping[str | None, _Limits], after: Mapping[str | None, _Limits]
+    rule: str,
+    param: Param,
+    key: str,
+    before: Mapping[str | None, _Limits],
+    after: Mapping[str | None, _Limits],
 ) -> Iterator[ThresholdChange]:
     groups: dict[tuple[Value, Value], list[str | None]] = {}
     for scheme in before:
-        pair = before[scheme][rule][param.name].value, after[scheme][rule][param.name].value
+        pair = _limit(before[scheme][rule], key).value, _limit(after[scheme][rule], key).value
         if pair[0] != pair[1]:
             groups.setdefault(pair, []).append(scheme)
     for (old, new), schemes in groups.items():
-        limit = after[schemes[0]][rule][param.name]
+        limit = _limit(after[schemes[0]][rule], key)
         origin = limit.origin if len(schemes) == 1 else limit.origin.partition(", scheme ")[0]
         yield ThresholdChange(
             rule,
-            param.name,
+            key,
             old,
             new,
             param.unit,

@@ -8,7 +8,7 @@ from qgate.errors import UsageError
 from qgate.policy.problems import did_you_mean
 from qgate.policy.schema import Policy, Target, Thresholds
 from qgate.records import Limit
-from qgate.rules.base import PROFILES, Rule
+from qgate.rules.base import PROFILES, Rule, slice_key, slice_of
 
 DEFAULT_PROFILE = "balanced"
 
@@ -34,7 +34,7 @@ def resolve(
         where: What origins call the policy.
 
     Returns:
-        Limits by rule id and parameter.
+        Limits by rule id and parameter; those of a slice by ``rules.base.slice_key``.
 
     Raises:
         UsageError: There is no such profile.
@@ -51,6 +51,12 @@ def resolve(
         _override(limits, thresholds, f"profile {name} ({where})")
     if target is not None:
         _override(limits, target.thresholds, f"target {target.name} ({where})")
+        for piece, thresholds in target.slice_thresholds.items():
+            keyed = {
+                rule: {slice_key(name, piece): value for name, value in values.items()}
+                for rule, values in thresholds.items()
+            }
+            _override(limits, keyed, f"target {target.name} (slice_thresholds, {where})")
     return limits
 
 
@@ -95,4 +101,4 @@ def _override(limits: dict[str, dict[str, Limit]], thresholds: Thresholds, origi
     for rule_id, values in thresholds.items():
         own = limits[rule_id]  # the loader has checked that rule and parameter exist
         for name, value in values.items():
-            own[name] = Limit(value=value, unit=own[name].unit, origin=origin)
+            own[name] = Limit(value=value, unit=own[slice_of(name)[0]].unit, origin=origin)

@@ -12,6 +12,9 @@ from qgate.records import Finding, Limit, Measurement, Place, Severity, Value, V
 BUILT_IN = "built-in profile"
 """How the origin of every threshold begins that no policy set."""
 PROFILES = ("strict", "balanced", "permissive")
+SLICE_RULE = "BEH104"
+"""The rule whose thresholds may be others for single slices."""
+
 SCHEMES = ("int8", "int4", "fp16", "fp8", "none")
 
 
@@ -71,6 +74,17 @@ def severity_param(strict: str, balanced: str, permissive: str) -> Param:
     )
 
 
+def slice_key(name: str, piece: str) -> str:
+    """What the threshold of one slice is called among those in force: ``max_drop[country=DE]``."""
+    return f"{name}[{piece}]"
+
+
+def slice_of(key: str) -> tuple[str, str]:
+    """The parameter and the slice that ``slice_key`` was made of; no slice where it was not."""
+    name, bracket, rest = key.partition("[")
+    return (name, rest[:-1]) if bracket and rest.endswith("]") else (key, "")
+
+
 @dataclass(frozen=True)
 class RuleContext:
     """What a rule may look at: measurements, its own thresholds and the target's declaration.
@@ -99,6 +113,10 @@ class RuleContext:
     def word(self, name: str) -> str:
         """A threshold of this rule as a word."""
         return str(self.limits[name].value)
+
+    def limit_of(self, name: str, piece: str | None) -> Limit:
+        """A threshold of this rule for one slice: its own where the policy gives one."""
+        return self.limits.get(slice_key(name, piece or ""), self.limits[name])
 
     def finding(
         self,

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import isfinite
 from typing import Any
 
-from qgate.records import Finding, Measurement, Severity, Verdict
-from qgate.rules.base import Param, RuleContext, rule
+from qgate.records import Finding, Measurement, Place, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, rule, slice_of
 from qgate.rules.drops import ERRORS, allowed_drop, ends, first, told
 
 _ALPHA = 0.05
+_JUDGED = 8
+"""A class or slice of fewer samples is not judged."""
 
 
 def _drop(context: RuleContext) -> Iterator[Finding]:
@@ -103,7 +105,7 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
     def check(context: RuleContext) -> Iterator[Finding]:
         chance = []
         for found in context.all(name):
-            if found.value is None or (found.n or 0) < 8:
+            if found.value is None or (found.n or 0) < _JUDGED:
                 continue
             most = _most(context, found)
             low, high = ends(found)
@@ -118,6 +120,7 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
                 f"on {found.n} samples, {most:.3g} allowed",
                 at=found.at,
                 evidence=evidence,
+                severity=Severity(str(context.limit_of("severity", found.at.slice).value)),
             )
         if chance:
             worst, evidence = max(chance, key=lambda pair: pair[0].number)
@@ -129,16 +132,34 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
                 severity=Severity.NOTE,
                 remedy="More samples of it would tell",
             )
+        yield from _unjudged(context, context.all(name))
 
     return check
+
+
+def _unjudged(context: RuleContext, groups: Sequence[Measurement]) -> Iterator[Finding]:
+    """Slices that have bounds of their own and too few samples to be held to them: a bound is never silently off."""
+    if all(found.value is None for found in context.all("task.metric_drop")):
+        return
+    samples = {found.at.slice: found.n or 0 for found in groups if found.value is not None}
+    for piece in dict.fromkeys(slice_of(key)[1] for key in context.limits):
+        if piece and samples.get(piece, 0) < _JUDGED:
+            yield context.finding(
+                f"slice {piece} has thresholds of its own and {samples.get(piece, 0)} samples; it takes {_JUDGED} to judge it",
+                at=Place(slice=piece),
+                evidence={"n": samples.get(piece, 0)},
+                effect=Verdict.INCONCLUSIVE,
+                severity=Severity(str(context.limit_of("severity", piece).value)),
+                remedy="Check its name under `slice_thresholds`, or give more samples of it",
+            )
 
 
 def _most(context: RuleContext, found: Measurement) -> float:
     """The allowance of a group: of an error, as a share of the reference's in that group."""
     if found.detail.get("metric") in ERRORS:
         reference = found.detail.get("reference", 0.0)
-        return context.limit("max_error_growth") * abs(float(reference))
-    return context.limit("max_drop")
+        return float(context.limit_of("max_error_growth", found.at.slice).value) * abs(float(reference))
+    return float(context.limit_of("max_drop", found.at.slice).value)
 
 
 def _gain(context: RuleContext) -> Iterator[Finding]:
@@ -204,7 +225,8 @@ RULES = (
         "BEH104",
         "No slice collapses",
         why="The mean hides the customers it is bad for.",
-        how="The task metric of each declared slice with at least 8 samples, as for BEH103.",
+        how="The task metric of each declared slice with at least 8 samples, as for BEH103. A slice with `slice_thresholds` of "
+        "its own in the policy is held to those; where it has fewer samples, or none, it is INCONCLUSIVE.",
         remedy="Calibrate on data of every slice",
         params=(
             Param("max_drop", "Largest drop of a slice's metric.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),
