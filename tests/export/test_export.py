@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import numpy_helper
 
 from qgate.cli import main
 from qgate.export.make import refused_by_tensorrt
-from qgate.export.parity import OutputParity, Parity, measure_parity
+from qgate.export.parity import OutputParity, Parity, _module_of, measure_parity
 from qgate.formats.read import read_model
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
@@ -139,6 +140,12 @@ def test_parity_needs_every_output_measured_and_near() -> None:
     nan = float("nan")
     good = OutputParity("a", 1.0, 45.0, own_scale=True)
     assert Parity((good,)).holds
+    assert Parity((OutputParity("deep", 2.0000004, 35.4, own_scale=True),), {"conv": 30.1}).holds, (
+        "honest, 8 layers"
+    )
+    assert not Parity((OutputParity("deep", 5.0, 30.1, own_scale=True),)).holds, "a channel's scale times 1.3"
+    assert Parity((good,), {"first": 50.0, "second": 20.7, "third": 10.0}).worst_layer == "second"
+    assert not Parity((good,), {"first": float("nan")}).holds
     assert not Parity(()).holds
     assert not Parity((good, OutputParity("b", 9.0, 45.0, own_scale=True))).holds
     assert not Parity((good, OutputParity("b", 1.0, 10.0, own_scale=True))).holds
@@ -146,3 +153,73 @@ def test_parity_needs_every_output_measured_and_near() -> None:
     assert not Parity((good, OutputParity("b", 1.0, nan, own_scale=True))).holds
     assert not Parity((good, OutputParity("b", nan, 39.0, own_scale=False))).holds
     assert Parity((good, OutputParity("b", nan, 60.0, own_scale=False))).holds
+
+
+@pytest.mark.parametrize(
+    ("node", "module"),
+    [("/conv/Conv", "conv"), ("/convs.0/Conv", "convs.0"), ("/layer1/layer1.0/conv1/Conv", "layer1.0.conv1"),
+     ("/features/features.0/features.0.1/Relu", "features.0.1"), ("/Add", ""), ("", "")],
+)  # fmt: skip
+def test_modules_are_known_by_their_scopes_in_containers_too(node: str, module: str) -> None:
+    assert _module_of(node) == module
+
+
+DEEP = """
+import copy
+import torch
+from torch import nn
+from torch.ao import quantization
+
+class Deep(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.quant = quantization.QuantStub()
+        self.convs = nn.ModuleList(nn.Conv2d(16 if i else 3, 16, 3, padding=1) for i in range(8))
+        self.relus = nn.ModuleList(nn.ReLU() for _ in range(8))
+        self.pool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(16, 10)
+        self.dequant = quantization.DeQuantStub()
+
+    def forward(self, x):
+        x = self.quant(x)
+        for conv, relu in zip(self.convs, self.relus):
+            x = relu(conv(x))
+        return self.dequant(self.fc(self.pool(x).flatten(1)))
+
+EXAMPLE = torch.zeros(1, 3, 16, 16)
+
+def converted(model, data):
+    model = quantization.fuse_modules(model.eval(), [[f"convs.{i}", f"relus.{i}"] for i in range(8)])
+    model.qconfig = quantization.get_default_qconfig("x86")
+    prepared = quantization.prepare(model)
+    prepared(data)
+    return quantization.convert(prepared)
+
+def eager():
+    return converted(Deep(), EXAMPLE), EXAMPLE
+"""
+
+
+@pytest.mark.slow
+def test_rounding_that_adds_up_in_a_deep_model_is_no_reason_to_refuse_it(tmp_path: Path) -> None:
+    import torch
+
+    (tmp_path / "net.py").write_text(DEEP)
+    space: dict[str, Any] = {}
+    exec(DEEP, space)
+    torch.manual_seed(1)
+    net = space["Deep"]()
+    for conv in net.convs:
+        torch.nn.init.kaiming_normal_(conv.weight)
+    torch.save(space["converted"](net, torch.randn(64, 3, 16, 16)).state_dict(), tmp_path / "m.pt")
+    result = export(
+        "-m", tmp_path / "m.pt", "-o", tmp_path / "m.onnx", "--factory", f"{tmp_path}/net.py:eager"
+    )
+    assert result.exit_code == 0, result.output
+
+
+def test_the_article_s_fx_model_is_exported_and_compared_layer_by_layer(tmp_path: Path) -> None:
+    target = tmp_path / "m.onnx"
+    result = export("-m", ARTICLE / "fx_int8.pt", "-o", target, "--factory", f"{ARTICLE}/model.py:fx")
+    assert result.exit_code == 0, result.output
+    assert "layer /conv/Relu_output_0:" in result.output and "layer /fc/Gemm_output_0:" in result.output
