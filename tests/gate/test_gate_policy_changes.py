@@ -226,6 +226,19 @@ class TestProposed:
         assert new.verdict is Verdict.FAIL
         assert any(finding.rule == "TRC113" for finding in new.findings)
 
+    def test_the_floor_knows_no_thresholds_of_slices(self, lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+        judged = []
+        judge = lab.verifier.judge
+        monkeypatch.setattr(
+            lab.verifier, "judge", lambda report, run: judged.append(run) or judge(report, run)
+        )
+        lab.start(policy())
+        new = "{name: new, candidate: models/new.onnx, data: {inputs: data/d.npz, labels: y, slices: s}, "
+        added = f"{policy()}  - {new}slice_thresholds: {{s=a: {{BEH104: {{max_drop: 0.9}}}}}}}}\n"
+        lab.gate(lab.pull_request({"qgate.yml": added, "models/new.onnx": lab.model(31)}))
+        bounds = [bool(run.target.slice_thresholds) for run in judged if run.name == "new"]
+        assert set(bounds) == {True, False}, "its own lines, and the floor"
+
     def test_a_sound_one_passes(self, lab: Lab) -> None:
         lab.start(policy())
         added = policy() + "  - {name: new, candidate: models/new.onnx}\n"
