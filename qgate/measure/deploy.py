@@ -11,6 +11,7 @@ from qgate.quant.deploy.saturation import saturating_layers
 from qgate.quant.deploy.tensorrt import lint as tensorrt_lint
 from qgate.quant.floatgraph import FloatGraph
 from qgate.records import Measurement, Place
+from qgate.runtimes.registry import RUNTIMES
 
 MOST_NODES = 32
 """Nodes that a measurement names."""
@@ -39,6 +40,9 @@ def measure_deployment(
         nodes = sum(1 for _ in candidate.graph.all_nodes())
         yield Measurement(name=f"deploy.{runtime}", value=len(facts), unit="kinds", n=nodes)
         yield from (_fact(runtime, fact) for fact in facts)
+    if "torch" in runtimes and candidate.format not in RUNTIMES["torch"].formats:
+        reason = f"PyTorch does not run {candidate.format} files, but checkpoints, safetensors, programs and TorchScript"
+        yield Measurement(name="deploy.torch", not_measured=reason)
     if view is not None:
         yield from _saturation(view)
 

@@ -26,12 +26,15 @@ def lint_rule(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Findi
 
 
 def _unread(context: RuleContext) -> Iterator[Finding]:
-    for runtime in ("tensorrt", "openvino"):
+    for runtime in ("tensorrt", "openvino", "torch"):
         for found in context.all(f"deploy.{runtime}"):
             if found.value is None:
                 yield context.finding(
                     f"nothing can be said about {runtime}: {found.not_measured}",
                     evidence={"runtime": runtime, "reason": found.not_measured},
+                    remedy="Take torch from `runtimes` (--runtime), or give the PyTorch file"
+                    if runtime == "torch"
+                    else None,
                 )
 
 
@@ -62,7 +65,12 @@ def _ran(context: RuleContext) -> Iterator[Finding]:
                 if found.detail.get("cause") == "absent"
                 else None,
             )
-    told = {found.at.runtime for found in (*context.all("runtime.ran"), *context.all("tensorrt.parsed"))}
+    unread = {
+        name for name in ("torch",) if any(m.value is None for m in context.all(f"deploy.{name}"))
+    }  # DEP200
+    told = unread | {
+        found.at.runtime for found in (*context.all("runtime.ran"), *context.all("tensorrt.parsed"))
+    }
     declared = context.declared.get("runtimes")
     for name in declared if isinstance(declared, list | tuple) and context.declared.get("ran") else ():
         if name not in ("onnxruntime", *told):

@@ -35,12 +35,16 @@ class Runtime:
             return False
 
 
+TORCH = ("torch-checkpoint", "torch-legacy", "safetensors", "torch-export", "torchscript")
+"""Formats that PyTorch runs, and nothing else does."""
+
 RUNTIMES = {
     each.name: each
     for each in (
         Runtime("onnxruntime", "ONNX Runtime", "onnxruntime", "", ("onnx",)),
         Runtime("openvino", "OpenVINO", "openvino", "openvino", ("onnx",)),
         Runtime("tensorrt", "TensorRT", "tensorrt_rtx", "tensorrt", ("onnx",), runs=False),
+        Runtime("torch", "PyTorch", "torch", "torch", TORCH),
     )
 }
 """By name, in the order in which they are told."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qgate.records import Measurement, Place
+from qgate.runtimes.registry import RUNTIMES
 from qgate.verify.measuring import pair_request
 from qgate.verify.pair import Pair
 from qgate.verify.state import State, timed
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
     from qgate.measure.inspection import Inspection
     from qgate.measure.plugin import Plugin
+
+PYTORCH = "torch"
 
 
 def run_elsewhere(
@@ -29,18 +33,27 @@ def run_elsewhere(
 ) -> None:
     """Runs the candidate in every other declared runtime, each in a process of its own.
 
-    Nothing is run that ONNX Runtime was not given or refused: that is told already, and blocks.
+    Nothing is run that ONNX Runtime was not given or refused: that is told already, and blocks. PyTorch runs what only
+    it can run, and that is measured in it already.
     """
     from qgate.measure.deployed.runtimes import MEASURING, measure_runtimes
 
     candidate, _ = models
-    if not state.ran or set(pair.runtimes) <= {MEASURING}:
+    if not state.ran:
+        return
+    if PYTORCH in pair.runtimes and candidate.format in RUNTIMES[PYTORCH].formats:
+        # It is what everything was measured in.
+        state.measurements.append(
+            Measurement(name="runtime.ran", at=Place(runtime=PYTORCH), value=True, n=state.data.samples)
+        )
+    others = tuple(name for name in pair.runtimes if name != PYTORCH)
+    if set(others) <= {MEASURING}:
         return
     started = time.perf_counter()
     plain = replace(inspection, layers=())
     request, known = pair_request(pair, plain, models, data)
     request = replace(request, code=dict(code or {}))
     try:
-        state.measurements += measure_runtimes(request, candidate, pair.runtimes, known.steps, staging)
+        state.measurements += measure_runtimes(request, candidate, others, known.steps, staging)
     finally:
         timed(state, "runtimes", started)

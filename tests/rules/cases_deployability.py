@@ -54,6 +54,7 @@ def _cases():
 CASES = (
     *_cases(),
     Case("DEP200", "another format", (missing("deploy.tensorrt", "no ONNX"),), ERROR, says="tensorrt: no ONNX"),
+    Case("DEP200", "not PyTorch's", (missing("deploy.torch", "an onnx file"),), ERROR, says="torch: an onnx file"),
     Case("DEP200", "it was looked at", (measured("deploy.tensorrt", 0),), SILENT),
     Case("DEP121", "a node", (measured("tensorrt.parsed", False, _TRT), measured("tensorrt.refused", "INVALID_NODE", _AT,
          operator="Conv", what="no")), ERROR, says="refuses Conv (INVALID_NODE): no", at="node conv1 runtime tensorrt"),
@@ -81,6 +82,10 @@ CASES = (
     Case("DEP201", "refused", (missing("runtime.ran", "no", _OV, cause="refused"),), ERROR, says="did not run in openvino: no"),
     Case("DEP201", "crashed", (missing("runtime.ran", "signal 11", _OV, cause="failed"),), ERROR, effect=Verdict.ERROR),
     Case("DEP201", "ran", (measured("runtime.ran", True, _OV),), SILENT, declared={"ran": True, "runtimes": ["openvino"]}),
+    Case("DEP201", "told by DEP200", (missing("deploy.torch", "an onnx file"),), SILENT,
+         declared={"ran": True, "runtimes": ["torch"]}),
+    Case("DEP201", "nothing measured of torch", (), ERROR, says="nothing was measured of torch", effect=Verdict.ERROR,
+         declared={"ran": True, "runtimes": ["torch"]}),
     Case("DEP201", "nothing measured", (), ERROR, says="nothing was measured of openvino", effect=Verdict.ERROR,
          declared={"ran": True, "runtimes": ["onnxruntime", "openvino"]}),
     Case("DEP202", "one step", (measured("runtime.lsb", 1.0, _BOTH, rms=0.5, own_rms=0.1),), SILENT),

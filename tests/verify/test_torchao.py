@@ -68,10 +68,14 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("name", ["weights", pytest.param("dynamic", marks=pytest.mark.slow), "flipped"])
 def test_an_honest_checkpoint_passes_and_a_flipped_code_is_found(shop: Path, name: str) -> None:
     code = dict.fromkeys(("factory.reference", "factory.candidate"), f"{shop}/net.py:build")
-    report = verify_ad_hoc(AdHoc(shop / f"{name}.pt", shop / "fp32.pt", inputs=shop / "data.npz", code=code))
+    report = verify_ad_hoc(
+        AdHoc(shop / f"{name}.pt", shop / "fp32.pt", inputs=shop / "data.npz", code=code, runtimes=("torch",))
+    )
     assert report.scheme == "int8"
     ran = {m.at.tensor: m.number for m in report.measurements if m.name == "layer.sqnr_db"}
     assert set(ran) == {"first", "second", "last"}, "it was run, layer by layer"
+    assert [m.at.runtime for m in report.measurements if m.name == "runtime.ran"] == ["torch"]
+    assert not [f for f in report.findings if f.rule.startswith("DEP2")]
     if name != "flipped":
         assert report.verdict is Verdict.PASS, report.reason
         assert min(ran.values()) > 30

@@ -116,3 +116,20 @@ def test_a_trusted_script_is_run_and_stays_inconclusive(shop: Path) -> None:
     (sqnr,) = [m for m in report.measurements if m.name == "output.sqnr_db"]
     assert sqnr.number > 100
     assert report.verdict is not Verdict.PASS, "its weights were not read"
+
+
+@pytest.mark.parametrize("ran", [True, False])
+def test_pytorch_as_a_declared_runtime_is_no_claim_where_nothing_ran(shop: Path, ran: bool) -> None:
+    report = verified(shop, "fp32.pt", "int8.pt", runtimes=("torch",), **({} if ran else {"code": {}}))
+    told = [m for m in report.measurements if m.name == "runtime.ran"]
+    assert (len(told) == 1) is ran
+    assert report.verdict is (Verdict.PASS if ran else Verdict.INCONCLUSIVE)
+
+
+def test_pytorch_is_no_runtime_of_onnx_files() -> None:
+    digits = Path(__file__).parents[2] / "examples" / "digits"
+    pair = AdHoc(digits / "digits_int8_pc.onnx", digits / "digits_fp32.onnx", samples=4, runtimes=("torch",))
+    report = verify_ad_hoc(pair)
+    assert report.verdict is Verdict.FAIL
+    (found,) = [finding for finding in report.findings if finding.effect is Verdict.FAIL]
+    assert found.rule == "DEP200" and "PyTorch does not run onnx files" in found.message

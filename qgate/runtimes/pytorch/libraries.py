@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from qgate.errors import MeasureError
+from qgate.runtimes.registry import TORCH
 
-TORCH_FORMS = frozenset(("torch-checkpoint", "torch-legacy", "safetensors", "torch-export", "torchscript"))
+TORCH_FORMS = frozenset(TORCH)
 """Formats that PyTorch runs."""
 
 REHEARSAL = Path(__file__).with_name("rehearsal.pt2")
