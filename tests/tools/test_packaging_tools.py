@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import subprocess
 import sys
@@ -63,6 +64,32 @@ def test_every_dependency_is_explained() -> None:
     names += [Requirement(line).name for line in PROJECT["project"]["dependencies"]]
 
     assert [name for name in names if f"| `{name.lower()}`" not in table] == []
+
+
+BROUGHT = {"cryptography": "model-signing", "markupsafe": "jinja2", "ml_dtypes": "onnx", "pydantic_core": "pydantic",
+           "sigstore": "model-signing", "urllib3": "requests"}  # fmt: skip
+"""Modules of what a dependency itself cannot be without."""
+SPELLED = {"OpenSSL": "pyopenssl", "PIL": "pillow", "github": "pygithub", "ruamel": "ruamel.yaml",
+           "tensorrt_rtx": "tensorrt-rtx", "ai_edge_litert": "ai-edge-litert"}  # fmt: skip
+OF_A_DEVICE = {"tensorrt"}
+"""Comes with the machine."""
+
+
+def test_whatever_is_imported_is_declared_for_users_and_not_for_tests_alone() -> None:
+    users = [name for name in EXTRAS if name not in ("test", "e2e", "fuzz", "lint", "bench", "docs")]
+    declared = [*PROJECT["project"]["dependencies"], *(line for name in users for line in EXTRAS[name])]
+    names = {canonicalize_name(Requirement(line).name) for line in declared}
+    missing = {}
+    for path in sorted((ROOT / "qgate").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            found = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found = [node.module]
+            for module in {name.partition(".")[0] for name in found} - {"qgate", *sys.stdlib_module_names}:
+                wanted = BROUGHT.get(module) or SPELLED.get(module) or module
+                if canonicalize_name(wanted) not in names and module not in OF_A_DEVICE:
+                    missing.setdefault(module, str(path.relative_to(ROOT)))
+    assert missing == {}
 
 
 def test_torch_is_the_version_that_the_extra_accepts() -> None:
