@@ -17,16 +17,21 @@ def headline(delta: ContentDelta) -> str:
             "; only the way of storing it differs (names of nodes, metadata, layout)" if delta.files else ""
         )
         return f"the content is the accepted model's to the bit{tail}"
-    number = sum(delta.counts.values())
+    number = _differing(delta)
     parts = [f"{delta.counts[kind]:,} {kind}" for kind in _KINDS if delta.counts.get(kind)]
     what = f"{number:,} of {delta.total:,} tensors differ from the accepted model's"
     if set(delta.counts) == {"changed"}:
         what = f"{number:,} of {delta.total:,} tensors changed since the accepted model"
     elif parts:
         what += f" ({', '.join(parts)})"
-    elif not number:
+    elif not parts:
         what = "no listed tensor differs from the accepted model's"
     return f"{what}, {_graph(delta)}"
+
+
+def _differing(delta: ContentDelta) -> int:
+    """Of the tensors that there are now: those that are gone are none of them."""
+    return sum(count for kind, count in delta.counts.items() if kind != "removed")
 
 
 _KINDS = ("changed", "retyped", "renamed", "added", "removed")
@@ -78,11 +83,13 @@ def short(delta: ContentDelta) -> str:
         return ""
     if delta.state == "same":
         return "same content"
-    number = sum(delta.counts.values())
+    number, removed = _differing(delta), delta.counts.get("removed", 0)
     graph = "other graph" if delta.graph else "other wiring" if delta.wiring else ""
-    if not number:
+    if not number and not removed:
         return graph or "other content"
-    return f"{number:,} of {delta.total:,} tensors differ" + (f", {graph}" if graph else "")
+    told = [f"{number:,} of {delta.total:,} tensors differ"]
+    told += [f"{removed:,} gone"] if removed else []
+    return ", ".join([*told, graph] if graph else told)
 
 
 def places(tensor: TensorDelta) -> str:

@@ -77,9 +77,9 @@ def test_added_removed_and_retyped() -> None:
         "`d` removed",
     ]
     assert headline(found) == (
-        "3 of 4 tensors differ from the accepted model's (1 retyped, 1 added, 1 removed), and the graph differs"
+        "2 of 4 tensors differ from the accepted model's (1 retyped, 1 added, 1 removed), and the graph differs"
     )
-    assert short(found) == "3 of 4 tensors differ, other graph"
+    assert short(found) == "2 of 4 tensors differ, 1 gone, other graph"
 
 
 def test_a_renamed_tensor_is_not_all_changed() -> None:
