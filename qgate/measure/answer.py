@@ -22,7 +22,7 @@ from qgate.measure.request import NO_SUCH_OUTPUT, TEXTS, PairRequest
 SCHEMA = "qgate-child/v1"
 
 _LIBRARIES = (
-    *("numpy", "numpy.random", "numpy.char", "numpy.ma", "onnxruntime", "zipfile", "zlib"),
+    *("numpy", "numpy.random", "numpy.char", "numpy.ma", "onnxruntime", "mmap", "zipfile", "zlib"),
     *(
         "qgate.measure.run",
         "qgate.measure.open_data",

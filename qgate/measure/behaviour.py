@@ -34,6 +34,12 @@ class TaskPlan:
         """An empty record of this task."""
         return TaskRecord(self)
 
+    def window(self, rows: slice) -> NDArray[Any] | None:
+        """The labels of some samples: whole numbers as int64, however narrow they are stored; an own function's as stored."""
+        if self.truth is None or self.output is None or self.truth.dtype.kind not in "biu":
+            return None if self.truth is None else self.truth[rows]
+        return self.truth[rows].astype(np.int64)
+
 
 @dataclass
 class TaskRecord:
@@ -55,7 +61,7 @@ class TaskRecord:
             self.broken += max(count, _count(candidate))
             return
         window = slice(first_sample, first_sample + count)
-        truth = None if self.plan.truth is None else self.plan.truth[window]
+        truth = self.plan.window(window)
         columns, fine = self.plan.task.records(reference, candidate, truth)
         self.broken += int(np.count_nonzero(~fine))
         if fine.any():

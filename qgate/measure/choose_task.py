@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.errors import DataError
+from qgate.measure.data import windows
 from qgate.measure.tasks import classification, embedding, regression, segmentation, text, tokens
 from qgate.measure.tasks.base import Options, Task
 from qgate.measure.tasks.classification import Classification
@@ -97,7 +98,8 @@ class Chooser:
             return self._classification(metric, labels) if known else self._embedding(metric, labels)
         if not whole:
             raise self._error("are not whole numbers", "Save integer labels")
-        whole_truth = truth.astype(np.int64)
+        # Masks of a byte to a place stay that small, and may be a map of the file; see ``TaskPlan.window``.
+        whole_truth = truth if truth.dtype.kind in "biu" else truth.astype(np.int64)
         if metric in tokens.METRICS:
             return self._tokens(metric, whole_truth)
         if metric in segmentation.METRICS:
@@ -128,7 +130,7 @@ class Chooser:
         vectors = {i: o for i, o in self._allowed().items() if len(o.shape) == 1 and o.dtype.kind == "f"}
         return Embedding(metric, self.options.k), self._first(vectors, "vectors, one for each sample"), labels
 
-    def _tokens(self, metric: str, truth: NDArray[np.int64]) -> Found:
+    def _tokens(self, metric: str, truth: NDArray[Any]) -> Found:
         rows = truth.shape[1:]
         fitting = {
             i: o
@@ -146,7 +148,7 @@ class Chooser:
             raise self._error("name no token at all", "Save the token that follows at each position")
         return Tokens(metric, self.outputs[position].form or "scores", self.options.ignore), position, truth
 
-    def _segmentation(self, metric: str, truth: NDArray[np.int64]) -> Found:
+    def _segmentation(self, metric: str, truth: NDArray[Any]) -> Found:
         places = truth.shape[1:]
         fitting = {
             i: o
@@ -156,10 +158,9 @@ class Chooser:
         }
         position = self._first(fitting, f"classes of {list(places)} places")
         output = self.outputs[position]
-        judged = truth[(truth >= 0) & (truth != (-1 if self.options.ignore is None else self.options.ignore))]
-        if not judged.size:
+        highest = max((_highest(part, self.options.ignore) for part in windows(truth)), default=-1)
+        if highest < 0:
             raise self._error("name no class at all", "Save the class of each place")
-        highest = int(judged.max())
         classes = output.shape[0] if output.dtype.kind == "f" else highest + 1
         if highest >= classes:
             raise self._error(
@@ -170,7 +171,7 @@ class Chooser:
             raise self._error(f"name more than {MAX_CLASSES} classes", "Name another task (none)")
         return Segmentation(metric, max(classes, 2), self.options.ignore), position, truth
 
-    def _text(self, metric: str, truth: NDArray[np.int64]) -> Found:
+    def _text(self, metric: str, truth: NDArray[Any]) -> Found:
         if truth.ndim != 2:
             raise self._error("are not a row of symbols for each sample", "Save ids, -1 after the last")
         ids = self.options.text == "ids"
@@ -230,3 +231,9 @@ class Chooser:
     def _error(self, what: str, remedy: str) -> DataError:
         subject = f"the labels {one_line(self.labels, 80)!r}" if self.labels else "the task's labels"
         return DataError(f"{subject} {what}", where=self.where, remedy=remedy)
+
+
+def _highest(labels: NDArray[Any], ignore: int | None) -> int:
+    """The highest label that is judged, -1 where none is."""
+    judged = labels[(labels >= 0) & (labels != (-1 if ignore is None else ignore))]
+    return int(judged.max()) if judged.size else -1

@@ -31,6 +31,9 @@ MAX_UNFOLD = 4
 """How many times as large as the file a sample may be where it has more than ``SMALL_BYTES``."""
 
 SMALL_BYTES = 1 << 28
+MAP_BYTES = 1 << 23
+"""Labels of so many bytes are mapped and not read as a whole, where the file stores them plainly."""
+
 MAX_SAMPLES = 100_000_000
 _MAX_MEMBERS = 1000
 _MAX_DIRECTORY = 1 << 20
@@ -109,6 +112,7 @@ class NpzFile:
 
     def __init__(self, path: Path, label: str = "") -> None:
         self.label = label or str(path)
+        self._path = path
         self._zip = _open_zip(path, self.label)
         self._most = max(SMALL_BYTES, MAX_UNFOLD * path.stat().st_size)
         try:
@@ -215,10 +219,34 @@ class NpzFile:
         total = int(np.prod(spec.shape, dtype=object)) * spec.dtype.itemsize
         if total > min(MAX_SAMPLE_BYTES, self._most):
             raise self._error(f"the array {one_line(name, 80)!r} for {what} has {total} bytes, too many")
+        mapped = self._mapped(name, spec, total)
+        if mapped is not None:
+            return mapped
         with self._open(name) as stream:
             self._read_header(name, stream)
             flat = np.frombuffer(self._read(name, stream, total), dtype=spec.dtype)
         return _native(flat.reshape(spec.shape, order="F" if spec.fortran else "C"))
+
+    def _mapped(self, name: str, spec: ArraySpec, total: int) -> NDArray[Any] | None:
+        """A large array as a map of the file, which the kernel may drop from memory; None where it is not stored plainly.
+
+        It is read once before, a piece at a time, because only reading compares it with the archive's checksum.
+        """
+        info = self._members[name]
+        plain = info.compress_type == zipfile.ZIP_STORED and spec.dtype.isnative and not spec.fortran
+        if total < MAP_BYTES or not plain:
+            return None
+        with self._open(name) as stream:
+            start = self._read_header(name, stream)[1]
+            left = total
+            while left:
+                left -= len(self._read(name, stream, min(left, 1 << 20)))
+            if self._rest(name, stream):
+                raise self._damaged(name, EOFError("there is more of it"))
+        with self._path.open("rb") as file:
+            file.seek(info.header_offset + 26)
+            start += info.header_offset + 30 + sum(int.from_bytes(file.read(2), "little") for _ in range(2))
+        return np.memmap(self._path, dtype=spec.dtype, mode="r", offset=start, shape=spec.shape)
 
     def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
         """Consecutive samples of an array, as many at a time as ``sizes`` says.
@@ -248,6 +276,13 @@ class NpzFile:
             raise self._damaged(name, EOFError("the data ends early"))
         return data
 
+    def _rest(self, name: str, stream: IO[bytes]) -> bytes:
+        """What is left of a member; at its end the archive's checksum has been compared."""
+        try:
+            return stream.read(1)
+        except _BROKEN as error:
+            raise self._damaged(name, error) from error
+
     def _damaged(self, name: str, error: Exception) -> DataError:
         reason = one_line(str(error), 150) or type(error).__name__
         return self._error(
@@ -257,6 +292,13 @@ class NpzFile:
 
     def _error(self, what: str, remedy: str = "Write the file again with numpy.savez") -> DataError:
         return DataError(what, where=self.label, remedy=remedy)
+
+
+def windows(array: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Consecutive samples of an array that may be a map of a file, about 16 MiB at a time."""
+    step = max(1, (1 << 24) // max(array.nbytes // max(len(array), 1), 1))
+    for start in range(0, len(array), step):
+        yield array[start : start + step]
 
 
 def _native(array: NDArray[Any]) -> NDArray[Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from qgate.errors import DataError
 from qgate.measure.behaviour import TaskPlan
 from qgate.measure.choose_task import MAX_GROUPS, Chooser, OutputShape
-from qgate.measure.data import DataFile
+from qgate.measure.data import DataFile, windows
 from qgate.measure.request import UNLABELLED
 from qgate.measure.tasks import classification, embedding, plugin, regression, segmentation, text, tokens
 from qgate.measure.tasks.base import Options
@@ -92,8 +92,12 @@ def _read_labels(file: DataFile, name: str, count: int) -> NDArray[Any]:
             where=file.label,
             remedy="Save one label for each sample, in the same order",
         )
-    if truth.dtype.kind == "f" and not np.isfinite(truth).all():
-        sample = int(np.argwhere(~np.isfinite(truth))[0][0])
+    sample = 0
+    for part in windows(truth) if truth.dtype.kind == "f" else ():
+        wrong = np.flatnonzero(~np.isfinite(part).reshape(len(part), -1).all(axis=1))
+        sample += int(wrong[0]) if len(wrong) else len(part)
+        if not len(wrong):
+            continue
         raise DataError(
             f"the labels {shown!r} hold NaN or infinity (sample {sample})",
             where=file.label,
