@@ -44,6 +44,9 @@ def guarded(command: Callable[P, int]) -> Callable[P, None]:
             code = command(*args, **kwargs)
         except QgateError as error:
             _fail(error)
+        except SystemExit:
+            # rich leaves with 1, which would say FAIL, where whoever reads the output has gone.
+            code = EXIT_CANNOT
         except KeyboardInterrupt:
             click.echo("qgate: interrupted; nothing was decided", err=True)
             code = EXIT_CANNOT

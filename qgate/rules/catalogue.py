@@ -71,8 +71,8 @@ def find_rule(rule_id: str) -> Rule:
         UsageError: There is no such rule; the nearest id is named.
     """
     rules = catalogue()
-    if rule_id in rules:
-        return rules[rule_id]
+    if rule_id.upper() in rules:
+        return rules[rule_id.upper()]
     from difflib import get_close_matches
 
     near = get_close_matches(rule_id.upper(), list(rules), n=1, cutoff=0.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -225,3 +226,14 @@ def test_audit_takes_the_folder_of_a_report(shop: Shop) -> None:
     said = {shop.run("audit", name).refusal() for name in ("report", "report/report.json")}
     assert len(said) == 1
     assert "report.json" in said.pop()
+
+
+def test_a_reader_that_has_gone_away_is_not_told_fail(shop: Shop) -> None:
+    read, written = os.pipe()
+    os.close(read)
+    try:
+        command = [sys.executable, "-m", "qgate.cli", "verify", "-r", REFERENCE, "-c", CANDIDATE, "-i", INPUTS]
+        done = subprocess.run(command, cwd=shop.root, stdout=written, stderr=subprocess.PIPE, check=False)
+    finally:
+        os.close(written)
+    assert done.returncode == 2
