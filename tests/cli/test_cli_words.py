@@ -113,7 +113,7 @@ def test_explain_tells_one_rule(shop: Shop, rule: str) -> None:
 
 @pytest.mark.parametrize(
     ("asked", "hint"),
-    [("FEA20", "Did you mean FEA2"), ("qnt201", "Did you mean QNT201?"), ("zzz", "lists all rules")],
+    [("FEA20", "Did you mean FEA2"), ("qnt2011", "Did you mean QNT201?"), ("zzz", "lists all rules")],
 )
 def test_explain_answers_an_unknown_rule_with_the_nearest(shop: Shop, asked: str, hint: str) -> None:
     found = shop.run("explain", asked)

@@ -95,8 +95,7 @@ def test_a_scheme_without_thresholds_of_its_own_has_the_profiles(profile: str) -
 def test_an_unknown_rule_is_answered_with_the_nearest() -> None:
     with pytest.raises(UsageError, match=r"there is no rule .RNG10x.\. Did you mean RNG1"):
         find_rule("RNG10x")
-    with pytest.raises(UsageError, match=r"Did you mean FEA201\?"):
-        find_rule("fea201")
+    assert find_rule("fea201").id == "FEA201"
     with pytest.raises(UsageError, match="`qgate explain` lists all rules"):
         find_rule("完全不同")
 
