@@ -73,13 +73,18 @@ def _pair_in_order(alignment: Alignment, reference: FloatGraph, candidate: Float
 
 
 def _held(graph: FloatGraph, root: str) -> dict[str, _Held]:
-    """Constants by canonical name; of two that share one, the first."""
+    """Constants by canonical name; a second one of that name by its own, so that neither hides the other.
+
+    Views of tensors have no second one; graphs of ONNX may keep a weight as codes and as floats.
+    """
     found: dict[str, _Held] = {}
     for node in graph.nodes:
         for position, name in enumerate(node.inputs):
             value = graph.constants.get(name)
             if value is not None:
-                found.setdefault(canonical_name(value.name, root), _Held(node, position, value))
+                short, held = canonical_name(value.name, root), _Held(node, position, value)
+                if found.setdefault(short, held).value.name != value.name:
+                    found.setdefault(value.name, held)
     return found
 
 

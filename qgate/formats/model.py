@@ -164,6 +164,9 @@ class StaticModel:
         file_bytes: Size of the model with its side files.
         inlined: Tensors of those bodies: a runtime does not know them by the names that they have here.
         idle: Bodies of functions that nothing calls, which therefore stand in no graph and never run.
+        root: What the names of the model's own tensors begin with, with its dot; tensors of a checkpoint by other names
+            (an optimizer's) are no part of the model. Empty where all of them are.
+        state: Which tensors a runner puts into a module, see ``formats.torch.root.state_record``; empty where none.
     """
 
     path: Path
@@ -178,6 +181,8 @@ class StaticModel:
     file_bytes: int
     inlined: frozenset[str] = frozenset()
     idle: tuple[Graph, ...] = ()
+    root: str = ""
+    state: str = ""
 
 
 def unread_model(path: Path, form: str, file_bytes: int) -> StaticModel:

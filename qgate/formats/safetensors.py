@@ -13,6 +13,7 @@ from qgate.formats.boundedjson import read_json
 from qgate.formats.elements import BITS, Mapped, Span, spanned
 from qgate.formats.model import Constant, Graph, StaticModel
 from qgate.formats.packing import packed_constants
+from qgate.formats.torch.root import state_record
 
 MAX_HEADER = 16 * 2**20
 MAX_TENSORS = 65_535
@@ -37,6 +38,25 @@ def read_safetensors(path: Path, file: Mapped) -> StaticModel:
     Raises:
         FormatError: Damaged, ambiguous, or with a type that is not read.
     """
+    constants, metadata = stored_tensors(path, file)
+    return StaticModel(
+        path=path, format="safetensors",
+        graph=Graph(inputs=(), outputs=(), nodes=(), constants=packed_constants(constants, path.name)),
+        opsets={}, ir_version=0, producer=metadata.get("format", ""), metadata=metadata, functions=(),
+        side_files={}, file_bytes=len(file.view), state=state_record("", constants),
+    )  # fmt: skip
+
+
+def stored_tensors(path: Path, file: Mapped) -> tuple[dict[str, Constant], dict[str, str]]:
+    """Every tensor as it is stored, codes and scales apart; and the file's own words.
+
+    Args:
+        path: The file's place.
+        file: The file.
+
+    Raises:
+        FormatError: As for read_safetensors.
+    """
     where, view = path.name, file.view
     length = int.from_bytes(view[:8], "little")
     if not 2 <= length <= min(MAX_HEADER, len(view) - 8):
@@ -57,12 +77,7 @@ def read_safetensors(path: Path, file: Mapped) -> StaticModel:
         constants[name] = constant
     if begin + expected != len(view):
         _refuse(f"its tensors end at byte {begin + expected} of {len(view)}", where)
-    return StaticModel(
-        path=path, format="safetensors",
-        graph=Graph(inputs=(), outputs=(), nodes=(), constants=packed_constants(constants, where)),
-        opsets={}, ir_version=0, producer=metadata.get("format", ""), metadata=metadata, functions=(),
-        side_files={}, file_bytes=len(view),
-    )  # fmt: skip
+    return constants, metadata
 
 
 def _begin(name: str, entry: Any, where: str) -> tuple[int, int]:
@@ -104,7 +119,9 @@ def _constant(
 def _metadata(found: Any, where: str) -> dict[str, str]:
     if not isinstance(found, dict) or any(not isinstance(value, str) for value in found.values()):
         _refuse("its metadata are no words", where)
-    return {key[:200]: value[:2000] for key, value in list(found.items())[:MAX_WORDS]}
+    # Words of the file must not pass for ours.
+    words = [(key, value) for key, value in found.items() if not key.startswith("qgate.")]
+    return {key[:200]: value[:2000] for key, value in words[:MAX_WORDS]}
 
 
 def _refuse(what: str, where: str, tensor: str | None = None, rule: str = "ART105") -> NoReturn:

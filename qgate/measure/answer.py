@@ -181,6 +181,7 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         "alone": request.reference is None,
         "unfed": pair.unfed,
         "untapped": pair.untapped,
+        "loaded": dict(pair.loaded),
         "outputs": _output_states(comparison, record, pair, effects),
         "unoptimised": unoptimised,
         "edges": edges,

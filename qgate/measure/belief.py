@@ -58,6 +58,8 @@ def _contradictions(request: PairRequest, state: PairState, known: Known | None)
         yield "it answers another request"
     elif state.samples not in _possible_samples(request, known):
         yield "it ran another number of samples than there are"
+    if dict(state.loaded) != dict(request.states):
+        yield "other tensors were loaded than were judged"
     if state.unfed and state.alone:
         yield "a model that is alone has no inputs but its own"
     if len(state.taps) != (0 if state.untapped or state.alone else len(request.taps)):

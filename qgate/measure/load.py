@@ -20,7 +20,7 @@ from qgate.measure.layers.tapped import TappedModel
 from qgate.measure.request import PairRequest
 from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
-from qgate.measure.sides_of_torch import open_torch, settle_torch, tapped_torch
+from qgate.measure.sides_of_torch import open_torch, require_sides_apart, settle_torch, tapped_torch
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
 from qgate.runtimes.litert import loaded as litert
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
@@ -47,6 +47,7 @@ class Pair:
         untapped: Why activations are not watched although they were asked for; empty where they are.
         problems: Kind and message of what the reader must know.
         session: Both models in one, where layers are compared.
+        loaded: Which tensors of a file were put into a module, by side; see ``PairRequest.states``.
     """
 
     sides: dict[str, Side]
@@ -55,6 +56,7 @@ class Pair:
     untapped: str = ""
     problems: list[tuple[str, str]] = field(default_factory=list)
     session: LayerSession | None = None
+    loaded: Mapping[str, str] = field(default_factory=dict)
 
 
 def processors(request: PairRequest) -> int:
@@ -76,6 +78,7 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
         LayersError: Layers are asked for and cannot be compared.
     """
     runners, untapped = _load_runners(request, threads)
+    require_sides_apart(request, runners)
     leading = "reference" if "reference" in runners else "candidate"
     settle_torch(request, runners, file)
     names = {role: _array_names(request, role, runner) for role, runner in runners.items()}
@@ -105,7 +108,8 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
     if untapped:
         problems.append(("taps", untapped))
     session = _session(request, sides, threads) if request.layers else None
-    return Pair(sides, samples, unfed, untapped, problems, session)
+    loaded = {role: str(getattr(runners[role], "loaded", "")) for role in request.states}
+    return Pair(sides, samples, unfed, untapped, problems, session, loaded)
 
 
 def load_side(

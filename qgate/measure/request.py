@@ -89,6 +89,8 @@ class PairRequest:
         fronts: The tensor in front of the quantizer that makes each layer's codes, by the codes.
         edges: Both models are run on ``EDGES`` as well, where both are run.
         forms: Format of each side that PyTorch runs; the others are ONNX.
+        states: Which tensors of each checkpoint were judged, and must be those that are run; see
+            ``formats.torch.root.state_record``.
         torchao: A side's tensors or operations are torchao's, which is then imported.
         code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
@@ -127,6 +129,7 @@ class PairRequest:
     side_files: tuple[Path, ...] = ()
     cost: Literal["", "turns", "reference", "candidate", "rows"] = ""
     forms: Mapping[str, str] = field(default_factory=dict)
+    states: Mapping[str, str] = field(default_factory=dict)
     torchao: bool = False
     code: Mapping[str, Plugin] = field(default_factory=dict)
     images: Preprocessing | None = None

@@ -192,6 +192,7 @@ class PairState(Record):
     alone: bool
     unfed: Text
     untapped: Text
+    loaded: dict[Literal["reference", "candidate"], Text] = Field(default_factory=dict)
     outputs: Annotated[tuple[OutputState, ...], Field(max_length=MAX_OUTPUTS)]
     taps: Annotated[tuple[TapState, ...], Field(max_length=MAX_TAPS)]
     layers: Annotated[tuple[LayerState, ...], Field(max_length=MAX_TAPS)]

@@ -12,7 +12,7 @@ from pathlib import Path
 from qgate.errors import DataError
 from qgate.measure.data import DataFile
 from qgate.measure.layers.layer import Layer
-from qgate.measure.plugin import load_function
+from qgate.measure.plugin import PluginError, load_function
 from qgate.measure.request import PairRequest
 from qgate.measure.side import Side, SideError
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
@@ -31,7 +31,31 @@ def open_torch(request: PairRequest, role: str, path: Path, threads: int) -> Tor
 
     plugin = request.code.get(f"factory.{role}")
     factory = load_function(plugin) if plugin is not None else None
-    return load_torch(path, request.forms[role], factory, threads=threads)
+    runner = load_torch(path, request.forms[role], factory, threads=threads)
+    if request.states.get(role, runner.loaded) != runner.loaded:
+        raise ModelRefusedError("other tensors of it were loaded than were judged")
+    return runner
+
+
+def require_sides_apart(request: PairRequest, runners: Mapping[str, Runner]) -> None:
+    """Refuses a pair whose two modules are one, see ``state.require_apart``.
+
+    Raises:
+        PluginError: They are.
+    """
+    from qgate.runtimes.pytorch.state import require_apart
+
+    reference, candidate = (getattr(runners.get(role), "module", None) for role in ("reference", "candidate"))
+    if reference is None or candidate is None:
+        return
+    try:
+        require_apart(reference, candidate)
+    except ModelRefusedError as error:
+        plugin = request.code.get("factory.candidate")
+        raise PluginError(
+            error.what, where="factory" if plugin is None else plugin.label,
+            remedy="Build a new module with tensors of its own at each call, and keep none",
+        ) from error  # fmt: skip
 
 
 def settle_torch(request: PairRequest, runners: Mapping[str, Runner], file: DataFile | None) -> None:

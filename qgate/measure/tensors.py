@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from qgate.align.names import align_by_name
 from qgate.formats.model import StaticModel
 from qgate.formats.torch.operators import policy_name, why_unknown
+from qgate.measure.beside import measure_beside
 from qgate.measure.demand.measured import measure_demand
 from qgate.measure.executable import why_not_run
 from qgate.measure.flat_programs import measure_flat_programs
@@ -70,7 +71,7 @@ def inspect_tensors(
     layers: tuple[Layer, ...] = ()
     taps: tuple[Tap, ...] = ()
     for side, model in (("reference", reference), ("candidate", candidate)):
-        found += _checksums(side, model) if model is not None else ()
+        found += (*_checksums(side, model), *measure_beside(side, model)) if model is not None else ()
     view = _view(candidate)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
@@ -78,7 +79,7 @@ def inspect_tensors(
         found.append(measure_sizes(_bytes(reference), _bytes(candidate)))
         original = _view(reference)
         found += measure_reference_bits(original)
-        roots = (reference.metadata.get("qgate.root", ""), candidate.metadata.get("qgate.root", ""))
+        roots = (reference.root, candidate.root)
         alignment = align_by_name(
             original, view, roots, ordered=reference.format == candidate.format == "torch-export"
         )

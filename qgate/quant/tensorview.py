@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from qgate.errors import FormatError
 from qgate.formats.model import Constant, Node, StaticModel
 from qgate.formats.packing import parameters
 from qgate.quant.constants import ConstantValue, Quantized, plain, transposed
@@ -56,13 +57,13 @@ def canonical_name(name: str, root: str = "") -> str:
 def tensor_view(model: StaticModel) -> FloatGraph:
     """The view of a model without a graph, or of one whose graph is not followed."""
     held = {constant.name: constant for constant in _used(model)}
-    root = model.metadata.get("qgate.root", "")
+    root = model.root
     quantizers = {q.tensor: [q] for q in _activations(held)}
     apart = set(parameters(held)) | {
         n for q in quantizers.values() for n in (q[0].scale_name, q[0].zero_name)
     }
     values = {name: constant_value(c) for name, c in held.items() if name not in apart and c.size}
-    names = {canonical_name(name, root): name for name in values}
+    names = _distinct(values, root, model.path.name)
     groups = _operations(model, values) if model.graph.nodes else _modules(names, values)
     nodes = [_node(number, *found) for number, found in enumerate(groups)]
     return FloatGraph(
@@ -71,12 +72,32 @@ def tensor_view(model: StaticModel) -> FloatGraph:
     )  # fmt: skip
 
 
+def _distinct(values: Iterable[str], root: str, where: str) -> dict[str, str]:
+    """The tensors' own names by their canonical ones.
+
+    Raises:
+        FormatError: Two have one: which of them is the model's, the names do not tell.
+    """
+    found: dict[str, str] = {}
+    for name in values:
+        short = canonical_name(name, root)
+        if short in found:
+            raise FormatError(
+                f"the tensors {found[short]!r} and {name!r} both stand for {short!r}, so that one would be judged for "
+                "the other",
+                where=where, remedy="Save the model's state_dict alone, each tensor once", rule="ART105", tensor=name,
+            )  # fmt: skip
+        found[short] = name
+    return found
+
+
 def _used(model: StaticModel) -> Iterator[Constant]:
-    """The constants, of a program those that an operation reads: PT2E leaves float copies behind."""
+    """The constants that are the model's: no optimizer's, of a program those that an operation reads (PT2E leaves float
+    copies behind)."""
     read = {name for node in model.graph.all_nodes() for name in node.inputs}
     read |= {tensor.name for tensor in model.graph.outputs}
     for name, constant in model.graph.constants.items():
-        if not model.graph.nodes or name in read:
+        if constant.name.startswith(model.root) and (not model.graph.nodes or name in read):
             yield constant
 
 

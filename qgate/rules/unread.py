@@ -40,7 +40,28 @@ def _unread_nodes(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _beside(context: RuleContext) -> Iterator[Finding]:
+    for found in context.all("artifact.beside_bytes"):
+        held = [str(name) for name, _ in found.detail.get("tensors", ())]
+        second = found.at.file == "candidate" and found.detail.get("rivals", 0) != 0
+        many = f"{found.n} tensors" if found.n != 1 else "1 tensor"
+        shown = f"{', '.join(map(repr, held[:3]))}{', ...' if len(held) > 3 else ''}"
+        beside = f"beside the {found.at.file}'s dictionary {str(found.detail.get('dictionary', ''))!r}"
+        yield context.finding(
+            f"{many} of {found.number:,.0f} bytes {beside} have the names of tensors in it: the file holds a second model, "
+            f"which was not judged ({shown})"
+            if second
+            else f"{many} of {found.number:,.0f} bytes {beside} were not read: they are no part of the model that is run "
+            f"({shown})",
+            at=Place(file=found.at.file, tensor=held[0]) if held else found.at,
+            evidence={"bytes": found.value, **found.detail},
+            severity=Severity.ERROR if second else Severity.NOTE,
+            remedy="Save the model's state_dict alone",
+        )
+
+
 def _unread(context: RuleContext) -> Iterator[Finding]:
+    yield from _beside(context)
     yield from _unread_bytes(context)
     yield from _unread_nodes(context)
 
@@ -52,7 +73,8 @@ RULES = (
         why="What nothing reads changes no output and no test: it is the place to carry something in that is no part of "
         "the model, or to switch in later with a change of one name.",
         how="Constants and operations, of bodies too, that no output depends on; those that the reference leaves unread "
-        "with the same values do not count. Exporters leave a few bytes.",
+        "with the same values do not count. Exporters leave a few bytes. Of a checkpoint, tensors beside the dictionary that "
+        "is run: a note, and an error where they have the names of tensors in it, for that is a second model.",
         remedy="Remove unused initializers and nodes before saving, for example with onnxslim",
         params=(
             Param(

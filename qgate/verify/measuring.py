@@ -189,6 +189,11 @@ def pair_request(
         candidate_label=pair.candidate_locator,
         inputs_label=pair.data_locator or "",
         forms={side: form for side, form in _formats(candidate, reference).items() if form != "onnx"},
+        states={
+            side: model.state
+            for side, model in (("candidate", candidate), ("reference", reference))
+            if model is not None and model.state
+        },
         torchao=any(_is_torchao(model) for model in models if model is not None),
         side_files=tuple(
             model.path.parent / name for model in models if model is not None for name in model.side_files

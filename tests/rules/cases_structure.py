@@ -40,7 +40,25 @@ def _unread(size: float, nodes: int = 0):
     )
 
 
+def _beside(side: str, rivals: int):
+    held = [["optimizer.state.0.exp_avg", 4096]]
+    return (
+        measured(
+            "artifact.beside_bytes",
+            4096,
+            Place(file=side),
+            n=1,
+            dictionary="model",
+            tensors=held,
+            rivals=rivals,
+        ),
+    )
+
+
 CASES = (
+    Case("ART118", "an optimizer beside the candidate", _beside("candidate", 0), ("note", "note", "note"), "no part"),
+    Case("ART118", "a second model beside the candidate", _beside("candidate", 1), ERROR, "second model"),
+    Case("ART118", "averaged weights beside the reference", _beside("reference", 1), ("note", "note", "note"), "no part"),
     Case("ART118", "nothing unread", _unread(0), SILENT),
     Case("ART118", "what exporters leave", _unread(200), SILENT),
     Case("ART118", "a kilobyte", _unread(1000), ("error", None, None), "'blob'", "tensor blob"),

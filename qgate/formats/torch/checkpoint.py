@@ -131,18 +131,17 @@ def static_model(
     """A checkpoint's contents as a model without a graph."""
     leaves = flatten(value, path.name)
     constants = packed_constants(constants_of(leaves.tensors, places, file, path.name), path.name)
-    metadata = dict(leaves.words)
+    # Words of the file must not pass for ours.
+    metadata = {key: word for key, word in leaves.words.items() if not key.startswith("qgate.")}
     if damaged:
         metadata["qgate.damaged"] = ", ".join(damaged[:8])
     if any(isinstance(each, Wrapped) for each in leaves.tensors.values()):
         metadata["qgate.torchao"] = "its tensors are of classes of torchao's"
-    if leaves.root:
-        metadata["qgate.root"] = leaves.root
     return StaticModel(
         path=path, format="torch-checkpoint",
         graph=Graph(inputs=(), outputs=(), nodes=(), constants=constants),
         opsets={}, ir_version=0, producer="PyTorch", metadata=metadata, functions=(), side_files={},
-        file_bytes=len(file.view),
+        file_bytes=len(file.view), root=leaves.root, state=leaves.state,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qgate.errors import FormatError
+from qgate.formats.torch.root import state_key, state_record
 from qgate.formats.torch.values import (
     ElementType,
     Global,
@@ -23,7 +24,6 @@ MAX_VISITS = 200_000
 MAX_WORDS = 500
 MAX_WORD = 200
 MAX_NAME = 512
-_ROOTS = ("state_dict", "model_state_dict", "model", "module", "net")
 
 
 @dataclass
@@ -34,11 +34,13 @@ class Leaves:
         tensors: By dotted name.
         words: Settings and counters, as text; bounded.
         root: The name, with its dot, that the model's own tensors begin with; empty where they are on top.
+        state: Which dictionary a runner puts into a module, see ``root.state_record``; empty where there is none.
     """
 
     tensors: dict[str, Tensor | Wrapped | NumpyArray] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     root: str = ""
+    state: str = ""
 
 
 def flatten(value: Any, where: str) -> Leaves:
@@ -67,7 +69,10 @@ def flatten(value: Any, where: str) -> Leaves:
             raise _refusal(f"the entry {name!r} is the name {shown} itself, not a value", name, where)
         elif len(leaves.words) < MAX_WORDS:
             leaves.words[name] = _word(found)
-    leaves.root = _root(value)
+    key = state_key(value, where)
+    if key is not None:
+        leaves.root = f"{key}." if key else ""
+        leaves.state = state_record(key, value[key] if key else value)
     return leaves
 
 
@@ -104,13 +109,6 @@ def _word(found: Any) -> str:
     # Python refuses to write numbers of more than some thousand digits.
     text = f"{found:#x}" if type(found) is int and abs(found) >= 2**63 else str(found)
     return text[:MAX_WORD]
-
-
-def _root(value: Any) -> str:
-    """Where the model's tensors begin, if they lie one level down beside an optimizer's or a counter."""
-    if not isinstance(value, dict) or any(type(entry) in (Tensor, Wrapped) for entry in value.values()):
-        return ""
-    return next((f"{name}." for name in _ROOTS if isinstance(value.get(name), dict)), "")
 
 
 def _refusal(what: str, name: str, where: str) -> FormatError:

@@ -36,7 +36,7 @@ def _observed(model: StaticModel, tensor: str) -> str:
     """What hands out the layer of a weight: a module's path, or the output of the operation that reads it."""
     if model.format == "torch-export":
         return first_reader(model, tensor)
-    name = canonical_name(tensor, model.metadata.get("qgate.root", ""))
+    name = canonical_name(tensor, model.root)
     return name.removesuffix(".weight") if name.endswith(".weight") else ""
 
 

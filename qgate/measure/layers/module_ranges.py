@@ -69,7 +69,7 @@ def _is_sound(tap: Tap) -> bool:
 def _of_modules(
     layers: Sequence[Layer], candidate: StaticModel, quantizers: Mapping[str, Sequence[Quantizer]]
 ) -> Iterator[tuple[Tap, str]]:
-    root = candidate.metadata.get("qgate.root", "")
+    root = candidate.root
     by_module = {layer.candidate: layer for layer in layers}
     for held in quantizers.values():
         for quantizer in held:

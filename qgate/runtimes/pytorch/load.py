@@ -44,8 +44,10 @@ def load_torch(path: Path, form: str, factory: Callable[[], Any] | None, *, thre
         return _program(path)
     if form == "torchscript":
         return _script(path)
-    module, examples = built_module(path, form, factory)
-    return module_runner(module, examples)
+    module, examples, record = built_module(path, form, factory)
+    runner = module_runner(module, examples)
+    runner.module, runner.loaded = module, record
+    return runner
 
 
 def module_runner(module: Any, examples: tuple[Any, ...] | Mapping[str, Any] | None) -> TorchRunner:

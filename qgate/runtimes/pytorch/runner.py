@@ -38,6 +38,8 @@ class TorchRunner:
         inputs: What it takes.
         outputs: What it returns; empty until ``settle``.
         taps: Inner tensors that ``run`` returns after the outputs.
+        module: The module that a factory built, and ``loaded`` the record of the tensors that were put into it, see
+            ``formats.torch.root.state_record``; None and empty where the file brings its own.
     """
 
     reduced = False
@@ -62,6 +64,8 @@ class TorchRunner:
         self.outputs: tuple[TensorInfo, ...] = ()
         self.taps: tuple[str, ...] = ()
         self.unknown = unknown
+        self.module: Any = None
+        self.loaded = ""
 
     def tapped(self, taps: Sequence[str], rectified: frozenset[str] = frozenset()) -> TorchRunner:
         """The same model, returning inner tensors as well; of ``rectified`` ones their positive part."""

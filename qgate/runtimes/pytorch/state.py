@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from qgate.runtimes.base import ModelRefusedError
+from qgate.runtimes.pytorch.state_file import read_state
 
-_HOLDERS = ("state_dict", "model_state_dict", "model", "module", "net", "ema", "params")
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _SHOWN = 4
+_BUILDING = threading.Lock()
 
 
 def built_module(
     path: Path, form: str, factory: Callable[[], Any] | None
-) -> tuple[Any, tuple[Any, ...] | Mapping[str, Any] | None]:
-    """A module that holds a file's tensors, in evaluation mode; and example inputs where the factory gives some.
+) -> tuple[Any, tuple[Any, ...] | Mapping[str, Any] | None, str]:
+    """A module that holds a file's tensors, in evaluation mode; example inputs where the factory gives some; and the
+    record of the tensors.
 
     Args:
         path: A checkpoint or a safetensors file that the static reader has accepted.
@@ -31,15 +34,17 @@ def built_module(
 
     if factory is None:
         raise ModelRefusedError("a checkpoint holds tensors and no model, and no factory builds one")
-    made = factory()
+    # One at a time: a factory that keeps what it builds must not seem to build two.
+    with _BUILDING:
+        made = factory()
     module, examples = made if isinstance(made, tuple) and len(made) == 2 else (made, None)
     if not isinstance(module, torch.nn.Module):
         raise ModelRefusedError(
             f"the factory returns {type(made).__name__} and no torch.nn.Module (or a module and example inputs)"
         )
-    state = _tensors(path) if form == "safetensors" else _state(path)
+    state, record = read_state(path, form)
     fill(module, state)
-    return module.eval(), _examples(examples)
+    return module.eval(), _examples(examples), record
 
 
 def _examples(found: Any) -> tuple[Any, ...] | Mapping[str, Any] | None:
@@ -53,60 +58,52 @@ def _examples(found: Any) -> tuple[Any, ...] | Mapping[str, Any] | None:
     return tuple(several)
 
 
-def _state(path: Path) -> Mapping[str, Any]:
-    """The state_dict of a checkpoint: the file's own dictionary, or the one in it that holds tensors."""
-    import torch
+def require_apart(one: Any, other: Any) -> None:
+    """Refuses two modules of a pair that are one, or that keep tensors in the same memory.
 
-    try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise ModelRefusedError(f"torch.load(weights_only=True) refuses it: {error}") from error
-    if isinstance(found, Mapping) and not _holds_tensors(found):
-        inner = [found[key] for key in _HOLDERS if isinstance(found.get(key), Mapping)]
-        inner += [each for each in found.values() if isinstance(each, Mapping)]
-        found = next((each for each in inner if _holds_tensors(each)), found)
-    if not isinstance(found, Mapping) or not _holds_tensors(found):
-        raise ModelRefusedError("it holds no state_dict")
-    return found
+    A factory that keeps what it built and returns it again has the tensors of the file that was loaded last on both
+    sides: the candidate would be compared with itself.
 
+    Args:
+        one: The reference's module, filled.
+        other: The candidate's.
 
-def _holds_tensors(found: Mapping[Any, Any]) -> bool:
-    import torch
-
-    return any(isinstance(each, torch.Tensor) for each in found.values()) and all(
-        isinstance(key, str) for key in found
-    )
-
-
-def _tensors(path: Path) -> Mapping[str, Any]:
-    """The tensors of a safetensors file, by our own reader."""
-    import numpy as np
-    import torch
-
-    from qgate.formats.elements import Mapped
-    from qgate.formats.safetensors import read_safetensors
-
-    types = {
-        "float": torch.float32, "double": torch.float64, "float16": torch.float16, "bfloat16": torch.bfloat16,
-        "bool": torch.bool, "float8e4m3fn": torch.float8_e4m3fn, "float8e5m2": torch.float8_e5m2,
-        **{name: getattr(torch, name) for name in ("int8", "int16", "int32", "int64", "uint8")},
-    }  # fmt: skip
-    found = {}
-    for name, constant in read_safetensors(path, Mapped(path)).graph.constants.items():
-        if constant.dtype not in types:
-            raise ModelRefusedError(
-                f"the tensor {name!r} is {constant.dtype}, which is not put into a module"
-            )
-        raw = (
-            constant.raw()
-            if constant.raw is not None
-            else np.ascontiguousarray(constant.load()).view(np.uint8)
+    Raises:
+        ModelRefusedError: They share something that a file fills.
+    """
+    shared = "" if one is not other else "the module itself"
+    if not shared:
+        held = _places(one)
+        shared = next((repr(name) for place, name in _places(other).items() if place in held), "")
+    if shared:
+        raise ModelRefusedError(
+            f"the factories return what the other side has as well ({shared}), so that the candidate would be compared "
+            "with itself"
         )
-        flat = torch.frombuffer(bytearray(raw.tobytes()), dtype=types[constant.dtype]) if raw.size else None
-        empty = torch.empty(constant.shape, dtype=types[constant.dtype])
-        found[name] = empty if flat is None else flat.reshape(constant.shape)
+
+
+def _places(module: Any) -> dict[Any, str]:
+    """Where a module keeps the tensors of its state_dict; parts of tensor subclasses by themselves."""
+    import torch
+
+    found: dict[Any, str] = {}
+
+    def add(name: str, value: Any) -> None:
+        if isinstance(value, tuple | list):
+            for each in value:
+                add(name, each)
+        elif isinstance(value, Mapping):
+            for each in value.values():
+                add(name, each)
+        elif isinstance(value, torch.Tensor):
+            inner, _ = value.__tensor_flatten__() if hasattr(value, "__tensor_flatten__") else ((), None)
+            for part in inner:
+                add(name, getattr(value, part))
+            if not inner and value.numel() and value.device.type != "meta":
+                found[value.untyped_storage().data_ptr()] = name
+
+    for name, value in module.state_dict().items():
+        add(name, value)
     return found
 
 

@@ -65,7 +65,7 @@ def exported_module(path: Path, form: str, factory: Any, opset: int) -> bytes:
         ModelRefusedError: It does not fit, or PyTorch does not export it.
         PluginError: The factory failed.
     """
-    module, examples = built_module(path, form, factory)
+    module, examples, _ = built_module(path, form, factory)
     if not isinstance(examples, tuple):
         raise ModelRefusedError("the factory gives no example inputs, which an export is traced with")
     from qgate.runtimes.pytorch.runner import module_inputs

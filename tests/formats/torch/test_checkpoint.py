@@ -148,8 +148,9 @@ def test_quantized_state_dicts(make: Any, zipped: bool, tmp_path: Path) -> None:
 def test_what_is_no_tensor_is_kept_as_words(tmp_path: Path) -> None:
     model = read_model(saved(tmp_path, VALUES["nested"]))
     assert model.format == "torch-checkpoint"
-    words = {"epoch": "3", "lr": "0.001", "names.0": "a", "names.1": "None", "qgate.root": "state_dict."}
+    words = {"epoch": "3", "lr": "0.001", "names.0": "a", "names.1": "None"}
     assert dict(model.metadata) == words
+    assert model.root == "state_dict."
 
 
 def test_archives_without_checksums_and_with_wrong_ones(tmp_path: Path) -> None:
