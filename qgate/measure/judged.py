@@ -17,6 +17,20 @@ from qgate.quant.floats import derive_float
 from qgate.quant.likeness import Diagnosis
 
 
+@dataclass(frozen=True)
+class Scaled:
+    """What a matrix of the reference was multiplied by before it was compared.
+
+    Args:
+        inputs: Factor of each row of the candidate's layout; ``outputs`` of each column.
+        error: Largest relative uncertainty of their product.
+    """
+
+    inputs: Array
+    outputs: Array
+    error: float
+
+
 @dataclass
 class Judged:
     """One constant of the candidate and what became of it.
@@ -26,12 +40,14 @@ class Judged:
         derivation: The verdict, which equalisation and bias correction may still change.
         comparison: Its codes against the reference, where it has codes.
         diagnosis: What happened instead, where nothing explains it.
+        scaled: The factors of the channels that the comparison is with; None where it is with the plain reference.
     """
 
     pair: ConstantPair
     derivation: Derivation
     comparison: Comparison | None = None
     diagnosis: Diagnosis | None = None
+    scaled: Scaled | None = None
 
     @property
     def is_coded(self) -> bool:
@@ -59,6 +75,14 @@ def reference_values(pair: ConstantPair) -> Array | None:
     if pair.reference.dtype == "string" or pair.candidate.dtype == "string":
         return None
     return pair.reference.values().reshape(pair.candidate.shape)
+
+
+def compared_values(entry: Judged) -> Array | None:
+    """What the comparison is with: the reference's values, times the scales of their channels where these moved."""
+    reference = reference_values(entry.pair)
+    if reference is None or entry.scaled is None:
+        return reference
+    return np.asarray(reference * entry.scaled.inputs[:, None] * entry.scaled.outputs)
 
 
 def _unique(pairs: Sequence[ConstantPair]) -> list[ConstantPair]:

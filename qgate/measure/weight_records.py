@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from qgate.measure.judged import Judged, reference_values
-from qgate.measure.moved_scales import MOVED
+from qgate.measure.judged import Judged, compared_values
 from qgate.quant.indicators import residual_spread
 from qgate.quant.plausibility import odd_scales
 from qgate.quant.scheme import levels_used
 from qgate.records import Measurement, Place
+
+_KNOWN = 0.02
+"""Largest relative uncertainty of moved scales with which a range still tells the scale of a block."""
 
 
 def records(entry: Judged) -> Iterator[Measurement]:
@@ -31,7 +33,8 @@ def records(entry: Judged) -> Iterator[Measurement]:
         return
     reason = "the dequantized values are not finite"
     finite = derivation.sqnr_db == derivation.sqnr_db and derivation.verdict != "unknown"
-    if derivation.verdict == "equalised":
+    # Scales that are known leave a reference to measure against; factors that only cancel do not.
+    if derivation.verdict == "equalised" and entry.scaled is None:
         finite, reason = False, "the weight is equalised, so it differs from the reference on purpose"
     yield Measurement(
         name="weight.sqnr_db",
@@ -72,11 +75,12 @@ def _rounding(entry: Judged, at: Place, finite: bool, reason: str) -> Iterator[M
             n=spread.elements,
             detail={"elsewhere": spread.elsewhere, "edge": spread.edge},
         )
-    reference = reference_values(entry.pair)
     # Wider types show an edited scale in their codes already, and ONNX Runtime enlarges scales for biases.
-    narrow = entry.pair.candidate.bits <= 4 and MOVED not in derivation.evidence
+    error = entry.scaled.error if entry.scaled is not None else 0.0
+    narrow = entry.pair.candidate.bits <= 4 and error <= _KNOWN
+    reference = compared_values(entry) if narrow else None
     if narrow and entry.pair.candidate.quantized is not None and reference is not None and finite:
-        for odd in odd_scales(reference, entry.pair.candidate):
+        for odd in odd_scales(reference, entry.pair.candidate, slack=error):
             yield Measurement(
                 name="weight.odd_scale",
                 at=Place(tensor=entry.pair.candidate.quantized.scale_name, node=at.node, index=odd.index),

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qgate.quant.blocks import Piece, in_parallel
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, numbers
 from qgate.quant.side_by_side import FLOAT32, MARGIN, half_ulp
 
 CONTESTED = 0.05
@@ -24,6 +24,8 @@ CONTESTED = 0.05
 OVERRULED = 0.01
 """Share of a channel's codes that must speak against a bound before the bound is what was changed."""
 CHANGED = 1e-3
+EXACT = 2.0**-22
+"""Relative uncertainty of a reference that was scaled in single precision."""
 _ROUNDS = 3
 _TINY = 1e-30
 
@@ -66,6 +68,23 @@ class Member:
         where = piece[axis] if axis < len(piece) else slice(None)
         return where, np.max(low, axis=1 - axis, initial=-np.inf), np.min(high, axis=1 - axis, initial=np.inf)
 
+    def largest(self, axis: int) -> Array:
+        """Largest distance of each channel's codes from the zero point, in steps."""
+        codes, zero = self._stored[:2]
+        distance = np.abs(codes.astype(np.float32) - zero.astype(np.float32))
+        return np.asarray(np.max(distance, axis=1 - axis, initial=0.0), np.float64)
+
+    def torn_by(self, slack: float) -> float:
+        """About how many codes stay in conflict with all others where the reference was rounded by ``slack``.
+
+        A relative error that is uniform up to ``slack`` moves ``|q - z| slack / 4`` of the codes or more. What it moved
+        the channel's scale makes good, unless another of its codes lies as near to its other end.
+        """
+        codes, zero = self._stored[:2]
+        distance = np.abs(codes.astype(np.float32) - zero.astype(np.float32))
+        mean, rows = float(np.mean(distance, dtype=np.float64)), self.reference.shape[1]
+        return float(distance.size * mean * slack / 4 * min(1.0, rows * mean * slack / 2))
+
     def allowed(self, piece: tuple[Any, ...], slack: float) -> tuple[Array, Array]:
         """Least and greatest factor that each code of a piece allows."""
         whole = self._stored
@@ -99,13 +118,25 @@ class Fit:
     low: Array
     high: Array
 
+    @property
+    def error(self) -> Array:
+        """Relative half width of each channel's interval; infinite where it is open."""
+        with np.errstate(all="ignore"):
+            wide = (self.high - self.low) / (2 * self.scale)
+        return np.where((self.low > 0) & np.isfinite(wide), wide, np.inf)
 
-def storage_error(ours: str, theirs: str, values: Array) -> float:
-    """Largest relative rounding error of values computed in a type, one rounding more where a wider one was read."""
+
+def type_error(ours: str, theirs: str) -> float:
+    """Relative rounding error of normal numbers of a type, one rounding more where another type was read."""
+    return float(storage_error(ours, theirs, np.ones(1))[0])
+
+
+def storage_error(ours: str, theirs: str, values: Array) -> Array:
+    """Relative rounding error of each value: of subnormal ones it is larger, of what tells nothing infinite."""
     with np.errstate(all="ignore"):
-        known = values[np.isfinite(values) & (values != 0)]
-        half = float(np.max(half_ulp(known, theirs), initial=2.0**-24)) if known.size else 2.0**-24
-    return (1 if ours == theirs else 2) * half + 2.0**-22
+        half = np.maximum(half_ulp(numbers(values), theirs), 2.0**-24)
+        half = np.where(np.isfinite(values) & (values != 0), half, np.inf)
+    return np.asarray((1 if ours == theirs else 2) * half + 2.0**-22)
 
 
 def outline(reference: Array, values: Array) -> tuple[Array, Array]:

@@ -94,7 +94,7 @@ class OddScale:
     expected: float
 
 
-def odd_scales(reference: Array, value: ConstantValue) -> tuple[OddScale, ...]:
+def odd_scales(reference: Array, value: ConstantValue, *, slack: float = 0.0) -> tuple[OddScale, ...]:
     """Channels or blocks whose scale is not range / levels, where nearly all of the tensor's are.
 
     A quantizer derives every scale of a tensor by one rule, so scale over range is the same number in all
@@ -104,6 +104,7 @@ def odd_scales(reference: Array, value: ConstantValue) -> tuple[OddScale, ...]:
     Args:
         reference: Float weights in the constant's layout.
         value: The quantized constant, per channel or by block.
+        slack: Relative uncertainty of the reference.
     """
     quantized = value.quantized
     if quantized is None or quantized.scale.size < MIN_CHANNELS or value.size != reference.size:
@@ -121,7 +122,7 @@ def odd_scales(reference: Array, value: ConstantValue) -> tuple[OddScale, ...]:
     with np.errstate(all="ignore"):
         ratio = np.where(usable, scale / ranges, np.nan)
     middle = float(np.nanmedian(ratio))
-    tolerance = 2e-3 if quantized.scale_dtype in ("float16", "bfloat16") else 2e-4
+    tolerance = (2e-3 if quantized.scale_dtype in ("float16", "bfloat16") else 2e-4) + 2 * slack
     # AutoAWQ and others do not stretch the range of a block to hold zero: where all its weights have one sign
     # the rule gives another number.
     with np.errstate(all="ignore"):

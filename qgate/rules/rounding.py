@@ -14,6 +14,7 @@ _ASKED = {
     "folded": ("other-rounding", "bias-corrected"),
 }
 """What is an error, by declared derivation."""
+_DOUBTED = "Run both models and compare what they answer; give the reference in the type that the candidate was made from"
 
 
 def _rounding_bias(context: RuleContext) -> Iterator[Finding]:
@@ -46,11 +47,14 @@ def _rounding(context: RuleContext) -> Iterator[Finding]:
                 severity=Severity.ERROR if found.value in wrong else None,
             )
         elif found.value in ("equalised", "bias-corrected"):
+            doubts = [str(doubt) for doubt in found.detail.get("moved_doubt", ())]
+            reason = f"{found.value}: {found.detail.get('reason', '')}"
             yield context.finding(
-                f"{found.value}: {found.detail.get('reason', '')}",
+                f"{reason}; doubtful: {'; '.join(doubts)}" if doubts else reason,
                 at=found.at,
-                evidence=evidence_of(found),
-                severity=Severity.ERROR if found.value in wrong else None,
+                evidence={**evidence_of(found), **({"doubts": doubts} if doubts else {})},
+                severity=Severity.ERROR if found.value in wrong else Severity.WARNING if doubts else None,
+                remedy=_DOUBTED if doubts else None,
             )
 
 
@@ -102,7 +106,9 @@ RULES = (
         "Rounding to nearest, without equalisation or bias correction",
         why="Learned rounding, equalisation and bias correction are honest, and a reviewer should know of them.",
         how="The family that QNT201 recognised. An error where the policy says `derivation: exact`; "
-        "with `folded` equalisation is none.",
+        "with `folded` equalisation is none. A warning where channel scales were moved between weights of different "
+        "blocks, where a few channels have scales beyond 8 times the others' and those hardly any, or where the type that "
+        "they were rounded to leaves more than a quarter of a step open.",
         remedy="Nothing, if it is meant",
         severity=("note", "note", "note"),
         check=_rounding,

@@ -1,6 +1,6 @@
 """QNT206 to QNT209: how the codes were rounded."""
 
-from .cases import ERROR, NOTE, SILENT, Case, ladder, limits, measured, weight_of
+from .cases import ERROR, NOTE, SILENT, WARNING, Case, ladder, limits, measured, weight_of
 
 
 def _bias(value: float, n: int = 10**9, name: str = "weight.bias_steps"):
@@ -31,6 +31,8 @@ CASES = (
     Case("QNT206", "QNT202 explains it better", (*_bias(0.5), _weight("not-derived")), SILENT),
     Case("QNT207", "learned rounding", (_weight("other-rounding", family="adaround"),), NOTE, "another rule than to nearest"),
     Case("QNT207", "equalised", (_weight("equalised", reason="by 8 factors"),), NOTE, "by 8 factors"),
+    Case("QNT207", "scales moved between strangers", (_weight("equalised", moved_doubt=["in different blocks"]),), WARNING,
+         "doubtful: in different blocks"),
     Case("QNT207", "bias correction", (_weight("bias-corrected", "bias", reason="within bounds"),), NOTE),
     Case("QNT207", "declared exact", (_weight("other-rounding"),), ERROR, declared={"derivation": "exact"}),
     Case("QNT207", "equalised, declared exact", (_weight("equalised"),), ERROR, declared={"derivation": "exact"}),
