@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from qgate.align.flat import align_flat
 from qgate.align.names import align_by_name
 from qgate.formats.model import StaticModel
 from qgate.formats.torch.operators import policy_name, why_unknown
@@ -80,10 +81,14 @@ def inspect_tensors(
         original = _view(reference)
         found += measure_reference_bits(original)
         roots = (reference.root, candidate.root)
-        alignment = align_by_name(
+        flat = None
+        if reference.format == candidate.format == "tflite":
+            flat = align_flat(reference, candidate, original, view)
+        # Where the programs differ, which is told below, names are what is left to go by.
+        alignment = flat or align_by_name(
             original, view, roots, ordered=reference.format == candidate.format == "torch-export"
         )
-        found += _left_over(alignment)
+        found += _left_over(alignment, aligned=flat is not None)
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
         found += measure_flat_programs(reference, candidate)
@@ -106,12 +111,16 @@ def _bytes(model: StaticModel) -> int:
     return sum(held.bytes for name, held in model.graph.constants.items() if name in read)
 
 
-def _left_over(alignment: Alignment) -> Iterator[Measurement]:
-    """Tensors of either side without a counterpart: what they are for, a file without a graph does not say."""
+def _left_over(alignment: Alignment, *, aligned: bool) -> Iterator[Measurement]:
+    """Tensors of either side without a counterpart: what they are for, a file without a graph does not say.
+
+    ``aligned``: The programs were aligned by place, so that nothing is left to doubt.
+    """
     for difference in alignment.differences:
         yield Measurement(
             name="structure.difference", at=Place(tensor=difference.evidence["tensor"]), value=difference.kind,
-            detail={"message": difference.message, "tensors": list(difference.evidence["tensors"])},
+            detail={"message": difference.message, "tensors": list(difference.evidence["tensors"]),
+                    **({"rewritten": False} if aligned else {})},
         )  # fmt: skip
     alignment.differences.clear()
 

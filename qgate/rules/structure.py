@@ -37,7 +37,7 @@ def _structure(context: RuleContext) -> Iterator[Finding]:
             at=found.at,
             evidence={k: v for k, v in found.detail.items() if k != "message"},
             severity=Severity(context.word(_STRUCTURE)) if unclear else None,
-            effect=Verdict.INCONCLUSIVE if unclear else Verdict.FAIL,
+            effect=Verdict.INCONCLUSIVE if unclear or found.value == "uncompared" else Verdict.FAIL,
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -139,3 +140,33 @@ def test_where_litert_is_not_installed_the_extra_is_named(tmp_path: Path) -> Non
     assert done.returncode == 2, done.stderr
     (target,) = json.loads((tmp_path / "report" / "report.json").read_text())["targets"]
     assert "qgate[litert]" in " ".join(f["remedy"] for f in target["findings"])
+
+
+def test_a_decoy_under_the_weights_name_stands_for_nothing(tmp_path: Path) -> None:
+    """The convolution reads a tampered copy, and a dead operation the honest weight."""
+
+    def decoy(maker) -> None:
+        held = next(t for t in maker.graph.tensors if t.name == "conv/w")
+        maker.graph.tensors.append(copy.deepcopy(held))
+        at = len(maker.graph.tensors) - 1
+        buffer = copy.deepcopy(maker.model.buffers[held.buffer])
+        buffer.data[5] ^= 0x10
+        maker.model.buffers.append(buffer)
+        held.name, held.buffer = "conv/wx", len(maker.model.buffers) - 1
+        maker.operator(OPS.DEQUANTIZE, [at], [maker.tensor("sink", list(held.shape), 0)])
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=decoy)))
+    assert target.verdict is Verdict.FAIL
+    assert {"QNT201", "QNT301"} <= rules(target)
+    assert next(f for f in target.findings if f.rule == "QNT201").at.tensor == "conv/wx"
+
+
+def test_what_was_not_compared_is_no_pass(tmp_path: Path) -> None:
+    def after(maker) -> None:
+        step = maker.graph.operators[1]
+        step.builtinOptions2Type = schema.BuiltinOptions2.StablehloShiftLeftOptions
+        step.builtinOptions2 = schema.StablehloShiftLeftOptionsT()
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=after)))
+    assert target.verdict is Verdict.INCONCLUSIVE, target.reason
+    assert "were not compared" in target.reason

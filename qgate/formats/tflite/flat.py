@@ -96,6 +96,14 @@ class Table:
         at = self._at(number, _SIZES[kind])
         return default if at is None else self.flat.number(kind, at)
 
+    def real(self, number: int) -> float:
+        """A number in float32; 0 where the file leaves it out."""
+        return float(struct.unpack("<f", struct.pack("<I", self.scalar(number, "I")))[0])
+
+    def has_more(self, known: int) -> bool:
+        """Whether it has fields beyond as many as are known."""
+        return any(self.flat.number("H", self.vtable + slot) for slot in range(4 + 2 * known, self.size, 2))
+
     def table(self, number: int) -> Table | None:
         """A further table."""
         at = self._target(number)

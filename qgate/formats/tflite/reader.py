@@ -13,6 +13,7 @@ from qgate.formats.elements import Mapped, Span, spanned
 from qgate.formats.model import Constant, Dim, Graph, Node, StaticModel, StoredQuantization, TensorType
 from qgate.formats.tflite import schema
 from qgate.formats.tflite.flat import Flat, Table
+from qgate.formats.tflite.options import read_options
 
 PREFIX = "tfl."
 
@@ -46,10 +47,12 @@ def read_tflite(path: Path, file: Mapped) -> StaticModel:
             constants[name] = held
         else:
             ranges |= _range(name, tensor, flat)
-    constants = {**ranges, **constants}
+    if ranges.keys() & types.keys():
+        flat.refuse("a tensor with the name that stands for another's scale or zero point")
+    constants |= ranges
     graph = Graph(
-        inputs=tuple(types[each] for each in _named(graphs[0], schema.GRAPH_INPUTS, names, flat)),
-        outputs=tuple(types[each] for each in _named(graphs[0], schema.GRAPH_OUTPUTS, names, flat)),
+        inputs=_ends(graphs[0], schema.GRAPH_INPUTS, types, flat),
+        outputs=_ends(graphs[0], schema.GRAPH_OUTPUTS, types, flat),
         nodes=_nodes(model, graphs[0], names, flat),
         constants=constants,
         types=types,
@@ -181,6 +184,14 @@ def _named(table: Table, number: int, names: list[str], flat: Flat) -> list[str]
     return found
 
 
+def _ends(graph: Table, number: int, types: dict[str, TensorType], flat: Flat) -> tuple[TensorType, ...]:
+    """Inputs or outputs of a graph, none of which can be left out."""
+    found = _named(graph, number, list(types), flat)
+    if "" in found:
+        flat.refuse("an input or output that is no tensor")
+    return tuple(types[each] for each in found)
+
+
 def _nodes(model: Table, graph: Table, names: list[str], flat: Flat) -> tuple[Node, ...]:
     codes = [_operator(each, flat) for each in model.tables(schema.OPERATOR_CODES)]
     nodes = []
@@ -190,7 +201,7 @@ def _nodes(model: Table, graph: Table, names: list[str], flat: Flat) -> tuple[No
             flat.refuse("an operator that there is not")
         inputs = tuple(_named(operator, schema.INPUTS, names, flat))
         outputs = tuple(_named(operator, schema.OUTPUTS, names, flat))
-        nodes.append(Node("", codes[number], "", inputs, outputs, {}, position))
+        nodes.append(Node("", codes[number], "", inputs, outputs, read_options(operator), position))
     return tuple(nodes)
 
 
