@@ -432,7 +432,6 @@ def test_the_rooms_are_those_of_the_code_in_the_order_of_the_road() -> None:
         "qgate/signing/child.py",
         "qgate/runtimes/child.py",
         "qgate/export/child.py",
-        "qgate/export/child.py",
     }
 
 
