@@ -14,6 +14,7 @@ from qgate.errors import MeasureError
 from qgate.measure.interface import Interface
 from qgate.measure.pair import measure_pair
 from qgate.quant.build import float_view
+from qgate.quant.repeated import reference_view
 from qgate.records import Measurement
 from qgate.verify.acquisition import acquire_data, acquire_models
 from qgate.verify.measuring import inspect, pair_request
@@ -165,7 +166,7 @@ class _Lab:
         interface: Interface,
         told: Callable[[str], None],
     ) -> None:
-        view, original = float_view(candidate), float_view(reference)
+        view, original = float_view(candidate), reference_view(reference)
         alignment = align(original, view, interface.map, interface.map)
         self.repair = Repair(candidate.path, alignment, original, view)
         self._target = candidate.path.parent / REPAIRED

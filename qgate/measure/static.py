@@ -32,6 +32,7 @@ from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.joining import join
+from qgate.quant.repeated import reference_view
 from qgate.quant.scheme import detect_scheme
 from qgate.records import Measurement
 from qgate.sandbox.limits import Limits
@@ -82,14 +83,14 @@ def inspect_pair(
     if reference is not None:
         found.append(measure_sizes(reference.file_bytes, candidate.file_bytes))
         found += measure_interface(reference, candidate, interface)
-        original = float_view(reference, fold_norms=fold_norms)
+        original = reference_view(reference, fold_norms=fold_norms)
         found += measure_reference_bits(original)
         join(original, view)
         alignment = align(original, view, interface.map, interface.map)
         match_by_values(alignment, original, view)
         found += measure_structure(alignment, original, view)
         found += measure_untouched(alignment, scheme)
-        weights = measure_weights(alignment, view)
+        weights = measure_weights(alignment, view, original)
         found += weights.measurements
         taken = _taps(alignment, original, view, weights.scaled)
         # Tensors of a function's body have names that no runtime knows.

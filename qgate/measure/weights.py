@@ -10,6 +10,7 @@ from qgate.measure.coarse_scales import coarse_scales
 from qgate.measure.judged import Judged, judge_constants, reference_values
 from qgate.measure.moved_doubts import MOVED
 from qgate.measure.moved_scales import undo_moved_scales
+from qgate.measure.rewritten import Elsewhere
 from qgate.measure.weight_records import records
 from qgate.quant.alignment import Alignment
 from qgate.quant.diagnosis import diagnose
@@ -26,14 +27,26 @@ class WeightResult:
     scaled: frozenset[str]
 
 
-def measure_weights(alignment: Alignment, candidate: FloatGraph) -> WeightResult:
-    """Measures every aligned constant of the candidate."""
+def measure_weights(
+    alignment: Alignment, candidate: FloatGraph, reference: FloatGraph | None = None
+) -> WeightResult:
+    """Measures every aligned constant of the candidate.
+
+    Args:
+        alignment: What is paired with what.
+        candidate: The candidate's view.
+        reference: The reference's, to look in for weights that a rewritten graph has in other places; None not to.
+    """
     judged = judge_constants(alignment.constants)
     scaled = _undo_equalisation(judged, alignment, candidate)
     if not candidate.outputs:
         undo_moved_scales(judged)
     explain_bias_corrections(judged, candidate)
     _diagnose(judged)
+    if reference is not None:
+        found_elsewhere = Elsewhere(reference, alignment)
+        for entry in judged:
+            entry.diagnosis = found_elsewhere.explain(entry) or entry.diagnosis
     found = [m for entry in judged for m in records(entry)]
     return WeightResult((*found, *coarse_scales(judged, candidate), *_pooled(judged)), scaled)
 

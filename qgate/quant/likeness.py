@@ -23,7 +23,7 @@ class Diagnosis:
 
     Args:
         kind: ``rounding``, ``scale``, ``zero-point``, ``low-bit``, ``zeroed``, ``permuted``, ``sign``,
-            ``transposed``, ``swapped``, ``other-weights``, ``drifted``.
+            ``transposed``, ``swapped``, ``rewritten``, ``other-weights``, ``drifted``.
         message: One sentence.
         tensor: The tensor to blame, in the file's own name.
         index: The channel or element to blame, where it is one.

@@ -85,6 +85,7 @@ _REMEDIES = {
     "permuted": _EDITED,
     "sign": _EDITED,
     "swapped": "Put every layer's own weights back, or quantize again from the reference",
+    "rewritten": "Give the graph that was quantized as the reference, or quantize the reference without rewriting its graph",
     "low-bit": "Quantize with the bits that the scheme says, or declare the scheme that this is",
 }
 
@@ -124,7 +125,7 @@ def _replaced(context: RuleContext) -> Iterator[Finding]:
     for found in _relevant(context, "not-derived", "weight"):
         diagnosis = found.detail.get("diagnosis")
         left = kept.get(found.at.tensor)
-        if diagnosis is not None and diagnosis["kind"] in ("swapped", "permuted", "sign"):
+        if diagnosis is not None and diagnosis["kind"] in ("swapped", "permuted", "sign", "rewritten"):
             yield _diagnosed(context, found, diagnosis)
         elif not (isinstance(left, int | float) and left >= least):
             shown = f"{left:.1f} dB" if isinstance(left, int | float) else "nothing"
@@ -157,6 +158,10 @@ def _constants(context: RuleContext) -> Iterator[Finding]:
         return
     for verdict in ("not-derived", "outsiders"):
         for found in _relevant(context, verdict, "constant"):
+            diagnosis = found.detail.get("diagnosis")
+            if diagnosis is not None and diagnosis["kind"] == "rewritten":
+                yield _diagnosed(context, found, diagnosis)
+                continue
             first = (found.detail.get("outsiders") or [{}])[0]
             shown = (
                 f": {_short(first['stored'])} for {_short(first['expected'])}" if "stored" in first else ""

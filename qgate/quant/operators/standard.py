@@ -10,7 +10,7 @@ import numpy as np
 from qgate.formats.model import Constant, Node
 from qgate.quant.constants import Array, computed, plain
 from qgate.quant.operators.shared import MS, Handler, input_at, is_float_cast, linear
-from qgate.quant.types import is_float
+from qgate.quant.types import cast_type, element_type, is_float, widens
 
 if TYPE_CHECKING:
     from qgate.quant.build import Builder
@@ -68,9 +68,29 @@ def _cast(builder: Builder, node: Node) -> bool:
     source = input_at(node, 0)
     if builder.constant(source) is not None:
         return False
-    if is_float_cast(node) and is_float(builder, source):
+    if (is_float_cast(node) and is_float(builder, source)) or _changes_nothing(builder, node):
         return _alias(builder, node)
-    return False
+    return _leads_back(builder, node)
+
+
+def _changes_nothing(builder: Builder, node: Node) -> bool:
+    """Whether a Cast goes to the type that its tensor has already."""
+    return bool(cast_type(node)) and element_type(builder, input_at(node, 0)) == cast_type(node)
+
+
+def _leads_back(builder: Builder, node: Node) -> bool:
+    """Takes out a Cast that undoes another one, which lost nothing."""
+    before = builder.makers.get(input_at(node, 0))
+    if before is None or before.domain or before.op != "Cast":
+        return False
+    source = input_at(before, 0)
+    held = element_type(builder, source)
+    if not held or held != cast_type(node) or not widens(held, cast_type(before)):
+        return False
+    builder.alias[node.outputs[0]] = source
+    if source in builder.coded:
+        builder.coded[node.outputs[0]] = builder.coded[source]
+    return True
 
 
 def _gemm(builder: Builder, node: Node) -> bool:
