@@ -29,6 +29,7 @@ UNUSED = {
     "numpy/_core/include": "headers",
     "numpy/_core/lib/*.a": "static libraries",
     "numpy/random/lib/*.a": "static libraries",
+    "scipy/**/tests": "tests",
     "sympy/**/tests": "tests",
     "networkx/**/tests": "tests",
     "mpmath/tests": "tests",

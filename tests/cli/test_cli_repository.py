@@ -118,7 +118,8 @@ def test_no_policy_is_an_error_that_says_how_to_begin(repo: Shop) -> None:
 
 def test_no_repository_is_an_error(shop: Shop) -> None:
     found = gate(shop)
-    assert (found.code, "not a git work tree" in found.error()["message"]) == (2, True)
+    assert found.code == 2
+    assert "not a git work tree" in found.refusal()
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gate_stage.engine import docker, docker_must, inspect
 from gate_stage.runner import action
 
-LARGEST = 1_050_000_000
+LARGEST = 1_150_000_000
 PYTHON = "/opt/qgate/venv/bin/python"
 
 
