@@ -232,7 +232,18 @@ def test_a_reader_that_has_gone_away_is_not_told_fail(shop: Shop) -> None:
     read, written = os.pipe()
     os.close(read)
     try:
-        command = [sys.executable, "-m", "qgate.cli", "verify", "-r", REFERENCE, "-c", CANDIDATE, "-i", INPUTS]
+        command = [
+            sys.executable,
+            "-m",
+            "qgate.cli",
+            "verify",
+            "-r",
+            REFERENCE,
+            "-c",
+            CANDIDATE,
+            "-i",
+            INPUTS,
+        ]
         done = subprocess.run(command, cwd=shop.root, stdout=written, stderr=subprocess.PIPE, check=False)
     finally:
         os.close(written)

@@ -508,7 +508,9 @@ def test_a_task_that_makes_no_sense_is_refused(task, says):
 
 
 def test_neighbours_need_no_labels():
-    target = "{name: a, candidate: a.onnx, reference: b.onnx, data: {inputs: d.npz}, task: {metric: neighbours}}"
+    target = (
+        "{name: a, candidate: a.onnx, reference: b.onnx, data: {inputs: d.npz}, task: {metric: neighbours}}"
+    )
     text = f"version: 1\ntargets:\n- {target}\n"
     assert load_policy(text.encode(), "qgate.yml").targets[0].task.metric == "neighbours"
 
@@ -524,6 +526,8 @@ def test_neighbours_need_no_labels():
 )
 def test_a_function_belongs_to_its_metrics(task, says):
     data = "data: {inputs: d.npz, labels: y}"
-    text = f"version: 1\ntargets:\n- {{name: a, candidate: a.onnx, reference: b.onnx, {data}, task: {task}}}\n"
+    text = (
+        f"version: 1\ntargets:\n- {{name: a, candidate: a.onnx, reference: b.onnx, {data}, task: {task}}}\n"
+    )
     with pytest.raises(PolicyError, match=says):
         load_policy(text.encode(), "qgate.yml")

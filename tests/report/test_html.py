@@ -17,7 +17,18 @@ from . import samples
 
 VOID = {"meta", "br"}
 FORBIDDEN = {"script", "a", "img", "iframe", "object", "embed", "form", "link", "base", "svg"}
-ATTRIBUTES = {"class", "role", "aria-label", "scope", "lang", "charset", "name", "content", "http-equiv", "title"}
+ATTRIBUTES = {
+    "class",
+    "role",
+    "aria-label",
+    "scope",
+    "lang",
+    "charset",
+    "name",
+    "content",
+    "http-equiv",
+    "title",
+}
 
 
 class Outline(HTMLParser):
