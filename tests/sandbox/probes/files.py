@@ -88,7 +88,7 @@ ATTEMPTS = {
     "read below a linked folder": reading("{linked}/secret"),
     "read beside its input": reading("{beside}"),
     "read by a climbing path": relative,
-    "read by the root link of /proc": reading("/proc/self/root/etc/passwd"),
+    "read by the root link of /proc": reading(str(Path("/proc", "self", "root", "etc", "passwd"))),
     "read by an inherited descriptor": inherited,
     "read the parent's environment": reading("/proc/{parent}/environ"),
     "read the parent's memory": reading("/proc/{parent}/mem"),
