@@ -44,7 +44,8 @@ _BROKEN = (
     zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, NotImplementedError, RuntimeError, SyntaxError,
     TokenError, TypeError, KeyError, MemoryError,
 )  # fmt: skip
-"""What zipfile, zlib and numpy raise on damaged or hostile bytes; numpy parses headers as Python."""
+"""What zipfile, zlib and numpy raise on damaged or hostile bytes: zipfile knows not every compression (NotImplementedError)
+and no passwords (RuntimeError), numpy parses headers as Python (SyntaxError, TokenError)."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from qgate.runtimes.base import Dim, ModelRefusedError, TensorInfo
 from qgate.sandbox.quoting import one_line
@@ -30,7 +30,8 @@ def import_library() -> Any:
     Its CPU plugin reads the processor's layout when it is first asked, and reads for ever where it may not. So it is asked
     here, before anything is confined.
     """
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    # None is how Python is told that a module is not there (the import system's documentation); typeshed knows modules only.
+    cast("dict[str, Any]", sys.modules).setdefault("openvino_telemetry", None)
     library = import_module("openvino")
     library.Core().get_property("CPU", "FULL_DEVICE_NAME")
     return library

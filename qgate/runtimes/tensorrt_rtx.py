@@ -93,6 +93,7 @@ def judge(path: Path, shapes: Mapping[str, tuple[int, ...]], *, workspace_mb: in
 
 
 def _logger(library: Any, words: list[str]) -> Any:
+    # The library is optional and has no types, so that mypy takes its classes for Any; a logger must be a subclass.
     class Logger(library.ILogger):  # type: ignore[misc]
         """Keeps errors; the library would write them to the standard streams."""
 

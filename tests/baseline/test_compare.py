@@ -137,8 +137,9 @@ def test_the_most_telling_comes_first_and_says_what_to_do() -> None:
 def test_accepted_and_informational_differences_are_notes() -> None:
     entries = [Entry(name="output.sqnr_db", at=OUT, value=40.0)]
     deltas = compare(entries, [Measurement(name="output.sqnr_db", at=OUT, value=1.0)], LIMITS["TRC102"])
-    for how in ({"accepted": "bob"}, {"informational": True}):
-        (finding,) = delta_findings(deltas, entries, LIMITS, **how)  # type: ignore[arg-type]
+    accepted = delta_findings(deltas, entries, LIMITS, accepted="bob")
+    informational = delta_findings(deltas, entries, LIMITS, informational=True)
+    for (finding,) in (accepted, informational):
         assert finding.severity is Severity.NOTE
 
 
@@ -162,8 +163,10 @@ NAMES = st.sampled_from(
 
 @given(name=NAMES, old=VALUES, new=VALUES, n=st.none() | st.integers(0, 1000))
 @few(max_examples=200, deadline=None)
-def test_any_values_compare_and_can_be_stored(name: str, old: object, new: object, n: int | None) -> None:
-    delta = one(name, old, new, n)  # type: ignore[arg-type]
+def test_any_values_compare_and_can_be_stored(
+    name: str, old: float | str, new: float | str, n: int | None
+) -> None:
+    delta = one(name, old, new, n)
     if delta is None:
         return
     assert Delta.model_validate_json(delta.model_dump_json()).worse is delta.worse

@@ -11,6 +11,7 @@ import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,9 +42,9 @@ def _script() -> bytes:
     return _zip("model/data.pkl", "model/code/model.py", "model/version")
 
 
-def _arrays(**change: object) -> bytes:
-    held = {name: array[:8] for name, array in np.load(INPUTS).items()}
-    held.update(change)  # type: ignore[arg-type]
+def _arrays(**change: Any) -> bytes:
+    held: dict[str, Any] = {name: array[:8] for name, array in np.load(INPUTS).items()}
+    held.update(change)
     out = io.BytesIO()
     np.savez(out, **{name: array for name, array in held.items() if array is not None})
     return out.getvalue()

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
@@ -26,10 +26,11 @@ MAX_BYTES = 48 << 20
 
 _MAX_LINE = 8 << 20
 _MAX_ARRAYS = 20_000
-DTYPES = (
-    *("float16", "float32", "float64", "bool"),
-    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
-)
+DType = Literal[
+    "float16", "float32", "float64", "bool",
+    "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+]  # fmt: skip
+DTYPES: tuple[str, ...] = get_args(DType)
 
 
 class ArrayState(Record):
@@ -37,7 +38,7 @@ class ArrayState(Record):
 
     kind: Literal["input", "reference", "candidate", "tap"]
     name: Text
-    dtype: Literal[DTYPES]  # type: ignore[valid-type]
+    dtype: DType
     shape: Annotated[tuple[Count, ...], Field(max_length=64)]
 
     @property

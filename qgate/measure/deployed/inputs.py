@@ -71,7 +71,8 @@ def materialise(request: PairRequest, candidate: StaticModel, folder: Path) -> M
     files = {name: f"i{position}" for position, name in enumerate(inputs)}
     path = folder / _FILE
     # Arrays are numbers by now; their names are the child's, so they get others.
-    np.savez(path, **{files[name]: values for name, values in inputs.items()})  # type: ignore[arg-type]
+    renamed: dict[str, Any] = {files[name]: values for name, values in inputs.items()}
+    np.savez(path, **renamed)
     path.chmod(0o644)
     return Materialised(
         path,

@@ -80,7 +80,8 @@ def _script(path: Path) -> TorchRunner:
     import torch
 
     try:
-        module = torch.jit.load(str(path), map_location="cpu").eval()  # type: ignore[no-untyped-call]
+        load: Any = torch.jit.load  # torch gives it no types
+        module = load(str(path), map_location="cpu").eval()
         names = [each.name for each in module.forward.schema.arguments][1:]
     except MemoryError:
         raise

@@ -137,13 +137,12 @@ def _renamed(state: Mapping[str, Any], own: set[str]) -> Mapping[str, Any]:
     for prefix in _PREFIXES:
         if own & set(state) or not all(name.startswith(prefix) for name in state):
             continue
-        found: OrderedDict[str, Any] = OrderedDict(
-            (n.removeprefix(prefix), value) for n, value in state.items()
-        )
+        # ``load_state_dict`` reads an attribute of the dictionary itself, which no type of it has.
+        found: Any = OrderedDict((n.removeprefix(prefix), value) for n, value in state.items())
         # Quantized modules go by the versions in there.
         versions = getattr(state, "_metadata", None) or {}
         kept = {name.removeprefix(prefix.rstrip(".")).lstrip("."): value for name, value in versions.items()}
-        found._metadata = kept  # type: ignore[attr-defined]
+        found._metadata = kept
         state = found
     return state
 
