@@ -226,7 +226,7 @@ RULES = (
         how="Pairs (a, b) of neighbouring int8 weights with 255 (max(a,0) + max(b,0)) > 32767, or the negative case; a layer "
         "counts where there is one. It blocks where the policy declares `deploy: avx2`, and is a note else. Source: "
         "[reduce_range](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), ONNX Runtime.",
-        remedy="Quantize weights to 7 bits with `reduce_range=True`, or set `session.x64quantprecision` to 1 where the model runs",
+        remedy="Quantize weights to 7 bits with `reduce_range=True`, or set `session.x64quantprecision` to 1 where it runs",
         check=_saturation,
     ),
 )
