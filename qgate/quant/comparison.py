@@ -2,14 +2,13 @@
 
 For a code q of weight w with scale s and zero point z the quotient is x = w/s + z in float64. Most codes
 are told to be the nearest in float32 already: with A the largest ``|q - z|`` possible plus one, rounding
-the scale, the division and the difference to float32 moves ``q - x`` by less than A * 2^-22 wherever it is
+1/s, the product with w and the difference to float32 moves ``q - x`` by less than A * 2^-22 wherever it is
 within a step, so what lies closer than 1/2 + 1e-4 - A * 2^-22 needs no second look. Every other element is
 computed again in float64, so that verdicts, counts and outsiders do not depend on the short cut.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from qgate.quant.side_by_side import MARGIN, Layout, half_ulp
 NEAR_TIE = 0.6
 """Distance up to which a code that is not the nearest is one of two nearly equal choices."""
 LISTED = 64
+_SIGN, _NOTHING = np.uint32(0x80000000), np.float32(0)
 MAX_ROW = 8192
 """Elements of a row whose squares are added in float32."""
 
@@ -46,21 +46,6 @@ class Element:
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Up to a million elements, evenly spread, for statistics that need single values.
-
-    Args:
-        error: Code minus quotient, in steps, float32, not saturated.
-        quotient: w/s, in steps.
-        saturated: The code is the least or the greatest of its type.
-    """
-
-    error: Array
-    quotient: Array
-    saturated: Array
-
-
-@dataclass(frozen=True)
 class Comparison:
     """What is known of a tensor's codes against its reference.
 
@@ -75,7 +60,11 @@ class Comparison:
         bias: Mean of code minus quotient over codes that do not saturate.
         signal: Sum of the squared reference; ``noise`` that of the error.
         worst: The worst codes that are not the nearest, worst first.
-        sample: Single values.
+        sample: w/s of up to a million elements, evenly spread, float32 in steps; NaN where the code was cut off
+            at an end of its range.
+        telling: How many of the sample tell a direction: codes at zero shrink by being rounded to nearest, only
+            those beyond one step tell a truncation.
+        inward: Sum of the errors of these, in steps, each with the sign of its weight.
     """
 
     size: int
@@ -93,7 +82,9 @@ class Comparison:
     signal: float
     noise: float
     worst: tuple[Element, ...]
-    sample: Sample
+    sample: Array
+    telling: int
+    inward: float
 
 
 def compare(
@@ -140,7 +131,9 @@ def compare(
         signal=sum(part.signal for part in parts),
         noise=sum(part.noise for part in parts),
         worst=tuple(worst[:LISTED]),
-        sample=_sample(parts),
+        sample=np.concatenate([np.zeros(0, np.float32), *(part.sample for part in parts)]),
+        telling=sum(part.telling for part in parts),
+        inward=sum(part.inward for part in parts),
     )
 
 
@@ -148,9 +141,7 @@ def compare(
 class _Part:
     """The sums of one piece."""
 
-    error: Array
-    quotient: Array
-    saturated: Array
+    sample: Array
     finite: bool = True
     off: int = 0
     near: int = 0
@@ -163,17 +154,9 @@ class _Part:
     inside: int = 0
     signal: float = 0.0
     noise: float = 0.0
+    telling: int = 0
+    inward: float = 0.0
     worst: tuple[Element, ...] = ()
-
-
-def _sample(parts: Sequence[_Part]) -> Sample:
-    if not parts:
-        return Sample(np.zeros(0, np.float32), np.zeros(0, np.float32), np.zeros(0, bool))
-    return Sample(
-        np.concatenate([p.error for p in parts]),
-        np.concatenate([p.quotient for p in parts]),
-        np.concatenate([p.saturated for p in parts]),
-    )
 
 
 def _part(job: Layout, piece: Piece) -> _Part:
@@ -186,21 +169,17 @@ def _compared(job: Layout, piece: Piece) -> _Part:
     codes, weights = job.codes[piece], job.reference[piece]
     scale32, zero = job.short_steps(piece), job.offsets(piece)
     quotient, error = scratch("quotient", codes.shape), scratch("error", codes.shape)
-    np.divide(weights, scale32, out=quotient, casting="same_kind")
+    np.multiply(weights, job.inverses(piece), out=quotient, casting="same_kind")
     error[...] = codes
     if zero is not None:
         error -= zero
     error -= quotient
     flat = error.reshape(-1)
-    largest = max(float(flat.max()), -float(flat.min()))
+    largest = max(float(np.maximum.reduce(flat)), -float(np.minimum.reduce(flat)))
     first = start_of(piece, job.codes.shape)
     chosen = slice(-first % job.stride, None, job.stride)
-    some = codes.reshape(-1)[chosen]
-    part = _Part(
-        flat[chosen].copy(),
-        quotient.reshape(-1)[chosen].copy(),
-        (some <= job.least) | (some >= job.greatest),
-    )
+    part = _Part(quotient.reshape(-1)[chosen].copy())
+    _direction(job, part, codes.reshape(-1)[chosen], np.ascontiguousarray(flat[chosen]))
     part.signal = squares(weights)
     if largest <= job.limit:
         part.max_steps = largest
@@ -227,15 +206,31 @@ def _compared(job: Layout, piece: Piece) -> _Part:
     return part
 
 
+def _direction(job: Layout, part: _Part, codes: Array, error: Array) -> None:
+    """Adds up the errors of a sample in the direction of their weights."""
+    far = (np.abs(error) > 0.5).nonzero()[0]
+    if far.size:
+        ends = codes[far]
+        part.sample[far[(ends <= int(job.least)) | (ends >= int(job.greatest))]] = np.nan
+    telling = np.abs(part.sample) >= 1.0
+    # The sign bit alone: what is not finite must not reach the sum of the others.
+    inward = (error.view(np.uint32) ^ (part.sample.view(np.uint32) & _SIGN)).view(np.float32)
+    part.telling = int(np.count_nonzero(telling))
+    part.inward = total(np.where(telling, inward, _NOTHING))
+
+
 def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
     """Looks again at some elements in float64."""
     first, offsets = start_of(piece, job.codes.shape), job.offsets(piece)
-    code = job.codes[piece][unsure].astype(np.float64)
-    target = job.reference[piece][unsure].astype(np.float64)
-    step = np.broadcast_to(job.steps(piece), unsure.shape)[unsure]
-    offset: Any = 0.0
-    if offsets is not None:
-        offset = np.broadcast_to(offsets, unsure.shape)[unsure].astype(np.float64)
+    places = None if unsure.all() else unsure.nonzero()
+
+    def chosen(values: Array) -> Array:
+        laid = np.broadcast_to(values, unsure.shape)
+        return laid.reshape(-1) if places is None else laid[places]
+
+    code, target = (chosen(side[piece]).astype(np.float64) for side in (job.codes, job.reference))
+    step = chosen(job.steps(piece))
+    offset: Any = 0.0 if offsets is None else chosen(offsets).astype(np.float64)
     # A scale of zero stands for zeros whatever the codes are; of anything else it is no rounding.
     plain = np.where((step == 0) & (target == 0), code - offset, target / step)
     quotient = plain + offset
@@ -262,8 +257,8 @@ def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
     part.square = float(np.sum(np.square(error)))
     part.noise = float(np.sum(np.square(error * step)))
     if part.off:
-        places = np.flatnonzero(off)
-        worst = places[np.argsort(-np.abs(distance[places]), kind="stable")][:LISTED]
+        wrong = np.flatnonzero(off)
+        worst = wrong[np.argsort(-np.abs(distance[wrong]), kind="stable")][:LISTED]
         positions = first + np.flatnonzero(unsure.reshape(-1))[worst]
         part.worst = tuple(
             Element(int(p), int(code[i]), float(quotient[i]), float(distance[i]), float(slack[i]))

@@ -148,11 +148,6 @@ def _apart(found: Comparison) -> int:
 
 def _statistics(found: Comparison) -> dict[str, Any]:
     size = max(found.size, 1)
-    sample = found.sample
-    # Codes at zero shrink by being rounded to nearest; only those beyond one step tell a truncation.
-    telling = (np.abs(sample.quotient) >= 1.0) & ~(sample.saturated & (np.abs(sample.error) > 0.5))
-    with np.errstate(all="ignore"):
-        inward = sample.error[telling] * np.sign(sample.quotient[telling])
     return {
         "max_steps": found.max_steps,
         "rmse_steps": float(np.sqrt(found.square)),
@@ -161,8 +156,8 @@ def _statistics(found: Comparison) -> dict[str, Any]:
         "beyond_one": found.beyond / size,
         "beyond_more": found.well_beyond / size,
         "bias_steps": found.bias,
-        "shrink_steps": float(np.mean(inward, dtype=np.float64)) if inward.size else 0.0,
-        "sampled": int(inward.size),
+        "shrink_steps": found.inward / max(found.telling, 1),
+        "sampled": found.telling,
         "sqnr_db": decibels(found.signal, found.noise),
     }
 

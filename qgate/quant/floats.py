@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qgate.quant.blocks import Piece, Spread, in_parallel, laid, squares, start_of
+from qgate.quant.blocks import Piece, Spread, in_parallel, laid, scratch, squares, start_of
 from qgate.quant.constants import Array, ConstantValue
 from qgate.quant.derivation import MAX_LISTED, Derivation, Outsider, decibels
 from qgate.quant.side_by_side import half_ulp
@@ -139,9 +139,10 @@ class _Job:
     def __init__(self, reference: Array, candidate: ConstantValue) -> None:
         self.dtype = candidate.dtype
         self.kind = FLOAT_TYPES.get(candidate.dtype, SINGLE)
-        self.stored = candidate.stored()
+        # As plain arrays: every step on a memory map runs Python of its own, piece by piece.
+        self.stored = np.asarray(candidate.stored())
         shape = self.stored.shape
-        self.reference = candidate.as_stored(reference, shape)
+        self.reference = np.asarray(candidate.as_stored(reference, shape))
         self.scale: Spread | None = None
         if candidate.quantized is not None:
             self.scale = laid(candidate, candidate.quantized.scale.astype(np.float64), shape)
@@ -181,12 +182,13 @@ class _Job:
     def _part(self, piece: Piece) -> _Part:
         # A piece of a scalar would be no array.
         codes, reference = np.atleast_1d(self.stored[piece]), np.atleast_1d(self.reference[piece])
-        unsure = np.ones(codes.shape, bool)
         part = _Part()
+        unsure: Array | None = None
         values32 = widened(codes, self.dtype) if self._plain else None
         if values32 is not None and reference.dtype == np.float32:
-            moved = values32 - reference
-            unsure = ~(np.abs(moved) <= half_spacing(reference, self.dtype))
+            moved = np.subtract(values32, reference, out=scratch("moved", codes.shape))
+            size_of = np.abs(moved, out=scratch("size", codes.shape))
+            unsure = ~(size_of <= half_spacing(reference, self.dtype))
             if not unsure.any():
                 part.signal, part.noise = squares(reference), squares(moved)
                 part.product = part.signal
@@ -202,6 +204,8 @@ class _Job:
         part.noise = float(np.sum(np.square(difference)))
         part.product = part.signal + float(np.sum(difference * np.where(known, wide, 0.0)))
         part.largest = float(np.max(np.abs(difference), initial=0.0))
+        if unsure is None:
+            unsure = np.ones(codes.shape, bool)
         if unsure.any():
             self._exact(part, unsure, (codes, values, wide, size, unit), start_of(piece, self.stored.shape))
         return part

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qgate.quant.comparison import Sample
 from qgate.quant.constants import Array
 
 MIN_ELEMENTS = 10_000
@@ -41,19 +40,14 @@ class Spread:
     elements: int
 
 
-def residual_spread(sample: Sample) -> Spread | None:
+def residual_spread(sample: Array) -> Spread | None:
     """How the residuals of the weights that are not zero are spread; None where they are too few,
     or lie on the codes already (a checkpoint of quantization-aware training).
 
     Args:
-        sample: Elements of one tensor; saturated ones are left out, for they were not rounded.
+        sample: w/s of elements of one tensor; NaN for saturated ones, which were not rounded.
     """
-    usable = (
-        (sample.quotient != 0)
-        & np.isfinite(sample.quotient)
-        & ~(sample.saturated & (np.abs(sample.error) > 0.5))
-    )
-    steps = sample.quotient[usable].astype(np.float64)
+    steps = sample[(sample != 0) & np.isfinite(sample)].astype(np.float64)
     if steps.size < MIN_ELEMENTS:
         return None
     steps = steps[:: -(-steps.size // _LOOKED_AT)]

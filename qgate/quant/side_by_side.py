@@ -53,9 +53,10 @@ class Layout:
         quantized = candidate.quantized
         if quantized is None:
             raise ValueError(f"{candidate.name} is not quantized")
-        self.codes = candidate.stored()
+        # As plain arrays: every step on a memory map runs Python of its own, piece by piece.
+        self.codes = np.asarray(candidate.stored())
         shape = self.codes.shape
-        self.reference = candidate.as_stored(reference, shape)
+        self.reference = np.asarray(candidate.as_stored(reference, shape))
         scale = quantized.scale.astype(np.float64)
         self.factor: Spread | None = None
         if isinstance(candidate.factor, np.ndarray) and candidate.factor.size > 1:
@@ -65,6 +66,8 @@ class Layout:
             scale = scale * float(np.asarray(candidate.factor).reshape(-1)[0])
         self.scale = laid(candidate, scale, shape)
         self._short_scale = replace(self.scale, values=self.scale.values.astype(np.float32))
+        with np.errstate(all="ignore"):
+            self._inverse = replace(self.scale, values=(1.0 / self.scale.values).astype(np.float32))
         zero = quantized.zero_point
         # Zero points of up to sixteen bits are exact in float32.
         exact = np.float64 if candidate.bits > 16 else np.float32
@@ -106,6 +109,12 @@ class Layout:
     def short_steps(self, piece: Piece) -> Array:
         """Scales of a piece in float32."""
         return self._short_scale.cut(piece) if self.factor is None else self.steps(piece).astype(np.float32)
+
+    def inverses(self, piece: Piece) -> Array:
+        """One over each scale of a piece, rounded to float32 but once."""
+        return (
+            self._inverse.cut(piece) if self.factor is None else (1.0 / self.steps(piece)).astype(np.float32)
+        )
 
     def offsets(self, piece: Piece) -> Array | None:
         """Zero points of a piece; None where all are zero."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from qgate.quant.blocks import scratch
 from qgate.quant.constants import Array
 
 
@@ -46,27 +47,42 @@ FLOAT_TYPES = {
 
 
 def widened(codes: Array, dtype: str) -> Array | None:
-    """Codes of a short float type as float32, quickly; None for types, or values, that this is not for."""
+    """Codes of a short float type as float32, quickly; None for types, or values, that this is not for.
+
+    The array is this thread's own, and the next call overwrites it.
+    """
     if codes.dtype == np.float32:
         return codes if dtype in ("float", "bfloat16") else None
     if codes.dtype != np.float16:
         return None
-    raw = np.ascontiguousarray(codes).view(np.uint16).astype(np.uint32)
+    wide = scratch("widened", codes.shape)
+    bits, signs = wide.view(np.uint32), scratch("signs", codes.shape).view(np.uint32)
+    bits[...] = codes.view(np.uint16)
+    np.bitwise_and(bits, np.uint32(0x8000), out=signs)
+    bits ^= signs
     # Read as the bits of a float32 the magnitude is too small by a power of two, subnormal numbers included.
-    wide = ((raw & np.uint32(0x7FFF)) << np.uint32(13)).view(np.float32)
+    bits <<= np.uint32(13)
     wide *= np.float32(2.0**112)
     if wide.size and not float(np.max(wide)) < 65536.0:
         return None
-    bits = wide.view(np.uint32)
-    bits |= (raw & np.uint32(0x8000)) << np.uint32(16)
+    signs <<= np.uint32(16)
+    bits |= signs
     return wide
 
 
 def half_spacing(values: Array, dtype: str) -> Array:
-    """Half the distance between neighbours of a type at float32 values: how far rounding to it may move them."""
+    """Half the distance between neighbours of a type at float32 values: how far rounding to it may move them.
+
+    The array is this thread's own, and the next call overwrites it.
+    """
     known = FLOAT_TYPES[dtype]
-    binade = (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0x7F800000)).view(np.float32)
-    return np.asarray(np.maximum(binade, np.float32(known.least)) * np.float32(known.spacing / 2))
+    half = scratch("spacing", values.shape)
+    np.bitwise_and(
+        np.ascontiguousarray(values).view(np.uint32), np.uint32(0x7F800000), out=half.view(np.uint32)
+    )
+    np.maximum(half, np.float32(known.least), out=half)
+    half *= np.float32(known.spacing / 2)
+    return half
 
 
 def changed_bits(stored: Any, wanted: float, dtype: str) -> int | None:

@@ -1,6 +1,7 @@
 """The short way through float32 says what float64 says, whatever the layout; pieces cover a tensor once."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pytest
@@ -141,23 +142,70 @@ def test_a_tensor_of_many_pieces_is_one_tensor(layout, monkeypatch):
         assert told(parts) == told(whole)
         assert parts.noise == pytest.approx(whole.noise, rel=1e-5)
         assert parts.bias == pytest.approx(whole.bias, abs=1e-5)
-        assert np.array_equal(parts.sample.error, whole.sample.error)
+        assert np.array_equal(parts.sample, whole.sample, equal_nan=True)
+        assert parts.telling == whole.telling
+        assert parts.inward == pytest.approx(whole.inward, abs=1e-4)
+
+
+def inward(weight, value, stride):
+    """By the definition, in float64: the errors towards or from zero of codes that tell a direction."""
+    least, greatest = INTEGER_RANGES[value.dtype]
+    steps = (weight / value.scales()).reshape(-1)[::stride]
+    codes = value.stored().reshape(-1)[::stride]
+    error = codes - value.zero_points().reshape(-1)[::stride] - steps
+    held = ((codes <= least) | (codes >= greatest)) & (np.abs(error) > 0.5)
+    telling = (np.abs(steps) >= 1) & ~held
+    sample = np.where(held, np.nan, steps)
+    return sample, np.count_nonzero(telling), float(np.sum((error * np.sign(steps))[telling]))
 
 
 def test_a_sample_of_a_large_tensor_is_spread_over_all_of_it(monkeypatch):
     monkeypatch.setattr(side_by_side, "SAMPLED", 100)
     monkeypatch.setattr(blocks.pieces, "__defaults__", (37,))
     weight = weights(6, (30, 50))
-    found = compare(weight, quantized(weight))
-    flat = (weight / quantized(weight).scales()).reshape(-1)
-    assert found.sample.quotient == pytest.approx(flat[::15], rel=1e-6)
+    value = quantized(weight)
+    found = compare(weight, value)
+    sample, count, total = inward(weight, value, 15)
+    assert found.sample == pytest.approx(sample, rel=1e-6, nan_ok=True)
+    assert 20 < found.telling == count
+    assert found.inward == pytest.approx(total, abs=1e-3)
     assert found.off == 0
+
+
+def test_codes_cut_off_at_an_end_tell_no_direction_and_truncated_ones_do():
+    weight = weights(7, (40, 50))
+    scale = np.float32(np.abs(weight).max() / 60)
+    cut = coded(np.clip(np.rint(weight / scale), -8, 7), scale, dtype="int4")
+    truncated = coded(np.trunc(weight / scale), scale)
+    for value in (cut, truncated):
+        found = compare(weight, value)
+        sample, count, total = inward(weight, value, 1)
+        assert found.sample == pytest.approx(sample, rel=1e-6, nan_ok=True)
+        assert found.telling == count
+        assert found.inward == pytest.approx(total, abs=1e-2)
+    assert derive(weight, truncated).shrink_steps < -0.4
 
 
 def test_threads_hand_their_parts_back_in_order(monkeypatch):
     monkeypatch.setattr(blocks, "_cores", lambda: 4)
     monkeypatch.setattr(blocks.pieces, "__defaults__", (5,))
-    assert in_parallel(lambda piece: piece[0].start, (40,)) == list(range(0, 40, 5))
+    assert in_parallel(lambda piece: piece[0].start, (80,)) == list(range(0, 80, 5))
+
+
+def test_what_fails_in_a_thread_fails_for_the_caller(monkeypatch):
+    monkeypatch.setattr(blocks, "_cores", lambda: 4)
+    monkeypatch.setattr(blocks.pieces, "__defaults__", (5,))
+    failed, caller = threading.Event(), threading.get_ident()
+
+    def work(piece):
+        if threading.get_ident() != caller:
+            failed.set()
+            raise MemoryError("no more")
+        assert failed.wait(30)
+        return piece
+
+    with pytest.raises(MemoryError, match="no more"):
+        in_parallel(work, (40,))
 
 
 def test_no_more_than_a_piece_is_held_at_a_time():
@@ -172,8 +220,8 @@ def test_no_more_than_a_piece_is_held_at_a_time():
     compare(weight, value)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    # 4 M elements: 32 MB as float64. Held are a sample of 1 M and some pieces of 1 MB.
-    assert peak < 24e6
+    # 4 M elements: 32 MB as float64. Held are a sample of 1 M and some pieces of 0.5 MB for each thread.
+    assert peak < 16e6
 
 
 def test_a_large_tensor_simulated_in_float32_has_no_outsiders():
