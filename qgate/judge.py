@@ -92,6 +92,10 @@ def _green(weighing: Sequence[Finding], measurements: Sequence[Measurement]) -> 
     if not any(m.value is not None for m in measurements):
         return Verdict.INCONCLUSIVE, "nothing was measured"
     warnings = sum(1 for f in weighing if f.severity is Severity.WARNING)
-    noted = f", {warnings} warning{'s' if warnings != 1 else ''}" if warnings else ""
     measured = sum(1 for m in measurements if m.value is not None)
-    return Verdict.PASS, f"all rules hold on {measured} measurements{noted}"
+    if not warnings:
+        return Verdict.PASS, f"all rules hold on {measured:,} measurements"
+    return (
+        Verdict.PASS,
+        f"{warnings:,} warning{'s' if warnings != 1 else ''}, no error, on {measured:,} measurements",
+    )

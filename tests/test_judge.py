@@ -197,7 +197,7 @@ def test_the_reason_names_place_message_and_how_many_more() -> None:
     assert conclude((finding(message="gone"),), SOUND)[1] == "gone"
     error = finding("ART101", effect=Verdict.ERROR, message="missing")
     assert conclude((error, first), SOUND) == (Verdict.ERROR, "missing")
-    assert conclude((finding(severity="warning"),), SOUND)[1] == "all rules hold on 6 measurements, 1 warning"
+    assert conclude((finding(severity="warning"),), SOUND)[1] == "1 warning, no error, on 6 measurements"
 
 
 def test_waived_findings_do_not_weigh() -> None:

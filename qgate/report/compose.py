@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from qgate.records import Finding, Severity, Verdict, worst
 from qgate.report.schema import PolicyUsed, Provenance, Report, Skipped, Summary, TargetReport
+from qgate.report.unproven import without_data
 
 
 def compose_report(
@@ -74,6 +75,7 @@ def _headline(
         return f"{bad[0].name}: {bad[0].reason}{more}"
     if not judged:
         return nothing_to_judge or "No target was judged"
+    lacking = len(without_data(judged)) if verdict is Verdict.PASS else 0
     if len(judged) == 1:
-        return f"{judged[0].name}: {judged[0].reason}"
-    return f"All {len(judged)} targets pass"
+        return f"{judged[0].name}: {judged[0].reason}" + ("; no data" if lacking else "")
+    return f"All {len(judged)} targets pass" + (f", {lacking} of them without data" if lacking else "")

@@ -16,6 +16,7 @@ from qgate.report import escape, view
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
 from qgate.report.schema import Report
+from qgate.report.unproven import no_data
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -74,16 +75,6 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
         _line(console, write, "Policy", change)
     if report.targets:
         console.print(_targets(report, write))
-    generated = [target for target in report.targets if target.data.origin == "generated"]
-    if generated:
-        seeds = {target.data.seed for target in generated}
-        seed = f" from seed {seeds.pop()}" if len(seeds) == 1 else ""
-        _line(
-            console,
-            write,
-            "Data",
-            f"inputs were generated{seed}: what they show of outputs and ranges is no proof; give real ones",
-        )
     for target in report.targets:
         for finding in target.findings:
             if finding.rule == "ART119" and finding.evidence.get("state") == "valid":
@@ -127,9 +118,10 @@ def _print_verdict(report: Report, console: Console, write: Callable[..., Text])
         body.append_text(write(f"  {same} of {len(report.targets)} targets"))
     body.append_text(write(f"\n{escape.visible(report.summary.headline)}"))
     step = view.first_step(report) if report.verdict is not Verdict.PASS else ""
-    if step:
-        body.append_text(write("\nWhat to do: ", "bold"))
-        body.append_text(write(escape.visible(step)))
+    for label, text in (("What to do", step), ("No data", no_data(report))):
+        if text:
+            body.append_text(write(f"\n{label}: ", "bold"))
+            body.append_text(write(escape.visible(text)))
     console.print(Panel(body, title="qgate", title_align="left", border_style=_STYLES[mark]))
 
 

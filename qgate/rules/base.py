@@ -140,8 +140,12 @@ class RuleContext:
             at=at or Place(),
             message=message,
             evidence=dict(evidence or {}),
-            remedy=self.rule.remedy if remedy is None else remedy,
+            remedy=self._remedy() if remedy is None else remedy,
         )
+
+    def _remedy(self) -> str:
+        generated = self.declared.get("data") == "generated" and self.rule.generated_remedy
+        return self.rule.generated_remedy if generated else self.rule.remedy
 
 
 @dataclass(frozen=True)
@@ -157,6 +161,7 @@ class Rule:
         check: Pure function from a context to findings.
         params: Its thresholds; ``severity`` is among them.
         pair_remedy: The remedy in the words of the command line, where one pair is verified and there is no policy.
+        generated_remedy: The remedy where inputs were generated, if what the rule looks at depends on them.
     """
 
     id: str
@@ -167,6 +172,7 @@ class Rule:
     check: Callable[[RuleContext], Iterator[Finding]]
     params: tuple[Param, ...]
     pair_remedy: str = ""
+    generated_remedy: str = ""
 
     @property
     def family(self) -> Family:
@@ -176,6 +182,13 @@ class Rule:
     def param(self, name: str) -> Param | None:
         """The parameter of that name, if the rule has it."""
         return next((p for p in self.params if p.name == name), None)
+
+
+ADD_INPUTS = (
+    "Add real inputs (--inputs X.npz, or `data.inputs` in the policy): generated ones do not tell a bad calibration from "
+    "inputs that the model was not made for"
+)
+"""The remedy of what generated inputs show: whether to calibrate anew, they do not tell."""
 
 
 def no_check(_: RuleContext) -> Iterator[Finding]:
@@ -191,9 +204,11 @@ def rule(
     how: str,
     remedy: str,
     pair_remedy: str = "",
+    generated_remedy: str = "",
     params: Iterable[Param] = (),
     severity: tuple[str, str, str] = ("error", "error", "error"),
     check: Callable[[RuleContext], Iterator[Finding]] = no_check,
 ) -> Rule:
     """Builds a rule and adds its implicit ``severity`` parameter."""
-    return Rule(rule_id, title, why, how, remedy, check, (severity_param(*severity), *params), pair_remedy)
+    thresholds = (severity_param(*severity), *params)
+    return Rule(rule_id, title, why, how, remedy, check, thresholds, pair_remedy, generated_remedy)

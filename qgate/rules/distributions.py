@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qgate.records import Finding
-from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.base import ADD_INPUTS, Param, RuleContext, rule
 from qgate.rules.features import GENERATED, bound
 
 _MOVED = {
@@ -87,6 +87,7 @@ RULES = (
         "Jensen-Shannon distance in at most 64 equal bins. Values within a tenth of the reference's standard deviation count "
         "as one, the Wasserstein distance apart.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_psi", "Largest population stability index.", 0.1, 0.25, 0.5,
                   by_scheme={"fp16": (0.05, 0.1, 0.25), "none": (0.01, 0.05, 0.1)}),
@@ -103,6 +104,7 @@ RULES = (
         why="Values that lie where the reference's never do are no rounding.",
         how="1-Wasserstein distance of the values in standard deviations of the reference, as in FEA210.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             GENERATED,
             Param("max_deviations", "Largest distance.", 0.5, 1.0, 2.0, unit="deviations",
@@ -118,6 +120,7 @@ RULES = (
         how=f"Highest probability of each sample. {_HOW}; 1-Wasserstein distance as a probability; Kolmogorov-Smirnov "
         "statistic and Jensen-Shannon distance. Confidences within 0.01 count as one, the Wasserstein distance apart.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_psi", "Largest population stability index.", 0.1, 0.25, 0.5),
             Param("max_wasserstein", "Largest 1-Wasserstein distance.", 0.05, 0.1, 0.2, unit="probability",
@@ -135,6 +138,7 @@ RULES = (
         how="Share of samples with the same five highest classes in any order, where there are more than five, with Wilson's "
         "95 % interval; found only where the whole interval is below.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("min_ratio", "Least share of samples.", 0.9, 0.75, 0.5, unit="ratio",
                   by_scheme={"int4": (0.8, 0.6, 0.3), "fp16": (0.99, 0.97, 0.9), "none": (0.998, 0.99, 0.97)}),
@@ -149,6 +153,7 @@ RULES = (
         how="Candidate's minus the reference's probability of the reference's top class after softmax, 1 % quantile over "
         "samples (llama.cpp's delta p); the smallest and its sample stand beside it.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_drop", "Largest fall.", 0.2, 0.35, 0.6, unit="probability",
                   by_scheme={"int4": (0.3, 0.5, 0.75), "fp16": (0.01, 0.03, 0.1), "none": (0.001, 0.003, 0.01)}),
@@ -183,6 +188,7 @@ RULES = (
         why="The largest error is one value's; a quantile tells how common large ones are.",
         how="99 % quantile of |x - y|, a value that occurred, from the values that FEA210 reads.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(Param("max_value", "Largest error; infinite unless a policy sets it.", *_INFINITE),),
         check=bound("output.abs_error_p99", "max_value", "", "the 99 % quantile of the error", at_least=False),
     ),

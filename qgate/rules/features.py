@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from qgate.records import Finding, Measurement, Severity, Verdict
-from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.base import ADD_INPUTS, Param, RuleContext, rule
 
 
 def _nonfinite(context: RuleContext) -> Iterator[Finding]:
@@ -164,6 +164,7 @@ RULES = (
         why="SQNR follows damage where mean relative error follows near-zero denominators.",
         how="20 log10(|x| / |x - y|), the reference is the signal, float64 sums over all samples.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             GENERATED,
             Param("min_db", "Least SQNR of an output.", 15.0, 5.0, 1.0, unit="dB",
@@ -178,6 +179,7 @@ RULES = (
         why="Embeddings and scores are used by direction.",
         how="Cosine of the flattened outputs; both zero counts as 1, one zero as 0. Blind to scale, so never alone.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             GENERATED,
             Param("min_cosine", "Least cosine.", 0.98, 0.85, 0.6,
@@ -192,6 +194,7 @@ RULES = (
         how="Share of samples with the same arg max, with Wilson's 95 % interval; an error only where the whole interval "
         "is below.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             GENERATED,
             Param("min_ratio", "Least share of samples.", 0.98, 0.93, 0.8, unit="ratio",
@@ -205,6 +208,7 @@ RULES = (
         why="Confidence drives thresholds and rejections downstream.",
         how="KL(P_ref || P_cand) in nats after softmax, mean over samples.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             GENERATED,
             Param("max_mean", "Largest mean divergence.", 0.05, 0.3, 1.0, unit="nats",
@@ -218,6 +222,7 @@ RULES = (
         why="A class index or a token has no distance: it is right or another one.",
         how="Share of elements of an integer or boolean output that differ, over all samples.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_share", "Largest share of elements that differ.", 0.02, 0.07, 0.2, unit="ratio",
                   by_scheme={"int4": (0.05, 0.15, 0.3), "fp16": (0.002, 0.01, 0.03), "none": (0.001, 0.002, 0.01)}),
@@ -239,6 +244,7 @@ RULES = (
         why="Teams that think in relative error set it here; it is SQNR in other words.",
         how="|x - y| / |x| over all samples.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(Param("max_ratio", "Largest relative error; infinite unless a policy sets it.", *_UNSET, unit="ratio"),),
         check=bound("output.relative_l2", "max_ratio", "", "the relative L2 error", at_least=False),
     ),
@@ -260,6 +266,7 @@ RULES = (
         why="One wild value can matter more than the mean of all.",
         how="max |x - y| over all elements and samples.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(Param("max_value", "Largest error; infinite unless a policy sets it.", *_UNSET),),
         check=bound("output.max_abs", "max_value", "", "the largest error", at_least=False),
     ),

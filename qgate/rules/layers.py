@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from qgate.records import Finding, Measurement, Severity
-from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.base import ADD_INPUTS, Param, RuleContext, rule
 
 _REMEDY = "Leave this layer unquantized, or calibrate it on data that are like those in use"
 
@@ -107,6 +107,7 @@ RULES = (
         how="SQNR of the candidate's activation against the reference's, 10 log10(sum a^2 / sum (a - b)^2) over all "
         "samples; the candidate's codes are dequantized beside the graph, so that observing them changes nothing.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("min_db", "Least SQNR of a layer.", 8.0, 3.0, 0.0, unit="dB",
                   by_scheme={"int4": (3.0, 0.0, -3.0), "fp16": (30.0, 20.0, 10.0), "none": (60.0, 50.0, 40.0)}),
@@ -120,6 +121,7 @@ RULES = (
         why="Rounding costs each layer a little; a sudden loss has one place, and this is it.",
         how="SQNR of a layer against the lowest of the layers that it reads.",
         remedy=_REMEDY,
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_drop", "Largest fall that is not looked at.", 15.0, 20.0, 30.0, unit="dB"),
             Param("min_db", "Layers that keep this are not looked at, however much they lose.", 18.0, 15.0, 8.0, unit="dB",

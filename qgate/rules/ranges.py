@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qgate.records import Finding, Severity, Verdict
-from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.base import ADD_INPUTS, Param, RuleContext, rule
 from qgate.rules.causes import derivation_fails
 
 
@@ -147,6 +147,17 @@ def _not_measured(context: RuleContext) -> Iterator[Finding]:
             return
 
 
+def _unseen(context: RuleContext) -> Iterator[Finding]:
+    ranges = context.all("activation.clipped_share")
+    if context.declared.get("data") != "generated" or not ranges:
+        return
+    noun = "activation range" if len(ranges) == 1 else "activation ranges"
+    yield context.finding(
+        f"no data: inputs were generated, so that the calibration of {len(ranges):,} {noun} is not judged",
+        effect=Verdict.INCONCLUSIVE,
+    )
+
+
 def _lost_bits(used: float) -> float:
     from math import log2
 
@@ -201,6 +212,7 @@ RULES = (
         how="The reference's tensor behind each quantizer is observed on the given data; reported are the share of "
         "values outside the range and the share of energy that clipping removes. A note on generated data.",
         remedy="Calibrate again on data like those that the model will see",
+        generated_remedy=ADD_INPUTS,
         params=(
             Param("max_share", "Largest share of clipped values, where energy is lost with them.", 0.02, 0.05, 0.2, unit="ratio"),
             Param("max_energy", "Largest share of energy lost.", 0.005, 0.02, 0.1, unit="ratio"),
@@ -213,6 +225,7 @@ RULES = (
         why="Each doubling of an unused range costs a bit.",
         how="Observed span over representable span, on the given data. A note on generated data.",
         remedy="Calibrate again; look for an outlier in the calibration data",
+        generated_remedy=ADD_INPUTS,
         params=(Param("min_used", "Least share of the range that is used.", 0.15, 0.08, 0.03, unit="ratio"),),
         check=_unused,
     ),
@@ -225,6 +238,7 @@ RULES = (
         "range counts, as their default calibration leaves the upper codes free. A note on generated data. Honest ranges on real "
         "data measured .71 and more.",
         remedy="Calibrate again on data like those that the model will see",
+        generated_remedy=ADD_INPUTS,
         params=(Param("min_reached", "Least share of the range that is reached.", 0.6, 0.55, 0.3, unit="ratio"),),
         severity=("warning", "warning", "note"),
         check=_wide,
@@ -246,5 +260,17 @@ RULES = (
         remedy="Give inputs, and the graph that was quantized as the reference",
         severity=("warning", "note", "note"),
         check=_not_measured,
+    ),
+    rule(
+        "RNG111",
+        "Calibrated activation ranges are judged on real inputs",
+        why="Static quantization fixes the range of every activation by calibration data. Generated inputs are like no data, "
+        "so that a model that was calibrated on the wrong ones can pass every other rule.",
+        how="Quantizers of activations with fixed ranges whose tensors the reference has, in a run without inputs of its own. "
+        "Dynamic and weight-only quantization have none.",
+        remedy="Add `data.inputs` to the target; a few dozen samples like those that the model will see are enough",
+        pair_remedy="Add --inputs X.npz; a few dozen samples like those that the model will see are enough",
+        severity=("error", "warning", "note"),
+        check=_unseen,
     ),
 )  # fmt: skip

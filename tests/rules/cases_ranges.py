@@ -2,7 +2,7 @@
 
 import math
 
-from qgate.records import Measurement, Place
+from qgate.records import Measurement, Place, Verdict
 from qgate.rules.base import PROFILES
 
 from .cases import ERROR, NOTE, SILENT, Case, ladder, limits, measured, missing, weight_of
@@ -127,6 +127,12 @@ CASES = (
     *ladder("RNG106", "min_codes", _levels, at_least=True, step=1, says="of 256 codes"),
     Case("RNG107", "not compared", (_NOT_TAPPED,), weight_of("RNG107"), "no such tensor"),
     Case("RNG107", "compared", _clip(0.0, 0.0), SILENT),
+    Case("RNG111", "two ranges, no data", (*_clip(0.0, 0.0), _NOT_TAPPED), weight_of("RNG111"),
+         "the calibration of 2 activation ranges", effect=Verdict.INCONCLUSIVE, declared={"data": "generated"}),
+    Case("RNG111", "one range that was not compared", (_NOT_TAPPED,), weight_of("RNG111"),
+         "the calibration of 1 activation range is", effect=Verdict.INCONCLUSIVE, declared={"data": "generated"}),
+    Case("RNG111", "no range is fixed", (), SILENT, declared={"data": "generated"}),
+    Case("RNG111", "real inputs", _clip(0.0, 0.0), SILENT),
     *ladder("RNG110", "min_used", _coarse, at_least=True, step=1e-4, says="far too coarse", at="tensor w1_scale node conv1 [3]"),
     *(
         Case("RNG110", f"a {role} past {profile}", _coarse(least - 1e-4, role),
