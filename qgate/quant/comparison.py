@@ -9,6 +9,7 @@ computed again in float64, so that verdicts, counts and outsiders do not depend 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,11 +185,13 @@ def _compared(job: Layout, piece: Piece) -> _Part:
     if largest <= job.limit:
         part.max_steps = largest
     else:
-        unsure = ~(np.abs(error) <= job.limit)
-        part.max_steps = float(np.max(np.abs(error), where=~unsure, initial=0.0))
-        _exact(job, part, unsure, piece)
-        error[unsure] = 0
-        part.inside -= int(np.count_nonzero(unsure))
+        apart = np.abs(flat)
+        places = np.flatnonzero(~(apart <= job.limit))
+        apart[places] = 0.0
+        part.max_steps = float(np.maximum.reduce(apart))
+        _exact(job, part, places, piece)
+        flat[places] = 0
+        part.inside -= places.size
     part.bias += total(flat)
     part.inside += flat.size
     if scale32.size > 1 and error.shape[-1] * scale32.size == error.size <= MAX_ROW * scale32.size:
@@ -219,14 +222,15 @@ def _direction(job: Layout, part: _Part, codes: Array, error: Array) -> None:
     part.inward = total(np.where(telling, inward, _NOTHING))
 
 
-def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
-    """Looks again at some elements in float64."""
+def _exact(job: Layout, part: _Part, places: Array, piece: Piece) -> None:
+    """Looks again in float64 at some elements, by their flat places in the piece."""
     first, offsets = start_of(piece, job.codes.shape), job.offsets(piece)
-    places = None if unsure.all() else unsure.nonzero()
+    shape = job.codes[piece].shape
+    index = None if places.size == math.prod(shape) else np.unravel_index(places, shape)
 
     def chosen(values: Array) -> Array:
-        laid = np.broadcast_to(values, unsure.shape)
-        return laid.reshape(-1) if places is None else laid[places]
+        laid = np.broadcast_to(values, shape)
+        return laid.reshape(-1) if index is None else np.asarray(laid[index])
 
     code, target = (chosen(side[piece]).astype(np.float64) for side in (job.codes, job.reference))
     step = chosen(job.steps(piece))
@@ -259,7 +263,7 @@ def _exact(job: Layout, part: _Part, unsure: Array, piece: Piece) -> None:
     if part.off:
         wrong = np.flatnonzero(off)
         worst = wrong[np.argsort(-np.abs(distance[wrong]), kind="stable")][:LISTED]
-        positions = first + np.flatnonzero(unsure.reshape(-1))[worst]
+        positions = first + places[worst]
         part.worst = tuple(
             Element(int(p), int(code[i]), float(quotient[i]), float(distance[i]), float(slack[i]))
             for p, i in zip(positions, worst, strict=True)
