@@ -9,6 +9,7 @@ import numpy as np
 
 from qgate.measure.layers.layer import Layer
 from qgate.measure.request import Tap
+from qgate.quant.activations import activation_cover
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.plausibility import scale_defects
 from qgate.quant.scheme import Scheme, detect_scheme
@@ -47,6 +48,16 @@ def measure_constants(view: FloatGraph, scheme: Scheme) -> Iterator[Measurement]
         )  # fmt: skip
     for graph in view.graphs():
         yield from _nonfinite(graph)
+
+
+def measure_activation_cover(view: FloatGraph) -> Iterator[Measurement]:
+    """``quant.activation_share``: of the layers with integer weights, those that compute on integer activations."""
+    cover = activation_cover(view)
+    if cover.layers:
+        yield Measurement(
+            name="quant.activation_share", value=cover.quantized / cover.layers, unit="ratio", n=cover.layers,
+            detail={"quantized": cover.quantized, "dynamic": cover.dynamic, "first": list(cover.left[:8])},
+        )  # fmt: skip
 
 
 def measure_reference_bits(reference: FloatGraph) -> Iterator[Measurement]:

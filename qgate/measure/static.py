@@ -14,6 +14,7 @@ from qgate.measure.demand.measured import measure_demand
 from qgate.measure.deploy import measure_deployment
 from qgate.measure.inspection import (
     Inspection,
+    measure_activation_cover,
     measure_constants,
     measure_reference_bits,
     measure_sizes,
@@ -76,6 +77,7 @@ def inspect_pair(
     view = float_view(candidate, fold_norms=fold_norms)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
+    found += measure_activation_cover(view)
     found += measure_unread(reference, candidate)
     found += measure_deployment(candidate, view, runtimes)
     taps: tuple[Tap, ...] = ()

@@ -88,7 +88,9 @@ def _judged(target: TargetReport, family: str, measured: Mapping[str, list[Measu
 
 def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Measurement]]) -> Iterator[str]:
     if family == "QNT" and target.scheme:
-        yield target.scheme
+        covered = measured.get("quant.activation_share", [])
+        alone = bool(covered) and all(m.number == 0 for m in covered)
+        yield target.scheme + (", weights only" if alone else "")
     elif family in _LOWEST_SQNR:
         if lowest := _lowest(measured, _LOWEST_SQNR[family]):
             yield figures.value(lowest.value, "dB")

@@ -79,6 +79,25 @@ def _bits(context: RuleContext) -> Iterator[Finding]:
             )
 
 
+def _activations(context: RuleContext) -> Iterator[Finding]:
+    if context.declared.get("scheme") != "int8":
+        return
+    for found in context.all("quant.activation_share"):
+        if found.value is None or found.number >= context.limit("min_share"):
+            continue
+        layers, some = found.n or 0, found.detail.get("quantized", 0)
+        what = (
+            f"only {some:,} take integer activations"
+            if some
+            else "none takes integer activations: only weights are int8"
+        )
+        yield context.finding(
+            f"declared int8, but of {layers:,} layers with integer weights {what}",
+            at=Place(file="model"),
+            evidence={"minimum": context.limit("min_share"), "first": found.detail.get("first", [])},
+        )
+
+
 def _untouched(context: RuleContext) -> Iterator[Finding]:
     if context.declared.get("scheme") == "none":
         return
@@ -124,6 +143,20 @@ RULES = (
                   by_scheme={"fp16": (0.6, 0.9, 0.95)}),
         ),
         check=_bits,
+    ),
+    rule(
+        "QNT105",
+        "Where int8 is declared, layers compute on integer activations too",
+        why="A file whose weights alone are int8 is smaller and no faster: hardware that the declaration promises integer "
+        "arithmetic to runs it in float.",
+        how="Of the layers of an ONNX graph with integer weights, those whose other operand is quantized, with calibrated or "
+        "with dynamic ranges; operations that only move, choose or clip codes are looked through. Judged where "
+        "`scheme: int8` is declared, not under `auto`.",
+        remedy="Quantize activations too (calibrated or dynamically), or declare `scheme: auto` for weight-only quantization",
+        pair_remedy="Quantize activations too (calibrated or dynamically), or leave --scheme out for weight-only quantization",
+        params=(Param("min_share", "Least share of those layers.", 0.5, 0.25, 0.1, unit="ratio"),),
+        severity=("error", "warning", "note"),
+        check=_activations,
     ),
     rule(
         "QNT104",
