@@ -37,6 +37,7 @@ def test_contributed_operators_are_those_that_the_runtime_has():
         ("", "Gelu", {"": 17}, "version 17 of ai.onnx does not have it"),
         ("", "Gelu", {"": 20}, ""),
         ("", "Upsample", {"": 9}, ""),
+        ("", "GroupNormalization", {"": 18}, ""),
         ("", "Upsample", {"": 17}, "version 17 of ai.onnx does not have it"),
         ("", "Relu", {"other": 1}, "imports no version of ai.onnx"),
         ("ai.onnx.ml", "Scaler", {"": 17}, "imports no version of ai.onnx.ml"),

@@ -92,6 +92,8 @@ def _since(domain: str, op: str, version: int) -> int | None:
 
     try:
         schema = onnx.defs.get_schema(op, version, domain)
+        # One that was corrected in a later version kept its meaning in this one: GroupNormalization of 18.
+        gone = schema.deprecated and onnx.defs.get_schema(op, domain).deprecated
     except onnx.defs.SchemaError:
         return None
-    return None if schema.deprecated else int(schema.since_version)
+    return None if gone else int(schema.since_version)
