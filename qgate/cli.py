@@ -17,7 +17,8 @@ from qgate.runtimes.registry import RUNTIMES
 SCHEMES = ("auto", "int8", "int4", "fp16", "fp8", "none")
 DERIVATIONS = ("auto", "exact", "folded", "qat", "none")
 TASKS = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
-         "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "python", "decoded", "none")  # fmt: skip
+         "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "map", "map50", "same_boxes", "python",
+         "decoded", "none")  # fmt: skip
 
 
 def _io_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -54,7 +55,7 @@ def main() -> None:
 @click.option("--task", type=Nearest(TASKS), metavar="METRIC",
               help="Task metric (top1, macro_f1, mae, ...); by default what the labels suggest.")  # fmt: skip
 @click.option("--task-option", multiple=True, metavar="NAME=VALUE", help="What the task is told beside its "
-              "metric: k, ignore, text or blank; repeatable.")  # fmt: skip
+              "metric: k, ignore, text, format, score, ...; repeatable.")  # fmt: skip
 @click.option("--task-code", metavar="CODE", help="path/to/file.py:function that scores (--task python) or "
               "decodes (--task decoded).")  # fmt: skip
 @click.option("--cost", type=click.Choice(("size", "full")), default="size", show_default=True,

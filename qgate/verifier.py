@@ -73,7 +73,7 @@ class AdHoc:
     labels: str | None = None
     slices: str | None = None
     task: str | None = None
-    task_options: Mapping[str, int | str] = field(default_factory=dict)
+    task_options: Mapping[str, float | str] = field(default_factory=dict)
     scheme: str = "auto"
     derivation: str = "auto"
     interface: Interface = field(default_factory=Interface)

@@ -77,7 +77,7 @@ def _shape(text: str) -> tuple[int | None, ...]:
     return tuple(None if part == "?" else int(part) for part in parts)
 
 
-def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, int | str]:
+def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float | str]:
     """Reads the --task-option options.
 
     Raises:
@@ -96,7 +96,7 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, int | 
             raise UsageError(
                 f"{name!r} is no option of the task {metric}", where=where, remedy=f"It has: {known}"
             )
-    values = {key: int(text) if text.lstrip("-").isdecimal() else text for key, text in given.items()}
+    values = {key: _number(text) for key, text in given.items()}
     try:
         return TaskSpec.model_validate({"metric": metric, **values}).options()
     except ValidationError as error:
@@ -105,6 +105,16 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, int | 
         raise UsageError(
             f"{name}: {first['msg']}", where=where, remedy="See docs/policy.md, `task`"
         ) from None
+
+
+def _number(text: str) -> float | str:
+    """A number where it is one, else the word."""
+    if text.lstrip("-").isdecimal():
+        return int(text)
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def factories(both: str | None, candidate: str | None, reference: str | None) -> dict[str, str]:
@@ -119,10 +129,12 @@ def task_code_of(metric: str | None, code: str | None) -> dict[str, str]:
     Raises:
         UsageError: The task has none, or needs one.
     """
+    from qgate.policy.schema import BOXES
+
     own = metric in ("python", "decoded")
-    if own != (code is not None):
+    if own != (code is not None) and metric not in BOXES:
         raise UsageError(
-            "--task-code belongs to --task python and --task decoded",
+            "--task-code belongs to --task python and --task decoded, and may decode boxes (--task map)",
             where="--task-code",
             remedy="Give both, or neither",
         )

@@ -17,7 +17,7 @@ from typing import Any
 
 from qgate.errors import DataError
 from qgate.measure.plugin import PluginError, installed_packages, load_function, prepare_plugins
-from qgate.measure.request import NO_SUCH_OUTPUT, TEXTS, PairRequest
+from qgate.measure.request import BOXES, NO_SUCH_OUTPUT, TEXTS, PairRequest
 
 SCHEMA = "qgate-child/v1"
 
@@ -58,6 +58,8 @@ def prepare(request: str) -> list[Path]:
         import_readers(asked.inputs, asked.images)
     if asked.task in TEXTS:
         importlib.import_module("rapidfuzz.distance")
+    if asked.task in BOXES:
+        importlib.import_module("pycocotools.cocoeval")
     folders = prepare_plugins(asked.code.values())
     forms = set(asked.forms.values())
     if "tflite" in forms:

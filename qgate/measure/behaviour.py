@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +33,10 @@ class TaskPlan:
     def start(self) -> TaskRecord:
         """An empty record of this task."""
         return TaskRecord(self)
+
+    def sliced(self, slices: NDArray[Any] | None) -> TaskPlan:
+        """The same with the slice of each sample."""
+        return replace(self, slices=slices)
 
     def window(self, rows: slice) -> NDArray[Any] | None:
         """The labels of some samples: whole numbers as int64, however narrow they are stored; an own function's as stored."""

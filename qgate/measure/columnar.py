@@ -103,6 +103,7 @@ class ColumnarFile:
 
         self.label = label or str(path)
         self._path, self._images = path, images
+        self._columns: dict[str, str] = {}
         pyarrow.set_memory_pool(pyarrow.system_memory_pool())
         try:
             self._shards = self._open()
@@ -200,6 +201,60 @@ class ColumnarFile:
             )
         return next(self.rows(name, [self.count]))
 
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the columns of images."""
+        held = zip(self._schema.names, self._schema.types, strict=True)
+        return tuple(name for name, kind in held if _is_image(kind) and name in self.arrays)
+
+    def rename(self, name: str, new: str) -> None:
+        """Calls a column otherwise."""
+        self.arrays[new], self._columns[new] = self.arrays.pop(name), name
+
+    def ragged(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """A column of lists of lists: how many each sample has, and all of them, [lists, numbers].
+
+        None where the column holds no lists of lists.
+
+        Raises:
+            DataError: It is missing, too large, or the inner lists differ in length.
+        """
+        kind = self._schema.field(self._columns.get(name, name)).type if name in self.arrays else None
+        if kind is None or kind.id not in _list_ids() or kind.value_type.id not in _list_ids():
+            self.spec(name, "labels")
+            return None
+        lengths, rows, held = [], [], 0
+        for part in self._guarded(name):
+            found = self._lists(name, part)
+            held += found[1].nbytes
+            if held > MAX_SAMPLE_BYTES:
+                raise self._error(f"the column {one_line(name, 80)!r} is too large to be read as a whole")
+            lengths.append(found[0])
+            rows.append(found[1])
+        width = max((each.shape[1] for each in rows), default=0)
+        rows = [each.reshape(-1, width) if not len(each) else each for each in rows]
+        if any(each.shape[1] != width for each in rows):
+            raise self._error(f"the column {one_line(name, 80)!r} has lists of different lengths")
+        return np.concatenate(lengths), np.concatenate(rows)
+
+    def _lists(self, name: str, part: Any) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        try:
+            part.validate(full=True)
+            if part.null_count:
+                raise self._error(f"the column {one_line(name, 80)!r} has samples without a value")
+            fixed = part.type.id == _fixed_id()
+            lengths = (
+                np.full(len(part), part.type.list_size) if fixed else np.diff(part.offsets.to_numpy())
+            ).astype(np.int64)
+            values = self._numbers(part.flatten(), name, None)
+        except (DataError, MemoryError):
+            raise
+        except Exception as error:  # likewise
+            raise self._damaged(error) from error
+        if values.ndim != 2:
+            raise self._error(f"the column {one_line(name, 80)!r} has lists of other lists than of numbers")
+        return lengths, values.astype(np.float64)
+
     def rows(self, name: str, sizes: Iterable[int]) -> Iterator[NDArray[Any]]:
         """Consecutive samples of a column, as many at a time as ``sizes`` says.
 
@@ -221,7 +276,7 @@ class ColumnarFile:
 
     def _guarded(self, name: str) -> Iterator[Any]:
         try:
-            yield from self._batches(name)
+            yield from self._batches(self._columns.get(name, name))
         except MemoryError:
             raise
         except Exception as error:  # Arrow's errors are of many classes

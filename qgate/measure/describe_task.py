@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from qgate.measure.request import WHOLE_CLASSES
 from qgate.measure.result import FigureState, PairState, TaskState
 from qgate.records import Measurement, Place
 from qgate.sandbox.quoting import one_line
@@ -106,7 +107,7 @@ def _flips(found: FigureState) -> Iterator[Measurement]:
 
 def _changes(task: TaskState) -> Iterator[Measurement]:
     """How many samples are answered otherwise, right or wrong, and which answers turn into which."""
-    if task.outcomes is None or (not task.changes and not task.classes):
+    if task.outcomes is None or (not task.changes and (task.kind not in WHOLE_CLASSES or not task.classes)):
         return
     pairs = [{"reference": a, "candidate": b, "samples": count} for a, b, count in task.confusion]
     yield Measurement(

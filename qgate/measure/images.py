@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import io
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -83,6 +84,62 @@ def decode(data: bytes, steps: Preprocessing, shown: str, where: str) -> NDArray
     return _values(values.reshape(*steps.size, steps.channels), steps)
 
 
+def size_of(path: Path, shown: str, where: str) -> tuple[int, int]:
+    """Width and height of an image, from its header.
+
+    Raises:
+        DataError: It is no image.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as picture:
+            width, height = picture.size
+    except Exception as error:  # as above
+        reason = one_line(str(error), 150) or type(error).__name__
+        raise DataError(
+            f"the image {one_line(shown, 120)!r} cannot be read ({reason})",
+            where=where,
+            remedy=f"Save it as one of {', '.join(FORMATS)}",
+        ) from error
+    return width, height
+
+
+def moved(
+    boxes: NDArray[np.float64], size: tuple[int, int], steps: Preprocessing
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Corners in pixels of an image, [boxes, 4], as pixels of what is made of it, and whether anything is left of each.
+
+    Args:
+        boxes: x1, y1, x2, y2.
+        size: Width and height of the image.
+        steps: What is declared; boxes are cut where the image is.
+    """
+    height, width = steps.size
+    new = (width, height) if steps.shorter is None else _scaled(size, steps.shorter)
+    left, top = (0, 0) if steps.shorter is None else _corner(new, steps)
+    scale = np.array([new[0] / size[0], new[1] / size[1]] * 2)
+    whole = boxes * scale - np.array([left, top, left, top])
+    cut = np.clip(whole, 0, np.array([width, height, width, height]))
+    gone = ((cut[:, 2] <= cut[:, 0]) & (whole[:, 2] > whole[:, 0])) | (
+        (cut[:, 3] <= cut[:, 1]) & (whole[:, 3] > whole[:, 1])
+    )
+    return cut, ~gone
+
+
+def _scaled(size: tuple[int, int], shorter: int) -> tuple[int, int]:
+    """Width and height with the shorter side at so many pixels, as torchvision's ``Resize`` has them."""
+    wide, high = size
+    long = int(shorter * max(wide, high) / min(wide, high))
+    return (shorter, long) if wide <= high else (long, shorter)
+
+
+def _corner(size: tuple[int, int], steps: Preprocessing) -> tuple[int, int]:
+    """Where the centre begins that is cut out."""
+    height, width = steps.size
+    return round((size[0] - width) / 2), round((size[1] - height) / 2)
+
+
 def _resized(picture: Any, steps: Preprocessing) -> Any:
     from PIL import Image
 
@@ -91,13 +148,14 @@ def _resized(picture: Any, steps: Preprocessing) -> Any:
     if steps.shorter is None:
         return picture.resize((width, height), method)
     wide, high = picture.size
-    short, long = min(wide, high), int(steps.shorter * max(wide, high) / min(wide, high))
-    if long > _MAX_SIDE:
-        raise ValueError(f"{wide} x {high} pixels with the shorter side at {steps.shorter} are {long} long")
-    new = (steps.shorter, long) if wide == short else (long, steps.shorter)
+    new = _scaled(picture.size, steps.shorter)
+    if max(new) > _MAX_SIDE:
+        raise ValueError(
+            f"{wide} x {high} pixels with the shorter side at {steps.shorter} are {max(new)} long"
+        )
     if new[0] < width or new[1] < height:
         raise ValueError(f"{new[0]} x {new[1]} pixels are left, and {width} x {height} are cut from them")
-    left, top = round((new[0] - width) / 2), round((new[1] - height) / 2)
+    left, top = _corner(new, steps)
     return picture.resize(new, method).crop((left, top, left + width, top + height))
 
 

@@ -22,6 +22,7 @@ from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
 from qgate.measure.sides_of_torch import open_torch, require_sides_apart, settle_torch, tapped_torch
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
+from qgate.measure.sole_images import feed_sole_images
 from qgate.runtimes.litert import loaded as litert
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 from qgate.sandbox.quoting import one_line
@@ -92,6 +93,7 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
         problems.append(("data", f"inputs were generated from seed {request.seed}: {describe(samples)}"))
     sides, unfed = {}, ""
     for role, runner in runners.items():
+        problems += feed_sole_images(file, names[leading].values())
         try:
             plan = _plan(request, runner, names[role], samples)
         except FeedMismatchError as error:
@@ -134,6 +136,8 @@ def load_side(
     return Side(role, runner, _plan(request, runner, names[role], samples)), samples
 
 
+    if file is not None:
+        list(feed_sole_images(file, names[role].values()))  # the run has told of it
 def _session(request: PairRequest, sides: Mapping[str, Side], threads: int) -> LayerSession:
     """Both models ready to have their layers compared: in one graph where they were joined.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from qgate.measure.box_rows import is_coco
 from qgate.measure.columnar import STATE, ColumnarFile, import_arrow, is_columnar, shard_names
 from qgate.measure.data import NpzFile
 from qgate.measure.preprocessing import Preprocessing
@@ -26,7 +27,7 @@ def open_data(
 
 def is_table(path: Path) -> bool:
     """Whether a data set is a table that names further files."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == SUFFIX or is_coco(path)
 
 
 def import_readers(path: Path, images: Preprocessing | None) -> None:

@@ -16,7 +16,7 @@ from qgate.measure.describe_task import task_measurements
 from qgate.measure.describe_unoptimised import unoptimised_measurements
 from qgate.measure.layers.describe import layer_measurements
 from qgate.measure.open_data import required_library
-from qgate.measure.request import DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
+from qgate.measure.request import BOXES, DEFAULT_SAMPLES, TEXTS, UNLABELLED, PairRequest, Tap
 from qgate.measure.result import Failure, PairState, parse_answer
 from qgate.records import DataUsed, Measurement, Outcomes
 from qgate.sandbox.ending import out_of_memory
@@ -102,12 +102,13 @@ def _check(request: PairRequest) -> None:
             where=request.label("candidate"),
             remedy="Give the .npz that holds them with --inputs",
         )
-    if request.task in TEXTS and find_spec("rapidfuzz") is None:
-        raise DataError(
-            f"the task {request.task} needs rapidfuzz, which is not installed",
-            where=request.label("candidate"),
-            remedy="Install qgate with its tasks: pip install 'qgate[tasks]'",
-        )
+    for library, metrics in (("rapidfuzz", TEXTS), ("pycocotools", BOXES)):
+        if request.task in metrics and find_spec(library) is None:
+            raise DataError(
+                f"the task {request.task} needs {library}, which is not installed",
+                where=request.label("candidate"),
+                remedy="Install qgate with its tasks: pip install 'qgate[tasks]'",
+            )
     lacking = None if request.inputs is None else required_library(request.inputs, request.images)
     if lacking is not None:
         raise DataError(

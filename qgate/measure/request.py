@@ -19,11 +19,14 @@ DEFAULT_SAMPLES = 32
 EDGES = ("zeros", "ones", "lowest", "highest", "constant", "one channel", "smallest", "largest")
 """Inputs at the edge of what a model may be given; see ``edges``."""
 
-UNLABELLED = ("neighbours", "python", "decoded")
+UNLABELLED = ("neighbours", "same_boxes", "python", "decoded")
 """Metrics that need no labels."""
 
 TEXTS = ("cer", "exact_match")
 """Metrics of texts, which a library of its own is loaded for."""
+
+BOXES = ("map", "map50", "same_boxes")
+"""Metrics of boxes, which another is loaded for."""
 
 WHOLE_CLASSES = ("top1", "topk", "balanced_accuracy", "macro_f1", "ece")
 """Metrics with one class to each sample."""
@@ -106,7 +109,7 @@ class PairRequest:
     slices: str | None = None
     task: str | None = None
     task_output: str | None = None
-    task_options: Mapping[str, int | str | None] = field(default_factory=dict)
+    task_options: Mapping[str, float | str | None] = field(default_factory=dict)
     io_map: Mapping[str, str] = field(default_factory=dict)
     io_optional: tuple[str, ...] = ()
     io_types: Mapping[str, str] = field(default_factory=dict)

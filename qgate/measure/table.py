@@ -1,5 +1,7 @@
 """Reads a data set from a table: a ``.csv`` whose columns are values, or paths of ``.npy`` files or images, one a sample.
 
+Annotations in COCO's form are a table of images as well; see ``box_rows`` for boxes.
+
 ``label,image`` and a line for each sample, ``3,images/0001.npy``: hostile bytes, as ``data`` has them. Files are named
 relative to the table, never above it; they are read one batch at a time, and nothing is unpickled.
 """
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.errors import DataError
+from qgate.measure.box_rows import IDS, RELATIVE, BoxRows, folded, is_coco, read_coco
 from qgate.measure.data import MAX_SAMPLE_BYTES, ArraySpec, named_array
 from qgate.measure.preprocessing import SUFFIXES, Preprocessing
 from qgate.sandbox.quoting import one_line
@@ -51,7 +54,7 @@ class TableFile:
         self.label = label or str(path)
         self._folder = path.parent
         self._images = images
-        columns = read_columns(path, self.label)
+        columns, self._boxes = read_samples(path, self.label, images)
         self._pictures = {n: each for n, each in columns.items() if images is not None and holds_images(each)}
         self._files = {name: each for name, each in columns.items() if holds_files(each)}
         self._values = {
@@ -59,10 +62,14 @@ class TableFile:
             for name, each in columns.items()
             if name not in self._files and name not in self._pictures
         }
-        if images is not None:
+        if images is not None and self._boxes is None:
             for name, files in self._pictures.items():
                 self._values.setdefault(f"{name}{FOLDER}", self._folders(files, images))
         self.arrays = {name: ArraySpec(values.shape, values.dtype) for name, values in self._values.items()}
+        if self._boxes is not None:
+            self.arrays |= dict.fromkeys(
+                self._boxes.names(), ArraySpec((len(self._boxes.lengths),), np.dtype(np.float64))
+            )
         for name, files in self._files.items():
             spec = self._spec_of(name, files[0])[0]
             self.arrays[name] = ArraySpec((len(files), *spec.shape), spec.dtype)
@@ -93,6 +100,10 @@ class TableFile:
         spec = self.spec(name, what)
         if name in self._values:
             return self._values[name]
+        if self._boxes is not None and name in self._boxes.names():
+            raise self._error(
+                f"{name!r} are boxes, which only a task of boxes has", "Name another task (map)"
+            )
         if spec.sample_bytes * spec.shape[0] > MAX_SAMPLE_BYTES:
             raise self._error(
                 f"the column {one_line(name, 80)!r} for {what} is too large to be read as a whole"
@@ -113,6 +124,51 @@ class TableFile:
                 files = self._pictures.get(name) or self._files[name]
                 yield np.stack([self._sample(name, each) for each in files[start : start + size]])
             start += size
+
+    corners = True
+    """Labelled boxes are corners, however others are declared."""
+
+    @property
+    def pictures(self) -> tuple[str, ...]:
+        """Names of the columns of images."""
+        return tuple(self._pictures)
+
+    def rename(self, name: str, new: str) -> None:
+        """Calls a column of images otherwise."""
+        self._pictures[new], self.arrays[new] = self._pictures.pop(name), self.arrays.pop(name)
+
+    def ragged(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
+        """Labelled boxes: how many each sample has, and rows of corners, class and crowd; None where they are none.
+
+        In pixels of the images as they are given to the model, where images are declared, or as shares of their size.
+
+        Raises:
+            DataError: An image cannot be read.
+        """
+        held = self._boxes
+        if held is None or name not in held.names():
+            return None
+        rows = held.rows.copy()
+        if name.endswith(IDS) and held.ids is not None:
+            rows[:, 4] = held.ids
+        relative = name.removesuffix(IDS).endswith(RELATIVE)
+        files = next(iter(self._pictures.values()), None)
+        if self._images is None or files is None:
+            if relative:
+                raise self._error(f"{name!r} are shares of an image's size, and no images are declared")
+            return held.lengths, rows
+        from qgate.measure.images import moved, size_of
+
+        lengths, kept, ends = held.lengths.copy(), np.ones(len(rows), dtype=bool), np.cumsum(held.lengths)
+        for i, (file, start, end) in enumerate(zip(files, ends - held.lengths, ends, strict=True)):
+            if end > start:
+                size = size_of(self._folder / file, file, self.label)
+                rows[start:end, :4], kept[start:end] = moved(rows[start:end, :4], size, self._images)
+                lengths[i] = np.count_nonzero(kept[start:end])
+        if relative:
+            height, width = self._images.size
+            rows[:, :4] /= (width, height, width, height)
+        return lengths, rows[kept]
 
     def _folders(self, files: list[str], images: Preprocessing) -> NDArray[Any]:
         """The class of each image by the name of its folder, as numbers in the declared or the sorted order."""
@@ -193,6 +249,20 @@ class TableFile:
         return DataError(what, where=self.label, remedy=remedy)
 
 
+def read_samples(
+    path: Path, label: str, images: Preprocessing | None
+) -> tuple[Mapping[str, list[str]], BoxRows | None]:
+    """The cells of a table or of annotations by column, a sample each, and the boxes of the samples.
+
+    Raises:
+        DataError: It is neither.
+    """
+    classes = images.classes if images is not None else ()
+    if is_coco(path):
+        return read_coco(path, label, classes)
+    return folded(read_columns(path, label), label, classes)
+
+
 def read_columns(path: Path, label: str) -> Mapping[str, list[str]]:
     """The cells of a table by column.
 
@@ -239,7 +309,7 @@ def named_files(path: Path, label: str, images: Preprocessing | None = None) -> 
     Raises:
         DataError: It is no table, names too many files, or one that is not below its folder.
     """
-    columns = read_columns(path, label)
+    columns = read_samples(path, label, images)[0]
     chosen = [c for c in columns.values() if holds_files(c) or (images is not None and holds_images(c))]
     found = list(dict.fromkeys(cell for cells in chosen for cell in cells))
     if len(found) > MAX_FILES:

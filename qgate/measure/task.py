@@ -9,11 +9,22 @@ import numpy as np
 
 from qgate.errors import DataError
 from qgate.measure.behaviour import TaskPlan
+from qgate.measure.box_labels import read_boxes
 from qgate.measure.choose_task import MAX_GROUPS, Chooser, OutputShape
 from qgate.measure.data import DataFile, windows
 from qgate.measure.request import UNLABELLED
-from qgate.measure.tasks import classification, embedding, plugin, regression, segmentation, text, tokens
+from qgate.measure.tasks import (
+    classification,
+    detection,
+    embedding,
+    plugin,
+    regression,
+    segmentation,
+    text,
+    tokens,
+)
 from qgate.measure.tasks.base import Options
+from qgate.measure.tasks.boxes import BoxReader, find_outputs
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -26,6 +37,7 @@ TASKS = (
     *tokens.METRICS,
     *segmentation.METRICS,
     *text.METRICS,
+    *detection.METRICS,
     *plugin.METRICS,
 )
 """Every metric that can be asked for, ``none`` apart."""
@@ -61,8 +73,12 @@ def plan_task(
                 remedy="Name the array of labels (--labels KEY)",
             )
         return None, (["slices are given and there is no task to judge them by"] if slices else [])
-    truth = None if labels is None else _read_labels(file, labels, count)
     groups = None if slices is None else _read_slices(file, slices, count)
+    if task in detection.METRICS:
+        return _plan_detection(
+            file, task, labels, outputs, wanted_output, count, options or Options(), function
+        ).sliced(groups), []
+    truth = None if labels is None else _read_labels(file, labels, count)
     if task in plugin.METRICS:
         if function is None:
             raise DataError(
@@ -76,6 +92,34 @@ def plan_task(
     choose = Chooser(file.label, labels or "", outputs, wanted_output, options or Options())
     found, position, values = choose.choose(task, truth)
     return TaskPlan(found, position, values, groups), choose.remarks
+
+
+def _plan_detection(
+    file: DataFile,
+    metric: str,
+    labels: str | None,
+    outputs: Sequence[OutputShape],
+    wanted: str | None,
+    count: int,
+    options: Options,
+    function: tuple[Callable[..., Any], str] | None,
+) -> TaskPlan:
+    """A task of boxes, which come from one output, from three, or from the trusted side's function."""
+    truth: NDArray[Any] | None = None
+    classes: tuple[int, ...] = ()
+    if metric in detection.LABELLED and labels is not None:
+        truth, classes = read_boxes(file, labels, count, options.label_format)
+    given = {"output": wanted, "boxes": options.boxes, "scores": options.scores, "classes": options.classes}
+    found = None if function is not None else find_outputs(outputs, given)
+    if isinstance(found, str):
+        raise DataError(
+            f"the task {metric} {found}",
+            where=file.label,
+            remedy="Name them (`output`, or `boxes`, `scores` and `classes`), or the function that decodes them; "
+            "its outputs are " + ", ".join(one_line(each.name, 60) for each in outputs[:10]),
+        )
+    reader = BoxReader(found, options.format, function)
+    return TaskPlan(detection.Detection(metric, reader, options.score, classes), None, truth)
 
 
 def _read_labels(file: DataFile, name: str, count: int) -> NDArray[Any]:

@@ -134,6 +134,8 @@ def data_files(path: str | None, changed: Mapping[str, Change]) -> list[str]:
         suffixes = (".npy", *IMAGES)
     elif PurePosixPath(path).name == "state.json":
         suffixes = (".arrow",)
+    elif path.lower().endswith(".json"):
+        suffixes = IMAGES
     folder = PurePosixPath(path).parent
     return [
         each

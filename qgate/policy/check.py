@@ -9,7 +9,7 @@ from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.problems import Problem, did_you_mean, nearest
-from qgate.policy.schema import OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec, Thresholds
+from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec, Thresholds
 from qgate.records import Value
 from qgate.rules.base import PROFILES, SLICE_RULE, Param, Rule
 
@@ -113,7 +113,7 @@ def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
                 f"It is for {', '.join(OPTIONS[name])}",
             )
     own = task.metric in ("python", "decoded")
-    if own != (task.python is not None):
+    if own != (task.python is not None) and task.metric not in BOXES:
         what = "needs a function" if own else "has no use for a function"
         yield Problem(
             (*path, "python"),
@@ -122,11 +122,24 @@ def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
             if own
             else "Remove `python`, or say `metric: python`",
         )
-    if own and task.output is not None:
+    if task.python is not None and task.output is not None:
         yield Problem((*path, "output"), "an own function is given all outputs", "Remove `output`")
+    yield from _boxes(task, path)
     if task.blank is not None and task.text != "ctc":
         yield Problem(
             (*path, "blank"), "a blank belongs to `text: ctc`", "Remove `blank`, or say `text: ctc`"
+        )
+
+
+def _boxes(task: TaskSpec, path: Path) -> Iterator[Problem]:
+    """Boxes come from one output, from three, or from a function."""
+    three = [name for name in ("boxes", "scores", "classes") if getattr(task, name) is not None]
+    if three and (task.output is not None or task.python is not None):
+        told = "`output`" if task.output is not None else "a function"
+        yield Problem((*path, three[0]), f"boxes come from {told} already", f"Remove `{three[0]}`")
+    elif len(three) in (1, 2):
+        yield Problem(
+            (*path, three[0]), "boxes, scores and classes belong together", "Name all three outputs, or none"
         )
 
 

@@ -97,21 +97,27 @@ Threshold = Annotated[Value, BeforeValidator(_number_or_word)]
 Thresholds = dict[str, dict[str, Threshold]]
 Metric = Literal[
     "top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
-    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "python", "decoded",
-    "none",
+    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "map", "map50",
+    "same_boxes", "python", "decoded", "none",
 ]  # fmt: skip
-UNLABELLED = ("none", "neighbours", "python", "decoded")
+UNLABELLED = ("none", "neighbours", "same_boxes", "python", "decoded")
 """Metrics that need no labels."""
 
-OPTIONS = {
+BOXES = ("map", "map50", "same_boxes")
+"""Metrics of boxes."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
     "k": ("topk", "recall_at_k"),
     "ignore": ("perplexity", "miou", "pixel_accuracy", "cer", "exact_match"),
     "text": ("cer", "exact_match"),
     "blank": ("cer", "exact_match"),
     "better": ("python",),
+    **dict.fromkeys(("boxes", "scores", "classes", "format", "score"), BOXES),
+    "label_format": ("map", "map50"),
 }
 """What each option of a task is for."""
 
+BoxFormat = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
 Approval = Literal["approve", "allow"]
 Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
 Derivation = Literal["auto", "exact", "folded", "qat", "none"]
@@ -183,13 +189,24 @@ class TaskSpec(Record):
     better: Literal["higher", "lower"] | None = Field(
         default=None, description="Which scores of `metric: python` are better; higher without it"
     )
+    boxes: Text | None = Field(default=None, description="Output of boxes: map, map50, same_boxes")
+    scores: Text | None = Field(default=None, description="Output of the boxes' scores")
+    classes: Text | None = Field(default=None, description="Output of the boxes' classes")
+    format: BoxFormat | None = Field(
+        default=None, description="How four numbers of the output are a box; xyxy without it"
+    )
+    label_format: BoxFormat | None = Field(default=None, description="The same of the labels")
+    score: Annotated[float, Strict(), Field(gt=0, allow_inf_nan=False)] | None = Field(
+        default=None, description="Boxes of at least this score are what a user sees; 0.25 without it"
+    )
     python: PythonSpec | None = Field(
-        default=None, description="The function of `metric: python` (scores) and `metric: decoded` (answers)"
+        default=None,
+        description="The function of `metric: python` (scores) and `metric: decoded` (answers), or what decodes boxes",
     )
 
-    def options(self) -> dict[str, int | str]:
+    def options(self) -> dict[str, float | str]:
         """What is given beside metric and output."""
-        given = {name: getattr(self, name) for name in ("k", "ignore", "text", "blank", "better")}
+        given = {name: getattr(self, name) for name in OPTIONS}
         return {name: value for name, value in given.items() if value is not None}
 
 

@@ -12,7 +12,7 @@ from qgate.rules.drops import allowed_drop, ends, first, told
 
 _OTHERS = re.compile(
     r"task\.(top[0-9]+|balanced_accuracy|macro_f1|mae|rmse|r2|recall_at_[0-9]+|neighbours|miou|pixel_accuracy|cer|"
-    r"exact_match)_drop"
+    r"exact_match|map|map50|images_right)_drop"
 )
 
 
@@ -105,7 +105,8 @@ RULES = (
         "No other metric of the task drops",
         why="Accuracy that holds hides classes that are confused, and a mean error hides the largest ones.",
         how="Beside the metric that BEH101 judges, the others that the same labels give (top-k, balanced accuracy, macro-F1; "
-        "MAE, RMSE, R²; neighbours; pixel accuracy; exact match), paired, judged in the same way.",
+        "MAE, RMSE, R²; neighbours; pixel accuracy; exact match; mAP, AP50 and images that are right), paired, judged in the "
+        "same way.",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(
             Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.01, 0.03, 0.08,

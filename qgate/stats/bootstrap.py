@@ -45,14 +45,15 @@ def resample_cells(counts: NDArray[Any], statistic: Statistic) -> Doubles:
     return np.concatenate(found)
 
 
-def resample_rows(n: int, statistic: Statistic) -> Doubles:
+def resample_rows(n: int, statistic: Statistic, *, work: int = 0) -> Doubles:
     """Draws a statistic of ``n`` samples.
 
     Args:
         n: Samples.
-        statistic: From weights of the samples, [draws, samples], to values, [draws].
+        statistic: From weights of the samples, [draws, samples], to values, [draws, ...].
+        work: Numbers that a draw goes through, where they are more than the samples.
     """
-    draws = max(_FEWEST, min(RESAMPLES, _DRAWS // max(n, 1)))
+    draws = max(_FEWEST, min(RESAMPLES, _DRAWS // max(n, work, 1)))
     generator = np.random.Generator(np.random.PCG64(_SEED))
     step = max(1, _BLOCK // max(n, 1))
     found = []

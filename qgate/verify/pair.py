@@ -65,7 +65,7 @@ class Pair:
     profile: str | None = None
     task: str | None = None
     task_output: str | None = None
-    task_options: Mapping[str, int | str] = field(default_factory=dict)
+    task_options: Mapping[str, float | str] = field(default_factory=dict)
     policy: Policy | None = None
     target: Target | None = None
     waivers: tuple[Waiver, ...] = ()

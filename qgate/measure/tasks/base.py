@@ -112,6 +112,9 @@ class Options:
         text: How outputs are text: ``ids``, ``argmax`` or ``ctc``.
         blank: The blank of ``ctc``.
         better: Whether ``higher`` or ``lower`` scores of an own function are better.
+        boxes: Output of boxes, where it is another than that of ``scores`` and ``classes``.
+        format: How four numbers of the outputs are a box; ``label_format`` of the labels.
+        score: Boxes of at least this score are what a user of the model sees.
     """
 
     k: int = 5
@@ -119,6 +122,12 @@ class Options:
     text: str = "argmax"
     blank: int = 0
     better: str = "higher"
+    boxes: str | None = None
+    scores: str | None = None
+    classes: str | None = None
+    format: str = "xyxy"
+    label_format: str = "xyxy"
+    score: float = 0.25
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Options:
