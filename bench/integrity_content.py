@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -20,25 +21,19 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
+from content_changes import EXAMPLES, change, honest
 from integrity_rows import Row
 
-from qgate.baseline.content import compare_contents
-from qgate.formats.content import ModelContent, model_content, tensor_slots
-from qgate.formats.difference import difference
-from qgate.formats.model import Constant
+from qgate.formats.content import ModelContent, model_content
 from qgate.formats.read import read_model
 from qgate.merkle import (
-    LEAF_ELEMENTS,
     TensorId,
     content_digest,
-    elements_of,
     entry_text,
-    leaf_runs,
     parse_entry,
 )
-from qgate.report.schema import Artifact, Content
+from qgate.report.schema import Content
 
-EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 MODELS = (
     "digits/digits_int8_pc", "digits/digits_int8_qop", "digits/digits_w4a8", "digits/digits_fp16", "digits/digits_dyn",
     "crepe_tiny/ort_qdq_pc", "mtcnn_rnet/nncf_int8", "ppocr_cls/quark_a8w8", "silero/silero_vad_openvino_16k",
@@ -51,7 +46,7 @@ def run(scale: float) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         yield _rewrites(folder)
-        yield from _changes(folder, random.Random(3), max(1, int(BITS * scale)))
+        yield from _changes(random.Random(3), max(1, int(BITS * scale)))
         yield from _speed(folder, max(16, int(256 * scale)))
         yield _size()
 
@@ -166,66 +161,20 @@ def _documented(proto: onnx.ModelProto) -> None:
         node.doc_string = "words"
 
 
-def _changes(folder: Path, chance: random.Random, count: int) -> Iterator[Row]:
-    named = leaves = elements = done = 0
-    misses: list[str] = []
-    protos = {model: onnx.load(EXAMPLES / f"{model}.onnx") for model in MODELS}
-    honest: dict[str, tuple[ModelContent, dict[str, Constant], list[onnx.TensorProto]]] = {}
-    for model, proto in protos.items():
-        raw = [t for t in proto.graph.initializer if t.raw_data]
-        if not raw:
-            continue
-        content = _content(proto, folder / f"{len(honest)}.onnx")
-        old = {slot.name: slot.constant for slot in tensor_slots(read_model(folder / f"{len(honest)}.onnx"))}
-        honest[model] = (content, old, raw)
+def _changes(chance: random.Random, count: int) -> Iterator[Row]:
+    models = [model for model in MODELS if honest(model).raw]
+    asked = []
     for _ in range(count):
-        model = chance.choice(list(honest))
-        before, constants, raw = honest[model]
-        tensor = chance.choice(raw)
-        kept = tensor.raw_data
-        constant = constants[tensor.name]
-        bit = chance.randrange(constant.size * constant.bits)
-        flipped = bytearray(kept)
-        flipped[bit // 8] ^= 1 << bit % 8
-        tensor.raw_data = bytes(flipped)
-        path = folder / "flipped.onnx"
-        try:
-            after = _content(protos[model], path)
-        finally:
-            tensor.raw_data = kept
-        done += 1
-        hit = _located(before, after, tensor.name, bit // constant.bits)
-        new = {slot.name: slot.constant for slot in tensor_slots(read_model(path))}[tensor.name]
-        found = difference(constant, new)
-        exact = (
-            found.elements == 1
-            and np.ravel_multi_index(found.at[0] or (0,), constant.shape or (1,)) == bit // constant.bits
-        )
-        named, leaves, elements = named + hit[0], leaves + hit[1], elements + exact
-        if not (all(hit) and exact):
-            misses.append(f"{model} {tensor.name} bit {bit}")
-    counts = {"tensor named by roots alone": named, "leaf named by leaves": leaves, "element named": elements}
-    for what, met in counts.items():
-        yield Row(
-            f"one bit changed, {what}", f"{met} of {done}", "all", met == done, misses=tuple(misses[:20])
-        )
-
-
-def _located(before: ModelContent, after: ModelContent, name: str, element: int) -> tuple[bool, bool]:
-    sides = [
-        (
-            Artifact(locator="m", content=_digest(c)),
-            Content(graph=c.graph, count=len(c.tensors), tensors=c.entries),
-        )
-        for c in (before, after)
-    ]
-    delta = compare_contents(sides[0], sides[1])
-    named = [tensor.name for tensor in delta.tensors] == [name] and not delta.graph and not delta.wiring
-    old, new = (next(t for t in c.tensors if t.name == name) for c in (before, after))
-    runs = leaf_runs(old.leaves, new.leaves)
-    shape = new.identity.shape
-    ranges = [elements_of(run, shape) for run in runs]
-    return named, runs == ((element // LEAF_ELEMENTS,) * 2,) and len(ranges) == 1
+        model = chance.choice(models)
+        place = chance.randrange(len(honest(model).raw))
+        constant = honest(model).constants[honest(model).raw[place].name]
+        asked.append((model, place, chance.randrange(constant.size * constant.bits)))
+    with ProcessPoolExecutor() as pool:
+        told = list(pool.map(change, asked, chunksize=max(1, min(64, count // 8))))
+    misses = tuple(name for name, hits in told if not all(hits))
+    for number, what in enumerate(("tensor named by roots alone", "leaf named by leaves", "element named")):
+        met = sum(hits[number] for _, hits in told)
+        yield Row(f"one bit changed, {what}", f"{met} of {count}", "all", met == count, misses=misses[:20])
 
 
 def _speed(folder: Path, mebibytes: int) -> Iterator[Row]:
