@@ -58,7 +58,7 @@ def _split(item: str, option: str) -> tuple[str, str]:
 def _dtype(text: str) -> str:
     from typing import get_args
 
-    from qgate.policy.schema import DType
+    from qgate.policy.values import DType
 
     known = get_args(DType)
     if text not in known:

@@ -9,7 +9,8 @@ from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.problems import Problem, did_you_mean, nearest
-from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec, Thresholds
+from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec
+from qgate.policy.values import Thresholds
 from qgate.records import Value
 from qgate.rules.base import PROFILES, SLICE_RULE, Param, Rule
 
@@ -92,7 +93,7 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
         )
     yield from _signature(target, path)
     if target.data is not None and target.data.images is not None:
-        yield from _images(target.data.images, (*path, "data", "images"))
+        yield from check_images(target.data.images, (*path, "data", "images"))
     labels = target.data.labels if target.data is not None else None
     if target.task is not None:
         yield from _task_options(target.task, (*path, "task"))
@@ -162,7 +163,8 @@ def _slice_thresholds(target: Target, path: Path, rules: Mapping[str, Rule]) -> 
         yield from check_thresholds(own, place, rules)
 
 
-def _images(spec: ImagesSpec, path: Path) -> Iterator[Problem]:
+def check_images(spec: ImagesSpec, path: Path) -> Iterator[Problem]:
+    """Steps that contradict each other."""
     channels = 1 if spec.mode == "L" else 3
     for name in ("mean", "std"):
         given = len(getattr(spec, name))

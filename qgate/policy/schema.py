@@ -1,132 +1,28 @@
 """``qgate.yml`` version 1 as types, and the JSON Schema that editors complete and check it with.
 
-What one key may hold is said here; what keys mean together (names that must exist, thresholds that a
-rule must have) is checked in ``qgate.policy.check``. ``python -m qgate.policy.schema`` prints the
+What each key holds is said here, what one value may be in ``qgate.policy.values``; what keys mean together (names
+that must exist, thresholds that a rule must have) is checked in ``qgate.policy.check``. ``python -m qgate.policy.schema`` prints the
 JSON Schema that is kept in ``schemas/qgate-policy-v1.json``.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from datetime import date
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BeforeValidator,
-    Field,
-    GetJsonSchemaHandler,
-    PositiveInt,
-    Strict,
-    StrictBool,
-    StringConstraints,
-    WithJsonSchema,
-)
+from pydantic import BeforeValidator, Field, GetJsonSchemaHandler, PositiveInt, Strict, StrictBool
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
-from qgate.records import Record, Value
+from qgate.policy.values import (
+    Approval, BoxFormat, Day, Deploy, Derivation, DType, Finite, Host, Metric, Name, NonEmpty, Operator, Runtime, Scheme, Side,
+    Text, Thresholds, Version, Whole,
+)  # fmt: skip
+from qgate.records import Record
 from qgate.sources.locator import Locator
 from qgate.sources.python_code import PythonSpec
 
 SCHEMA_ID = "qgate-policy-v1"
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
-_IPV6 = re.compile(r"[0-9a-f]{0,4}(:[0-9a-f]{0,4}){2,7}")
-DType = Literal[
-    "float16", "float32", "float64", "bfloat16", "int8", "int16", "int32", "int64",
-    "uint8", "uint16", "uint32", "uint64", "bool",
-]  # fmt: skip
-
-
-def _visible(text: str) -> str:
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("control characters, or spaces at its ends, are not allowed")
-    return text
-
-
-def _calendar_date(value: object) -> object:
-    if isinstance(value, date):
-        return value
-    if not isinstance(value, str) or not _DATE.fullmatch(value):
-        raise ValueError("a date is written YYYY-MM-DD")
-    try:
-        return date.fromisoformat(value)
-    except ValueError as error:
-        raise ValueError(f"there is no such day ({error})") from error
-
-
-def _version(value: object) -> object:
-    if value != 1 or type(value) is not int:
-        raise ValueError("this qgate reads version 1 of the policy, written as the number 1")
-    return value
-
-
-def _some(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    if not items:
-        raise ValueError("at least one entry is needed")
-    return items
-
-
-def _number_or_word(value: object) -> object:
-    if not isinstance(value, bool | int | float | str):
-        kind = "nothing" if value is None else "a mapping" if isinstance(value, dict) else "a list"
-        raise ValueError(f"a threshold is a number or a word, not {kind}")
-    return value
-
-
-def _host(value: str) -> str:
-    host, colon, port = value.lower().partition(":")
-    plain = _HOST.fullmatch(host) and (not colon or re.fullmatch(r"[1-9][0-9]{0,4}", port))
-    if not plain and not _IPV6.fullmatch(value.lower()):
-        raise ValueError("a host is a name or address, with `:port` if need be: no scheme, path or wildcard")
-    return value.lower()
-
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-"""Name of a target or a profile; also the stem of the target's baseline file."""
-
-Text = Annotated[str, StringConstraints(min_length=1, max_length=500), AfterValidator(_visible)]
-"""One line of text."""
-
-_T = TypeVar("_T")
-NonEmpty = Annotated[tuple[_T, ...], AfterValidator(_some), Field(json_schema_extra={"minItems": 1})]
-
-Threshold = Annotated[Value, BeforeValidator(_number_or_word)]
-Thresholds = dict[str, dict[str, Threshold]]
-Metric = Literal[
-    "top1", "topk", "balanced_accuracy", "macro_f1", "ece", "mae", "rmse", "r2", "recall_at_k", "neighbours",
-    "perplexity", "miou", "pixel_accuracy", "cer", "exact_match", "map", "map50",
-    "same_boxes", "python", "decoded", "none",
-]  # fmt: skip
-UNLABELLED = ("none", "neighbours", "same_boxes", "python", "decoded")
-"""Metrics that need no labels."""
-
-BOXES = ("map", "map50", "same_boxes")
-"""Metrics of boxes."""
-
-OPTIONS: dict[str, tuple[str, ...]] = {
-    "k": ("topk", "recall_at_k"),
-    "ignore": ("perplexity", "miou", "pixel_accuracy", "cer", "exact_match"),
-    "text": ("cer", "exact_match"),
-    "blank": ("cer", "exact_match"),
-    "better": ("python",),
-    **dict.fromkeys(("boxes", "scores", "classes", "format", "score"), BOXES),
-    "label_format": ("map", "map50"),
-}
-"""What each option of a task is for."""
-
-BoxFormat = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
-Approval = Literal["approve", "allow"]
-Scheme = Literal["auto", "int8", "int4", "fp16", "fp8", "none"]
-Derivation = Literal["auto", "exact", "folded", "qat", "none"]
-Runtime = Literal["onnxruntime", "openvino", "tensorrt", "torch"]
-Deploy = Literal["avx2"]
-Day = Annotated[date, BeforeValidator(_calendar_date), WithJsonSchema({"type": "string", "format": "date"})]
-Whole = Annotated[PositiveInt, Strict()]
-Side = Annotated[PositiveInt, Strict(), Field(le=16_384)]
-Finite = Annotated[float, Strict(), Field(allow_inf_nan=False)]
 
 
 class ProfileSpec(Record):
@@ -166,6 +62,24 @@ class DataSpec(Record):
     labels: Text | None = Field(default=None, description="Array of the .npz with labels or target values")
     slices: Text | None = Field(default=None, description="Array of the .npz with each sample's slice")
     images: ImagesSpec | None = Field(default=None, description="How images become arrays")
+
+
+UNLABELLED = ("none", "neighbours", "same_boxes", "python", "decoded")
+"""Metrics that need no labels."""
+
+BOXES = ("map", "map50", "same_boxes")
+"""Metrics of boxes."""
+
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "k": ("topk", "recall_at_k"),
+    "ignore": ("perplexity", "miou", "pixel_accuracy", "cer", "exact_match"),
+    "text": ("cer", "exact_match"),
+    "blank": ("cer", "exact_match"),
+    "better": ("python",),
+    **dict.fromkeys(("boxes", "scores", "classes", "format", "score"), BOXES),
+    "label_format": ("map", "map50"),
+}
+"""What each option of a task is for."""
 
 
 class TaskSpec(Record):
@@ -330,7 +244,7 @@ class Limits(Record):
 class Policy(Record):
     """A whole ``qgate.yml``."""
 
-    version: Annotated[Literal[1], BeforeValidator(_version)] = Field(description="Version of this format")
+    version: Version = Field(description="Version of this format")
     profile: str = Field(default="balanced", description="strict, balanced, permissive or one of `profiles`")
     profiles: dict[Name, ProfileSpec] = Field(default={}, description="Profiles of the team's own")
     targets: NonEmpty[Target] = Field(description="The pairs that are verified")
@@ -341,7 +255,7 @@ class Policy(Record):
     accept: Approval = Field(default="approve", description="A new baseline that is worse than the old one")
     loosen: Approval = Field(default="approve", description="A change that loosens this policy")
     require_baseline: StrictBool = Field(default=False, description="No baseline at all is an error")
-    allow_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = Field(
+    allow_hosts: tuple[Host, ...] = Field(
         default=(), description="Hosts (name or name:port) that may have private addresses and speak http://"
     )
     approval: ApprovalSpec = ApprovalSpec()
@@ -349,9 +263,9 @@ class Policy(Record):
     sandbox: Literal["required", "reduced"] = Field(
         default="required", description="reduced: models run even where Landlock or seccomp cannot be engaged"
     )
-    allow_ops: tuple[
-        Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._-]{0,128}::[A-Za-z0-9_]{1,128}$")], ...
-    ] = Field(default=(), description="Operators beyond the known ones, as domain::OpType")
+    allow_ops: tuple[Operator, ...] = Field(
+        default=(), description="Operators beyond the known ones, as domain::OpType"
+    )
 
     def target(self, name: str) -> Target | None:
         """The target of that name, if there is one."""

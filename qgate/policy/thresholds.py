@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 from qgate.errors import UsageError
 from qgate.policy.problems import did_you_mean
-from qgate.policy.schema import Policy, Target, Thresholds
+from qgate.policy.schema import Policy, Target
+from qgate.policy.values import Thresholds
 from qgate.records import Limit
 from qgate.rules.base import PROFILES, Rule, slice_key, slice_of
 

@@ -188,6 +188,6 @@ def test_a_processor_without_vnni_saturates(flags: str, known: bool) -> None:
 def test_every_runtime_that_a_policy_can_name_is_known() -> None:
     from typing import get_args
 
-    from qgate.policy.schema import Runtime as Named
+    from qgate.policy.values import Runtime as Named
 
     assert set(RUNTIMES) >= set(get_args(Named))

@@ -7,7 +7,7 @@ from qgate.errors import DataError
 from qgate.measure.choose_task import Chooser, OutputShape
 from qgate.measure.task import TASKS
 from qgate.measure.tasks.base import Options
-from qgate.policy.schema import Metric
+from qgate.policy.values import Metric
 
 VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
 ROWS = "g (float[N,4,6] x) => (float[N,4,5] y) {y = MatMul(x, w)}"
