@@ -126,10 +126,10 @@ def _no_means(layer: Layer) -> str | None:
     return f"no means of the inputs within their range leave less than {(left / total) ** 0.5:.0%} of it unexplained"
 
 
-def _bounds(layer: Layer, means: int, inputs: int) -> tuple[Array, Array]:
+def _bounds(layer: Layer, means: int, drifts: int) -> tuple[Array, Array]:
     own = INPUT_STEPS * layer.step
-    low = np.concatenate([np.full(means, min(layer.low, 0.0)), np.full(inputs, -own)])
-    high = np.concatenate([np.full(means, max(layer.high, 0.0)), np.full(inputs, own)])
+    low = np.concatenate([np.full(means, min(layer.low, 0.0)), np.full(drifts, -own)])
+    high = np.concatenate([np.full(means, max(layer.high, 0.0)), np.full(drifts, own)])
     return low, high
 
 
@@ -144,8 +144,12 @@ def _least_residual(
         taps = error.reshape(outputs, inputs, -1).sum(axis=2)
     if taps.shape[1] > MAX_UNKNOWNS or taps.size > MAX_ENTRIES:
         return None
-    matrix = -np.hstack([taps, weight.reshape(outputs, inputs, -1).sum(axis=2)])
-    low, high = bounds(taps.shape[1], inputs)
+    # Likewise what the input's rounding adds; NNCF runs the layer on one mean for all places, which differs so too.
+    passed = weight.reshape(outputs, -1)
+    if taps.size + passed.size > _SOLVED:
+        passed = weight.reshape(outputs, inputs, -1).sum(axis=2)
+    matrix = -np.hstack([taps, passed])
+    low, high = bounds(taps.shape[1], passed.shape[1])
     width = (high - low) / 2
     for centre in (np.clip(0.0, low, high), (3 * low + high) / 4, (low + high) / 2):
         scaled = matrix * width

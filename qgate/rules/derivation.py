@@ -229,8 +229,8 @@ RULES = (
         why="A bias shifts a class by exactly what an attacker wants and is too small for any norm to see.",
         how="int32 biases: nearest rounding with input scale times weight scale. Float biases: equal. Either may be "
         "moved as bias correction moves it (Nagel et al. 2019): by no more than the layer's rounding error can shift "
-        "its output, by one mean of each input within the range of the quantizer before, neither all outputs the same "
-        "way nor one far more than the others.",
+        "its output, by one mean of each input at each place of a kernel within the range of the quantizer before, "
+        "neither all outputs the same way nor one far more than the others.",
         remedy="Quantize again from the reference",
         check=_biases,
     ),

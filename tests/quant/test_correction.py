@@ -105,3 +105,16 @@ def test_a_layer_that_is_too_large_to_be_solved_is_held_to_size_and_direction():
     held = Layer(rng.normal(0, 1e-4, 4), error, weight, 1, 0.0, 1.0, 1 / 255, 0.0)
     assert objection(held) is None
     assert objection(moved(held, np.full(4, 1e6))) is not None
+
+
+@pytest.mark.parametrize("shape", [s for s in SHAPES if s[2] > 1])
+def test_a_correction_on_one_mean_for_all_places_is_accepted(shape):
+    """NNCF's fast correction: what the means of single taps differ by from their channel's passes the weight."""
+    for seed in SEEDS:
+        held = layer(seed, shape)
+        rng = np.random.default_rng([seed, 1])
+        outputs, inputs, taps, groups = shape
+        apart = rng.uniform(-1, 1, (groups, inputs, taps)) * held.step
+        rows = np.repeat(np.arange(groups), outputs // groups)
+        shift = held.shift + np.sum(held.weight * apart[rows], axis=(1, 2))
+        assert objection(moved(held, shift)) is None
