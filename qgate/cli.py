@@ -50,6 +50,10 @@ def main() -> None:
 @click.option("--candidate", "-c", type=click.Path(path_type=Path), help="Quantized model.")
 @click.option("--inputs", "-i", type=click.Path(path_type=Path), help="X.npz: arrays named as the model's "
               "inputs, first axis the samples. Seeded inputs without it.")  # fmt: skip
+@click.option("--images", type=click.Path(path_type=Path), help="Folder of images in place of X.npz; with "
+              "--labels image.folder, each folder in it is a class.")  # fmt: skip
+@click.option("--prepare", multiple=True, metavar="NAME[=VALUE]", help="How images become arrays: imagenet, clip, "
+              "signed, raw, and size, shorter, mean, std, ... as in a policy; repeatable.")  # fmt: skip
 @click.option("--labels", metavar="KEY", help="Array of labels in X.npz.")
 @click.option("--slices", metavar="KEY", help="Array in X.npz that names each sample's slice.")
 @click.option("--task", type=Nearest(TASKS), metavar="METRIC",
@@ -105,6 +109,8 @@ def verify(
     reference: Path | None,
     candidate: Path | None,
     inputs: Path | None,
+    images: Path | None,
+    prepare: tuple[str, ...],
     labels: str | None,
     slices: str | None,
     task: str | None,
@@ -152,6 +158,8 @@ def verify(
         reference,
         candidate,
         inputs,
+        images,
+        *prepare,
         labels,
         slices,
         task,
@@ -185,6 +193,7 @@ def verify(
             lacking = "--candidate" if candidate is None else "--reference"
             raise UsageError(f"one pair needs {lacking} as well", remedy="Give both models, or neither")
         from qgate.commands.interface import factories, parse_interface, parse_task, task_code_of
+        from qgate.commands.preparation import parse_preparation
         from qgate.commands.signature import signature_order
         from qgate.sandbox.launch import waiting_child
         from qgate.sandbox.limits import Limits
@@ -197,6 +206,8 @@ def verify(
                 candidate=candidate,
                 reference=reference,
                 inputs=inputs,
+                pictures=images,
+                images=parse_preparation(prepare),
                 labels=labels,
                 slices=slices,
                 task=task,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from qgate.errors import FormatError, SourceError, UsageError
 from qgate.formats.read import named_side_files
 from qgate.measure.interface import Interface
-from qgate.measure.preprocessing import Preprocessing
+from qgate.measure.preprocessing import SUFFIXES, Preprocessing
 from qgate.policy.code import python_specs
 from qgate.report.write import leaves_file
 from qgate.sandbox.launch import Child, waiting_child
@@ -19,7 +19,7 @@ from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
 from qgate.signing.bundle import MAX_BUNDLE
 from qgate.signing.order import SignatureOrder
-from qgate.sources.acquire import Acquired, acquire, acquire_file
+from qgate.sources.acquire import Acquired, acquire, acquire_file, acquire_pictures
 from qgate.sources.code import acquire_code, acquire_code_of_user
 from qgate.sources.context import SideFiles, SourceContext
 from qgate.sources.locator import GitLocator
@@ -48,6 +48,8 @@ class AdHoc:
 
     Args:
         candidate: The candidate's file; likewise reference and inputs.
+        pictures: A folder of images in place of a file of inputs.
+        images: How images become arrays.
         labels: Array of labels in the inputs; ``slices`` likewise.
         task: Metric, None for what labels and outputs suggest.
         task_options: What the task is told beside it.
@@ -70,6 +72,8 @@ class AdHoc:
     candidate: Path
     reference: Path | None
     inputs: Path | None = None
+    pictures: Path | None = None
+    images: Preprocessing | None = None
     labels: str | None = None
     slices: str | None = None
     task: str | None = None
@@ -112,14 +116,16 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
     Raises:
         UsageError: Labels or slices are named without inputs.
     """
-    if asked.inputs is None and (asked.labels or asked.slices):
+    data = asked.inputs or asked.pictures
+    if data is None and (asked.labels or asked.slices):
         raise UsageError("--labels and --slices name arrays of the inputs", remedy="Give --inputs X.npz")
+    _check_images(asked)
     context = SourceContext(repo=Path())
 
     def copied(path: Path, *, model: bool) -> Acquire:
         if not model:
             return lambda folder: acquire_file(
-                path, folder, context, side_files=_data_files(path.name), most=MAX_FILES
+                path, folder, context, side_files=_data_files(path.name, asked.images), most=MAX_FILES
             )
         return _naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
@@ -129,8 +135,9 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         candidate_locator=str(asked.candidate),
         reference=copied(asked.reference, model=True) if asked.reference is not None else None,
         reference_locator=str(asked.reference) if asked.reference is not None else None,
-        data=copied(asked.inputs, model=False) if asked.inputs is not None else None,
-        data_locator=str(asked.inputs) if asked.inputs is not None else None,
+        data=_pictures(asked, context) or (copied(data, model=False) if data is not None else None),
+        data_locator=str(data) if data is not None else None,
+        images=asked.images,
         labels=asked.labels,
         slices=asked.slices,
         scheme=asked.scheme,
@@ -152,6 +159,33 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
         else None,
         code=_code_of_user(asked.code),
         trust=asked.trust,
+    )
+
+
+def _check_images(asked: AdHoc) -> None:
+    """Refuses images that nobody prepares, and a preparation of none."""
+    if asked.pictures is not None and asked.inputs is not None:
+        raise UsageError("--inputs and --images are two data sets", remedy="Give one of them")
+    if asked.pictures is not None and asked.images is None:
+        raise UsageError(
+            "nobody says how the images become arrays",
+            where="--images",
+            remedy="Add --prepare imagenet, or --prepare size=HEIGHTxWIDTH and what the model was trained with",
+        )
+    if asked.images is not None and asked.pictures is None and asked.inputs is None:
+        raise UsageError(
+            "there are no images to prepare", where="--prepare", remedy="Give --images or --inputs"
+        )
+
+
+def _pictures(asked: AdHoc, context: SourceContext) -> Acquire | None:
+    """Copies a folder of images, where one is named."""
+    folder = asked.pictures
+    if folder is None:
+        return None
+    sides = _data_files(str(folder), asked.images)
+    return lambda into: acquire_pictures(
+        folder, into, context, suffixes=SUFFIXES, side_files=sides, most=MAX_FILES
     )
 
 

@@ -215,8 +215,9 @@ RULES = (
         "No class collapses",
         why="A class can be lost whole while the total hardly moves.",
         how="Recall (of segmentation: intersection over union; of detection: average precision) of each class with at least 8 "
-        "samples, reference minus candidate, paired; the interval must exclude zero, and the one-sided p-value must be at most 0.05 when all "
-        "classes are counted (Tarone 1990 with Holm 1979: classes whose test could not speak are not counted).",
+        "samples, reference minus candidate, paired; the interval must exclude zero, and the one-sided p-value must be at "
+        "most 0.05 when all classes are counted (Tarone 1990 with Holm 1979: classes whose test could not speak are not "
+        "counted).",
         remedy="Calibrate on data of every class",
         params=(Param("max_drop", "Largest drop of a class's recall.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),),
         check=_group("task.class_recall_drop", "class"),

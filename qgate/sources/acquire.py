@@ -21,6 +21,7 @@ from qgate.sources.locator import (
 )
 from qgate.sources.newfile import Copied, NewFile
 from qgate.sources.path import PathSource
+from qgate.sources.pictures import PicturesSource
 from qgate.sources.source import Source
 
 
@@ -96,6 +97,23 @@ def acquire_file(
         )
     source = PathSource(path.parent, path.name, None, context, named_by_user=True)
     return _copy(source, str(path), destination, context, side_files, most)
+
+
+def acquire_pictures(
+    folder: Path,
+    destination: Path,
+    context: SourceContext,
+    *,
+    suffixes: tuple[str, ...],
+    side_files: SideFiles,
+    most: int,
+) -> Acquired:
+    """Copies the images of a folder that the user named on the command line, and a table that names them.
+
+    Arguments and errors are as for ``acquire``; ``suffixes`` are those of images, in lower case.
+    """
+    source = PicturesSource(folder, context, suffixes, most)
+    return _copy(source, str(folder), destination, context, side_files, most)
 
 
 def source_of(locator: Locator, context: SourceContext) -> Source:
