@@ -1,8 +1,8 @@
 """``qgate.yml`` version 1 as types, and the JSON Schema that editors complete and check it with.
 
-What each key holds is said here, what one value may be in ``qgate.policy.values``; what keys mean together (names
-that must exist, thresholds that a rule must have) is checked in ``qgate.policy.check``. ``python -m qgate.policy.schema`` prints the
-JSON Schema that is kept in ``schemas/qgate-policy-v1.json``.
+What each key holds is said here, what one value may be in ``qgate.policy.values``; what keys mean together (names that
+must exist, thresholds that a rule must have) is checked in ``qgate.policy.check``. ``python -m qgate.policy.schema``
+prints the JSON Schema that is kept in ``schemas/qgate-policy-v1.json``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,26 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from qgate.policy.values import (
-    Approval, BoxFormat, Day, Deploy, Derivation, DType, Finite, Host, Metric, Name, NonEmpty, Operator, Runtime, Scheme, Side,
-    Text, Thresholds, Version, Whole,
-)  # fmt: skip
+    Approval,
+    BoxFormat,
+    Day,
+    Deploy,
+    Derivation,
+    DType,
+    Finite,
+    Host,
+    Metric,
+    Name,
+    NonEmpty,
+    Operator,
+    Runtime,
+    Scheme,
+    Side,
+    Text,
+    Thresholds,
+    Version,
+    Whole,
+)
 from qgate.records import Record
 from qgate.sources.locator import Locator
 from qgate.sources.python_code import PythonSpec
