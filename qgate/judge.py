@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from qgate.records import Finding, Limit, Measurement, Severity, Verdict, worst
+from qgate.records import Finding, Limit, Measurement, Severity, Verdict, weigher, worst
 from qgate.rules.base import Family, Rule, RuleContext
 from qgate.rules.catalogue import catalogue
 
@@ -58,12 +58,14 @@ def _unjudged(rule: Rule, error: Exception) -> Finding:
 
 def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """The most telling first: by severity, by effect on the verdict, by family from cause to symptom."""
+    found = tuple(findings)
+    weight = weigher(found)
     return tuple(
         sorted(
-            findings,
+            found,
             key=lambda f: (
                 _SEVERITIES.index(f.severity),
-                -f.effect.rank,
+                *weight(f),
                 _FAMILIES.index(f.rule[:3]),
                 f.rule,
             ),
@@ -82,7 +84,9 @@ def conclude(findings: Sequence[Finding], measurements: Sequence[Measurement]) -
     if verdict is Verdict.PASS:
         return _green(weighing, measurements)
     blocking = [f for f in weighing if f.effect is verdict]
-    first = blocking[0]
+    first = min((f for f in weighing if f.effect is not Verdict.PASS), key=weigher(weighing))
+    if first.effect is not verdict:
+        return verdict, f"{first.at}: {first.message}; the models could not be run"
     more = f" (and {len(blocking) - 1} more)" if len(blocking) > 1 else ""
     place = f"{first.at}: " if str(first.at) else ""
     return verdict, f"{place}{first.message}{more}"

@@ -10,7 +10,7 @@ import base64
 import binascii
 import math
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -256,6 +256,31 @@ class Finding(Record):
         if (self.severity is Severity.ERROR) == (self.effect is Verdict.PASS):
             raise ValueError("an error finding blocks, a warning or a note does not")
         return self
+
+
+_NOT_RUN = "ART112"
+"""The rule of files that a runtime refuses."""
+
+
+def weigher(findings: Iterable[Finding]) -> Callable[[Finding], tuple[int, bool]]:
+    """The key by which findings of one target are told: by effect on the verdict, a cause before what a runtime makes of it.
+
+    A runtime that refuses a file says so in its own words, of the first thing that it stumbles over. Where the graph was
+    read and an error has a place in it, that is the finding to begin with.
+    """
+    refused = any(f.rule == _NOT_RUN and f.effect is Verdict.ERROR and f.waived is None for f in findings)
+
+    def weight(finding: Finding) -> tuple[int, bool]:
+        cause = refused and _is_located_cause(finding)
+        return -(Verdict.ERROR if cause else finding.effect).rank, not cause
+
+    return weight
+
+
+def _is_located_cause(finding: Finding) -> bool:
+    located = finding.at.node is not None or finding.at.tensor is not None
+    structural = finding.rule.startswith(("ART", "QNT", "RNG1")) and finding.rule != _NOT_RUN
+    return finding.severity is Severity.ERROR and finding.waived is None and located and structural
 
 
 _COUNTED = (

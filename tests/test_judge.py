@@ -270,3 +270,23 @@ def test_judged_again_outputs_that_were_taken_out_are_missed() -> None:
     custom = Measurement(name="artifact.operator", value="x::Y", detail={"message": "x::Y is unknown"})
     refused = again(report(*SOUND[:3], custom))
     assert [f.rule for f in refused.findings] == ["ART106"], "an operator that nobody knows was never run"
+
+
+def test_a_located_cause_is_told_before_the_words_of_the_runtime_that_refuses_the_file() -> None:
+    refused = finding("ART112", effect=Verdict.ERROR, message="ONNX Runtime refuses the candidate")
+    cause = finding("QNT301", at=Place(node="/f1/Gemm"), message="its operands are exchanged")
+    elsewhere = finding("FEA201", at=OUT, message="SQNR")
+    assert [f.rule for f in order((elsewhere, refused, cause))] == ["QNT301", "ART112", "FEA201"]
+    verdict, reason = conclude(order((refused, cause)), SOUND)
+    assert verdict is Verdict.ERROR, "that it could not be run still decides"
+    assert reason == "node /f1/Gemm: its operands are exchanged; the models could not be run"
+
+
+def test_without_a_place_or_once_it_is_waived_nothing_stands_before_the_runtime() -> None:
+    refused = finding("ART112", effect=Verdict.ERROR, message="refused")
+    vague = finding("QNT101", at=Place(file="model"), message="nothing is quantized")
+    waived = finding("QNT301", at=Place(node="n"), message="moved", waived="known")
+    warned = finding("QNT301", "warning", at=Place(node="n"), message="moved")
+    for other in (vague, waived, warned):
+        assert order((other, refused))[0] is refused
+        assert conclude((other, refused), SOUND) == (Verdict.ERROR, "refused")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -88,6 +89,34 @@ class Detours:
                 return False
         return True
 
+    def other_shape(self, one: FloatNode, two: FloatNode) -> Difference | None:
+        """A weight of another size than the reference's has; None where all fit."""
+        for a, b in zip(one.inputs[:2], two.inputs[:2], strict=False):
+            left, right = self.left.graph.constants.get(a), self.right.graph.constants.get(b)
+            if left is not None and right is not None and left.size != right.size:
+                message = (
+                    f"{two.op} {two.label!r} has the weight {right.name!r} of shape {list(right.shape)}, and the reference's "
+                    f"{left.name!r} there is of shape {list(left.shape)}"
+                )
+                return Difference(
+                    "constant", message, (two,), (one,), {"tensor": right.name, "node": two.label}
+                )
+        return None
+
+    def moved_constant(self, one: FloatNode, two: FloatNode) -> Difference | None:
+        """What it means that an operation reads its constant at another position than the reference's does."""
+        places = [
+            [at for at, name in enumerate(node.inputs[:2]) if name in side.graph.constants]
+            for node, side in ((one, self.left), (two, self.right))
+        ]
+        if not (len(places[0]) == len(places[1]) == 1) or places[0] == places[1]:
+            return None
+        message = (
+            f"operands 0 and 1 of {two.node.op} {two.label!r} are exchanged: its weight is operand {places[1][0]}, and operand "
+            f"{places[0][0]} in the reference"
+        )
+        return Difference("wiring", message, (two,), (one,))
+
     def difference(self, ours: Nodes, theirs: Nodes, tensor: str, reader: Reader) -> Difference | None:
         """What was stepped over, as a difference; None where it changes nothing.
 
@@ -109,6 +138,10 @@ class Detours:
         if not ours:
             message = f"{_named(theirs)} stands in the candidate and not in the reference"
             return Difference("added", message + before, theirs)
+        if len(ours) == len(theirs) == 1 and ours[0].label == theirs[0].label:
+            moved = self.moved_constant(ours[0], theirs[0])
+            if moved is not None:
+                return moved
         if theirs:
             message = f"{_named(theirs)} stands where the reference has {_named(ours)}"
             return Difference("replaced", message + before, theirs, ours)
@@ -124,6 +157,16 @@ def _named(nodes: Nodes) -> str:
     """Operators with their names in the file, of a long run the first ones."""
     shown = ", ".join(f"{n.op} {n.label!r}" for n in nodes[:4])
     return shown if len(nodes) <= 4 else f"{shown} and {len(nodes) - 4} more"
+
+
+def past(difference: Difference, right: str, reader: tuple[FloatNode, FloatNode, int]) -> Difference:
+    """The same where what seems to be missing stands elsewhere in the candidate: an edge was moved past it."""
+    ours, reading, position = difference.reference, reader[1], reader[2]
+    message = (
+        f"operand {position} of {reading.op} {reading.label!r} reads {right!r}, past {_named(ours)}, whose result the reference "
+        "reads there: the candidate has it and connects it otherwise"
+    )
+    return replace(difference, message=message)
 
 
 def _lost_activation(message: str, quantizer: Quantizer, ours: Nodes) -> Difference:

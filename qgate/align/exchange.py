@@ -50,6 +50,19 @@ def order(one: FloatNode, two: FloatNode, left: Side, right: Side) -> list[int]:
     return straight
 
 
+def same_weights(one: FloatNode, two: FloatNode, left: Side, right: Side) -> bool | None:
+    """Whether the weights right above two operations' operands say that it is one operation; None where they say nothing.
+
+    What is added to what is the same in every block of a residual network; the weights are not.
+    """
+    ours = [found for name in one.inputs if (found := _unit(left, name, reach=1)) is not None]
+    theirs = [found for name in two.inputs if (found := _unit(right, name, reach=1)) is not None]
+    compared = [abs(float(a @ b)) for a in ours for b in theirs if a.size == b.size]
+    if not compared or _UNLIKE <= max(compared) < MIN_COSINE:
+        return None
+    return max(compared) >= MIN_COSINE
+
+
 def exchanged(one: FloatNode, two: FloatNode, found: Sequence[int]) -> Difference | None:
     """What it means that operands stand in another order; nothing where the operation does not mind."""
     moved = [at for at, to in enumerate(found) if at != to]
@@ -105,18 +118,18 @@ def _told_apart(one: FloatNode, two: FloatNode, positions: list[int], left: Side
     return [positions[to] for to in found] if sure and sorted(found) == list(range(len(found))) else positions
 
 
-def _unit(side: Side, name: str) -> Array | None:
+def _unit(side: Side, name: str, reach: int = _REACH) -> Array | None:
     """The direction of the first weight above a tensor, if there is one that is not too large to look at."""
-    value = _first_weight(side, name)
+    value = _first_weight(side, name, reach)
     return None if value is None or value.size > _MAX_ELEMENTS else unit(value)
 
 
-def _first_weight(side: Side, name: str) -> ConstantValue | None:
+def _first_weight(side: Side, name: str, reach: int) -> ConstantValue | None:
     queue: deque[tuple[str, int]] = deque([(name, 0)])
     while queue:
         tensor, depth = queue.popleft()
         node = side.made.get(tensor)
-        if node is None or depth >= _REACH:
+        if node is None or depth >= reach:
             continue
         for operand in node.inputs:
             held = side.graph.constants.get(operand)

@@ -12,8 +12,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from qgate.align.detour import Detours, Reader
-from qgate.align.exchange import exchanged, order
+from qgate.align.detour import Detours, Reader, past
+from qgate.align.exchange import exchanged, order, same_weights
 from qgate.align.operands import constant_alone, missing, other_tensor
 from qgate.align.padding import padding_before
 from qgate.align.settings import differing
@@ -70,6 +70,8 @@ class _Walk:
         self.skipped_left: set[int] = set()
         self.skipped_right: set[int] = set()
         self.lost: list[tuple[str, str, Reader]] = []
+        self.resized: set[int] = set()
+        self.passed: list[tuple[int, str, tuple[FloatNode, FloatNode, int]]] = []
         self.detours = Detours(self.left, self.right, self.same_source, self.paired)
 
     def run(self, left: str, right: str) -> None:
@@ -106,6 +108,8 @@ class _Walk:
         if self.left.is_constant(left) and self.right.is_constant(right):
             if one is not None and two is not None:
                 held = self.left.graph.constants[left], self.right.graph.constants[right]
+                if id(two) in self.resized and held[0].size != held[1].size:
+                    return  # told already; there are no elements to hold against each other
                 self.result.constants.append(ConstantPair(*held, one, two, position, "graph"))
             return
         takes_shapes = one is not None and one.op in (
@@ -148,9 +152,10 @@ class _Walk:
             return False
         if one.op in TRANSPARENT | LAYOUT or one.op in COMMUTATIVE:
             # Cheap operators repeat along a chain: make sure that it is this one.
-            return self.left.signature(left) == self.right.signature(right) or not self._better_elsewhere(
-                one, two
-            )
+            if self.left.signature(left) == self.right.signature(right):
+                return True
+            told = same_weights(one, two, self.left, self.right)
+            return told if told is not None else not self._better_elsewhere(one, two)
         return self.detours.weights_fit(one, two)
 
     def _better_elsewhere(self, one: FloatNode, two: FloatNode) -> bool:
@@ -233,6 +238,11 @@ class _Walk:
             self._note(other_tensor(left, right, reader, self.left, self.right))
             self._pair(one, two)
             return
+        if one is not None and two is not None and self._is_other_weight(one, two, left, right):
+            self._note(self.detours.other_shape(one, two))
+            self.resized.add(id(two))
+            self._pair(one, two)
+            return
         found = self.detours.find(left, right)
         if found is None:
             self.lost.append((left, right, reader))
@@ -242,8 +252,21 @@ class _Walk:
         left_to, right_to, left_nodes, right_nodes = found
         self.skipped_left.update(id(n) for n in left_nodes)
         self.skipped_right.update(id(n) for n in right_nodes)
-        self._note(self.detours.difference(left_nodes, right_nodes, right, reader))
+        difference = self.detours.difference(left_nodes, right_nodes, right, reader)
+        if difference is not None and difference.kind == "removed" and reader is not None:
+            self.passed.append((len(self.result.differences), right, reader))
+        self._note(difference)
         self.queue.append((left_to, right_to, None))
+
+    def _is_other_weight(self, one: FloatNode, two: FloatNode, left: str, right: str) -> bool:
+        """Whether it is the same operation by name and place, with a weight of another size."""
+        return (
+            one.op == two.op
+            and one.label == two.label
+            and id(two) not in self.paired
+            and one.outputs.index(left) == two.outputs.index(right)
+            and not self.detours.weights_fit(one, two)
+        )
 
     def _is_other_output(self, one: FloatNode, two: FloatNode, left: str, right: str) -> bool:
         """Whether it is the same operation, and another of its outputs."""
@@ -279,6 +302,11 @@ class _Walk:
                 self._unmatched(left, right, reader)
         left_done = {id(one) for one, _ in self.result.nodes} | self.skipped_left
         right_done = set(self.paired) | self.skipped_right
+        kept = {id(one) for one, _ in self.result.nodes}
+        for at, right, reader in self.passed:
+            difference = self.result.differences[at]
+            if all(id(node) in kept for node in difference.reference):
+                self.result.differences[at] = past(difference, right, reader)
         self.result.unmatched_reference += [n for n in self.left.graph.nodes if id(n) not in left_done]
         self.result.unmatched_candidate += [n for n in self.right.graph.nodes if id(n) not in right_done]
         return self.result

@@ -37,6 +37,9 @@ def computed_parameters(builder: Builder, nodes: tuple[Node, ...]) -> Iterator[D
     """Every scale or zero point that is neither constant nor its own tensor's."""
     for node in nodes:
         for codes, scale, zero in positions(node):
+            exchanged = _exchanged(builder, node, scale, zero)
+            if exchanged is not None:
+                yield exchanged
             for what, position in (("scale", scale), ("zero point", zero)):
                 name = node.inputs[position] if 0 <= position < len(node.inputs) else ""
                 if not name or builder.constant(name) is not None:
@@ -50,6 +53,25 @@ def computed_parameters(builder: Builder, nodes: tuple[Node, ...]) -> Iterator[D
                     node=node.label,
                     tensor=name,
                 )
+
+
+def _exchanged(builder: Builder, node: Node, scale: int, zero: int) -> Defect | None:
+    """A scale of whole numbers beside a zero point of floats: the one stands in the other's place."""
+    held = [
+        builder.constant(node.inputs[at]) if 0 <= at < len(node.inputs) and node.inputs[at] else None
+        for at in (scale, zero)
+    ]
+    if held[0] is None or held[1] is None:
+        return None
+    if not ("int" in held[0].dtype and held[1].dtype.startswith(("float", "bfloat", "double"))):
+        return None
+    return Defect(
+        "graph",
+        f"scale and zero point of {node.op} {node.label!r} are exchanged: the scale {held[0].name!r} is {held[0].dtype} and the "
+        f"zero point {held[1].name!r} is {held[1].dtype}",
+        node=node.label,
+        tensor=held[0].name,
+    )
 
 
 def coded_origin(builder: Builder, codes: str) -> str:

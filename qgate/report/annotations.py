@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from qgate.records import Finding, Severity, Verdict
+from qgate.records import Finding, Severity, Verdict, weigher
 from qgate.report import escape, view
 from qgate.report.schema import Report, TargetReport
 
@@ -34,11 +34,12 @@ def annotations(report: Report) -> list[str]:
 
 
 def _worst_first(report: Report) -> list[tuple[TargetReport | None, Finding]]:
-    found: list[tuple[TargetReport | None, Finding]] = [(None, finding) for finding in report.findings]
-    for target in view.by_verdict(report.targets):
-        found.extend((target, finding) for finding in target.findings)
-    live = [(target, finding) for target, finding in found if finding.waived is None]
-    return sorted(live, key=lambda pair: -pair[1].effect.rank)
+    found: list[tuple[tuple[int, bool], TargetReport | None, Finding]] = []
+    for target in (None, *view.by_verdict(report.targets)):
+        held = report.findings if target is None else target.findings
+        weight = weigher(held)
+        found.extend((weight(finding), target, finding) for finding in held if finding.waived is None)
+    return [(target, finding) for _, target, finding in sorted(found, key=lambda each: each[0])]
 
 
 def _capped(severity: Severity, lines: Sequence[str]) -> Iterator[str]:

@@ -57,7 +57,7 @@ def render_html(report: Report) -> str:
 
 def _told(groups: Iterable[view.Group], reason: str) -> bool:
     """Whether a card below says what the verdict's reason says."""
-    return any(reason.endswith(finding.message) for group in groups for finding in group.findings)
+    return any(finding.message in reason for group in groups for finding in group.findings)
 
 
 @cache

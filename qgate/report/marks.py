@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from qgate.records import Finding, Severity, Verdict
+from qgate.records import Finding, Severity, Verdict, weigher
 
 
 class Mark(StrEnum):
@@ -30,7 +30,7 @@ MARK_OF_VERDICT: Mapping[Verdict, Mark] = {
 def blocking(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     """Errors that no waiver covers, those that hide more first."""
     found = [f for f in findings if f.severity is Severity.ERROR and f.waived is None]
-    return tuple(sorted(found, key=lambda finding: -finding.effect.rank))
+    return tuple(sorted(found, key=weigher(found)))
 
 
 def informing(findings: Iterable[Finding], severity: Severity) -> tuple[Finding, ...]:

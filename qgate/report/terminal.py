@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from qgate.records import Finding, Severity, Verdict
+from qgate.records import Finding, Severity, Verdict, weigher
 from qgate.report import escape, view
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
@@ -166,8 +166,12 @@ def _cell(cell: view.Cell, write: Callable[..., Text]) -> Text:
 def _in_order(report: Report) -> list[tuple[str | None, Finding]]:
     """Blocking findings, the worst first, then warnings; notes and waived ones stay in the report."""
     live = [(name, f) for name, f in view.everything_found(report) if f.waived is None]
+    weights: dict[str | None, Callable[[Finding], tuple[int, bool]]] = {
+        target.name: weigher(target.findings) for target in report.targets
+    }
+    weights[None] = weigher(report.findings)
     errors = [pair for pair in live if pair[1].severity is Severity.ERROR]
-    errors.sort(key=lambda pair: -pair[1].effect.rank)
+    errors.sort(key=lambda pair: weights[pair[0]](pair[1]))
     return errors + [pair for pair in live if pair[1].severity is Severity.WARNING]
 
 
@@ -196,7 +200,8 @@ def _findings(findings: Iterable[tuple[str | None, Finding]], write: Callable[..
 def _place(name: str | None, finding: Finding, write: Callable[..., Text]) -> Text:
     text = write(escape.name(name) if name is not None else "this run", "bold")
     for label, where in place_items(finding.at):
-        text.append_text(write(f"\n{label} {escape.name(where)}" if label else f" {escape.name(where)}"))
+        shown = escape.visible(where, escape.NAME_LIMIT)
+        text.append_text(write(f"\n{label} {shown}" if label else f" {shown}"))
     return text
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from qgate.records import Finding, Limit, Severity
+from qgate.records import Finding, Limit
 from qgate.report.cells import Cell, by_name, cell
 from qgate.report.marks import MARK_OF_VERDICT, Mark, blocking, informing, waived
 from qgate.report.schema import Report, TargetReport
@@ -110,9 +110,13 @@ def grouped(target: str | None, findings: Iterable[Finding]) -> tuple[Group, ...
 
 def first_step(report: Report) -> str:
     """What to do first: the remedy of the worst finding, empty where there is none."""
-    found = [f for _, f in everything_found(report) if f.severity is Severity.ERROR and f.waived is None]
-    found.sort(key=lambda finding: -finding.effect.rank)
-    return next((finding.remedy for finding in found if finding.remedy), "")
+    units = [
+        (blocking(report.findings), True),
+        *((blocking(t.findings), False) for t in by_verdict(report.targets)),
+    ]
+    worst = [(max(f.effect.rank for f in found), about, found) for found, about in units if found]
+    worst.sort(key=lambda unit: (-unit[0], not unit[1]))
+    return next((f.remedy for _, _, found in worst for f in found if f.remedy), "")
 
 
 def row(target: TargetReport) -> Row:

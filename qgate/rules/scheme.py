@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from qgate.records import Finding, Place, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
+_FULL = 16
+"""Bits of a weight that is stored whole: float16 is the least that serves as a reference."""
+
 _EXCHANGED = 0.7
 """A reference whose weights take no more than this share of the candidate's bits is the quantized one of the two."""
 
@@ -69,13 +72,26 @@ def _bits(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("quant.bits"):
         if not references:
             return
-        ratio = found.number / references[0].number
+        before = references[0].number
+        ratio = found.number / before
         if not ratio <= context.limit("max_ratio"):
+            evidence = {"bits": found.number, "reference_bits": before, "ratio": ratio}
+            if before < _FULL:
+                exchanged = before <= _EXCHANGED * found.number
+                yield context.finding(
+                    "the reference is a quantized model itself: its weights take "
+                    f"{before:.1f} bits on average and the candidate's {found.number:.1f}"
+                    + (", so that the two may be exchanged" if exchanged else ""),
+                    at=Place(file="model"),
+                    evidence=evidence,
+                    remedy="Name the full-precision model that the candidate was made of as the reference",
+                )
+                continue
             yield context.finding(
                 f"a weight takes {found.number:.1f} bits on average, {ratio:.0%} of the reference's "
-                f"{references[0].number:.1f}",
+                f"{before:.1f}",
                 at=Place(file="model"),
-                evidence={"bits": found.number, "reference_bits": references[0].number, "ratio": ratio},
+                evidence=evidence,
             )
 
 

@@ -111,7 +111,7 @@ def _open_part(folder: int, name: str, flags: int, path: str, where: str) -> int
         prefix = path.rpartition("/")[0]
         names = (f"{prefix}/{entry}" if prefix else entry for entry in _names(folder))
         what = "no such file" if path == where else f"no such file: {path} is missing"
-        hint = nearest(path, names) or "Check the path in the policy; it is relative to the repository's root"
+        hint = nearest(path, names) or "Check the path; one in a policy is relative to the repository's root"
         raise MissingError(what, where=where, remedy=hint) from error
     except OSError as error:
         if _is_link(folder, name):

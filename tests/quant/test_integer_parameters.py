@@ -88,3 +88,15 @@ def test_codes_of_a_static_quantizer_are_held_to_it_by_the_fused_product_as_well
     )
     assert right == []
     assert "another scale" in other[0].message
+
+
+@pytest.mark.parametrize("read", ["DequantizeLinear (q, ws, z)", "DequantizeLinear (q, z, ws)"])
+def test_a_scale_in_the_place_of_the_zero_point_is_named(read: str, tmp_path: Path) -> None:
+    """ONNX Runtime refuses such a file in words about types; which two were exchanged is seen without it."""
+    held = {**HELD, "q": HELD["w"], "z": np.int8(0)}
+    view = view_of(model(f"{HEAD} {{ d = {read} y = MatMul (x, d) }}", **held), tmp_path, "one")
+    told = [d for d in view.defects if "are exchanged" in d.message]
+    assert len(told) == (1 if read.endswith("(q, z, ws)") else 0)
+    for defect in told:
+        assert (defect.kind, defect.tensor) == ("graph", "z")
+        assert "the scale 'z' is int8 and the zero point 'ws' is float" in defect.message

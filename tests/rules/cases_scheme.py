@@ -20,7 +20,17 @@ def _bits(ratio: float):
 
 
 def _activations(share: float):
-    return (measured("quant.activation_share", share, _MODEL, n=100, quantized=3 if share else 0, dynamic=0, first=["conv"]),)
+    return (
+        measured(
+            "quant.activation_share",
+            share,
+            _MODEL,
+            n=100,
+            quantized=3 if share else 0,
+            dynamic=0,
+            first=["conv"],
+        ),
+    )
 
 
 _INT8 = {"scheme": "int8"}
@@ -39,6 +49,12 @@ CASES = (
     Case("QNT102", "as declared", _scheme("int8"), SILENT, declared={"scheme": "int8"}),
     Case("QNT102", "nothing declared", _scheme("int4"), SILENT),
     *ladder("QNT103", "max_ratio", _bits, at_least=False, step=1e-6, says="bits on average"),
+    Case("QNT103", "its own reference",
+         (measured("quant.bits", 8.0, _MODEL), measured("quant.reference_bits", 8.0, _MODEL)), ERROR,
+         "the reference is a quantized model itself"),
+    Case("QNT103", "exchanged with a half-precision model",
+         (measured("quant.bits", 16.0, _MODEL), measured("quant.reference_bits", 8.0, _MODEL)), ERROR,
+         "the two may be exchanged"),
     Case("QNT103", "two float models", _bits(1.0), SILENT, declared={"scheme": "none"}),
     *ladder("QNT105", "min_share", _activations, at_least=True, step=0.01, says="take integer activations", at="file model",
             declared=_INT8),
