@@ -12,11 +12,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from qgate.bisect.surgery import add_constant, prune, put_in_place
 from qgate.errors import MeasureError
 from qgate.quant.alignment import Alignment
-from qgate.quant.constants import Array
 from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
 
 _WINDOW = (
@@ -41,7 +39,6 @@ _CODE_KEEPING = (
     "Gather",
     "Identity",
 )
-_AS_IT_WAS = "#quantized"
 
 
 class What(StrEnum):
@@ -140,7 +137,7 @@ class Repair:
                     self._unround(model.graph, theirs, own)
             if what in (What.ALL, What.OUTPUT):
                 self._unround_output(model.graph, theirs, own)
-        _prune(model.graph)
+        prune(model.graph)
         onnx.save(model, target)
 
     def _unround(self, graph: Any, node: FloatNode, own: str) -> None:
@@ -200,7 +197,7 @@ class Repair:
         inputs = [source]
         for place, name in enumerate(weights[1].inputs[1:3], 1):
             if name:
-                inputs.append(_constant(graph, f"{own}/{place}", weights[0].constants[name].values()))
+                inputs.append(add_constant(graph, f"{own}/{place}", weights[0].constants[name].values()))
         output = theirs.outputs[0]
         coded = next((q for q in self._view.quantizers.get(output, ()) if q.inherent), None)
         result = output if coded is None else f"{own}/result"
@@ -223,7 +220,7 @@ class Repair:
             made.append(
                 helper.make_node("QuantizeLinear", [result, *_parameters(coded)], [output], f"{own}/Q")
             )
-        _put_in_place(graph, output, made)
+        put_in_place(graph, output, made)
 
     def _input(self, node: FloatNode, what: What, own: str) -> tuple[str, list[Any]]:
         """What the operation reads, and the nodes that make it."""
@@ -292,44 +289,3 @@ class Repair:
 
 def _parameters(quantizer: Quantizer) -> list[str]:
     return [quantizer.scale_input, *([quantizer.zero_input] if quantizer.zero_input else [])]
-
-
-def _constant(graph: Any, name: str, values: Array) -> str:
-    from onnx import numpy_helper
-
-    graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(values, np.float32), name))
-    return name
-
-
-def _put_in_place(graph: Any, output: str, made: list[Any]) -> None:
-    """Puts nodes where the one that makes ``output`` stands, which then makes something that nobody reads."""
-    nodes = list(graph.node)
-    place = next((i for i, node in enumerate(nodes) if output in node.output), None)
-    if place is None:
-        raise MeasureError(f"no operation of the file makes {output!r}")
-    old = nodes[place]
-    for i, name in enumerate(old.output):
-        if name == output:
-            old.output[i] = output + _AS_IT_WAS
-    del graph.node[:]
-    graph.node.extend([*nodes[: place + 1], *made, *nodes[place + 1 :]])
-
-
-def _prune(graph: Any) -> None:
-    """Takes out what nothing reads any more: the operations that were replaced, and their constants."""
-    needed = {output.name for output in graph.output}
-    kept = []
-    for node in reversed(graph.node):
-        # A body reads names of the graph around it: whatever holds one is kept, with all that it could read.
-        if needed.intersection(node.output):
-            kept.append(node)
-            needed.update(node.input)
-            for attribute in node.attribute:
-                for body in (attribute.g, *attribute.graphs):
-                    needed.update(name for inner in body.node for name in inner.input)
-                    needed.update(output.name for output in body.output)
-    del graph.node[:]
-    graph.node.extend(reversed(kept))
-    constants = [each for each in graph.initializer if each.name in needed]
-    del graph.initializer[:]
-    graph.initializer.extend(constants)
