@@ -53,7 +53,7 @@ ENTRIES = (
 
 def verified(entry: Entry) -> Any:
     """The report of one comparison, on 64 seeded inputs."""
-    from qgate.verifier import AdHoc, verify_ad_hoc
+    from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
     code = {"factory.reference": f"{FILES}/model.py:fp32"}
     if entry.factory:

@@ -23,7 +23,7 @@ from qgate.records import Severity, Verdict
 from qgate.report.compose import compose_report
 from qgate.report.provenance import build_provenance
 from qgate.report.schema import Report, TargetReport, read_report
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 BYTES = 2000

@@ -32,7 +32,7 @@ from qgate.report.schema import TargetReport
 from qgate.rules.base import PROFILES
 from qgate.runtimes.recipes import calibrated_tensors, write_recipe
 from qgate.stats.intervals import wilson
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 ORACLE = 50_000
 CALIBRATION = 256

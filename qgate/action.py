@@ -60,7 +60,7 @@ def _run(settings: Settings) -> int:
 
 def _judge(settings: Settings, activity: Activity) -> Report:
     from qgate.gate.run import run_gate
-    from qgate.verifier import content_locator, rejudge_target, target_verifier
+    from qgate.verifier.targets import content_locator, rejudge_target, target_verifier
 
     return run_gate(
         settings,

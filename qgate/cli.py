@@ -200,7 +200,7 @@ def verify(
 
         # Both processes import their libraries at the same time.
         with waiting_child(Limits(reduced=sandbox == "reduced")) as child:
-            from qgate.verifier import AdHoc
+            from qgate.verifier.adhoc import AdHoc
 
             asked = AdHoc(
                 candidate=candidate,
@@ -343,7 +343,7 @@ def bisect(
             "there is nothing to look into", remedy="Give --reference and --candidate, or --target"
         )
     from qgate.commands.interface import parse_interface
-    from qgate.verifier import AdHoc
+    from qgate.verifier.adhoc import AdHoc
 
     interface = parse_interface(io_map, io_optional, io_type, io_shape)
     asked = AdHoc(candidate=candidate, reference=reference, inputs=inputs, interface=interface)

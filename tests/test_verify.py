@@ -16,7 +16,7 @@ from qgate.measure.interface import Interface
 from qgate.policy.load import load_policy
 from qgate.records import Finding, Severity, Verdict
 from qgate.report.schema import TargetReport
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 from qgate.verify.again import judge_again
 
 DIGITS = Path(__file__).parents[1] / "examples" / "digits"

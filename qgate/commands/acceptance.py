@@ -17,7 +17,7 @@ def accept(target: str, reason: str, config: str | None, *, despite_findings: bo
     from qgate.report.escape import visible
     from qgate.sandbox.protect import protect_parent
     from qgate.settings import read_settings, repository_path
-    from qgate.verifier import target_verifier
+    from qgate.verifier.targets import target_verifier
 
     protect_parent()
     settings = read_settings()

@@ -14,7 +14,7 @@ from qgate.errors import UsageError
 
 if TYPE_CHECKING:
     from qgate.bisect.search import Bisection, Quality
-    from qgate.verifier import AdHoc
+    from qgate.verifier.adhoc import AdHoc
     from qgate.verify.pair import Pair
 
 _LISTED = 10
@@ -22,7 +22,7 @@ _LISTED = 10
 
 def bisect_pair(asked: AdHoc, most: int, write: Path | None) -> int:
     """Looks into one pair; the exit code."""
-    from qgate.verifier import ad_hoc_pair
+    from qgate.verifier.adhoc import ad_hoc_pair
 
     return _bisect(ad_hoc_pair(asked), most, write)
 
@@ -32,7 +32,7 @@ def bisect_target(name: str, config: str | None, most: int, write: Path | None) 
     from qgate.baseline.acceptance import work_tree_run
     from qgate.git.repository import open_repository
     from qgate.settings import read_settings, repository_path
-    from qgate.verifier import target_pair
+    from qgate.verifier.targets import target_pair
 
     settings = read_settings()
     if config:

@@ -21,7 +21,7 @@ def calibrate_target(name: str, config: str | None, repeats: int, *, write: bool
     from qgate.sandbox.protect import protect_parent
     from qgate.sandbox.staging import staging_directory
     from qgate.settings import read_settings, repository_path
-    from qgate.verifier import target_pair
+    from qgate.verifier.targets import target_pair
 
     protect_parent()
     settings = read_settings()

@@ -13,7 +13,7 @@ from qgate.errors import UsageError
 if TYPE_CHECKING:
     from qgate.report.schema import Report
     from qgate.sandbox.launch import Child
-    from qgate.verifier import AdHoc
+    from qgate.verifier.adhoc import AdHoc
 
 
 def verify_pair(asked: AdHoc, folder: Path | None, child: Child | None) -> int:
@@ -22,7 +22,7 @@ def verify_pair(asked: AdHoc, folder: Path | None, child: Child | None) -> int:
     from qgate.report.compose import compose_report
     from qgate.report.provenance import build_provenance
     from qgate.report.write import prepare_folder
-    from qgate.verifier import verify_ad_hoc
+    from qgate.verifier.adhoc import verify_ad_hoc
 
     if folder is not None:
         prepare_folder(folder)
@@ -46,7 +46,7 @@ def verify_repository(
     from qgate.gate.run import run_gate
     from qgate.report.write import prepare_folder
     from qgate.settings import read_settings, repository_path
-    from qgate.verifier import content_locator, rejudge_target, target_verifier
+    from qgate.verifier.targets import content_locator, rejudge_target, target_verifier
 
     settings = read_settings()
     settings = replace(

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from qgate.records import Verdict
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 from .conftest import CANDIDATE, INPUTS, REFERENCE, Shop, own_mounts
 

@@ -17,7 +17,7 @@ from qgate.measure.preprocessing import Preprocessing
 from qgate.sandbox.limits import Limits
 from qgate.sources.context import SourceContext
 from qgate.sources.pictures import LISTING, PicturesSource
-from qgate.verifier import AdHoc, ad_hoc_pair, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, ad_hoc_pair, verify_ad_hoc
 
 SIDE = 8
 PREPARED = parse_preparation((f"size={SIDE}", "filter=nearest"))

@@ -12,7 +12,7 @@ import pytest
 from qgate.measure.moved_doubts import are_strangers
 from qgate.records import Measurement, Severity, Verdict
 from qgate.report.schema import TargetReport
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 from tests.formats.test_safetensors import tensors
 
 Arrays = dict[str, np.ndarray]

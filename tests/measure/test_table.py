@@ -11,7 +11,7 @@ from qgate.errors import DataError
 from qgate.measure.open_data import open_data
 from qgate.measure.table import MAX_COLUMNS, TableFile, named_files
 from qgate.report.schema import read_report
-from qgate.verifier import AdHoc, ad_hoc_pair
+from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 
 VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
 

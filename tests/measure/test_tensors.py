@@ -17,7 +17,7 @@ from qgate.measure.static import inspect_pair
 from qgate.policy.load import load_policy
 from qgate.records import Finding, Verdict
 from qgate.report.schema import TargetReport
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 from qgate.verify.again import judge_again
 from qgate.verify.pair import Pair
 from qgate.verify.target import verify

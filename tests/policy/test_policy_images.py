@@ -9,7 +9,7 @@ from qgate.measure.preprocessing import Preprocessing
 from qgate.plan.touch import rereferenced
 from qgate.policy.load import load_policy
 from qgate.policy.target_changes import target_differences
-from qgate.verifier import images_of
+from qgate.verifier.targets import images_of
 
 POLICY = """\
 version: 1

@@ -13,7 +13,7 @@ from qgate.gate.run import run_gate
 from qgate.records import Severity, Verdict
 from qgate.report.schema import TargetReport
 from qgate.settings import Settings
-from qgate.verifier import rejudge_target, target_verifier
+from qgate.verifier.targets import rejudge_target, target_verifier
 from tests.git.scratch import ScratchRepository
 
 from .conftest import Signer

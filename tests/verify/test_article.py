@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from qgate.records import Verdict
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 ROOT = Path(__file__).parents[2]
 FILES = ROOT / "examples" / "article"

@@ -17,7 +17,7 @@ from qgate.formats.read import read_model
 from qgate.measure.flat_programs import measure_flat_programs
 from qgate.records import Verdict
 from qgate.sandbox.staging import staging_directory
-from qgate.verifier import AdHoc, ad_hoc_pair
+from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
 
 from ..formats.tflite_files import OPS, network, schema, weights_only  # noqa: TID252

@@ -12,7 +12,7 @@ from qgate.cli import main
 from qgate.records import Verdict
 from qgate.rules.base import Rule
 from qgate.rules.catalogue import catalogue
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 # Of keys that a policy has and the command line has not, of baselines and of pull requests.

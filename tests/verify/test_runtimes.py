@@ -23,7 +23,7 @@ from qgate.policy.thresholds import resolve
 from qgate.records import Severity, Verdict
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
-from qgate.verifier import AdHoc, ad_hoc_pair
+from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
 
 ROOT = Path(__file__).resolve().parents[2]

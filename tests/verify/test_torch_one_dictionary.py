@@ -14,7 +14,7 @@ from qgate.formats.read import read_model
 from qgate.quant.tensorview import tensor_view
 from qgate.records import Verdict
 from qgate.runtimes.base import ModelRefusedError
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 torch = pytest.importorskip("torch", reason="of the extra `torch`")
 pytestmark = pytest.mark.filterwarnings("ignore")

@@ -16,7 +16,7 @@ from qgate.formats.read import read_model
 from qgate.measure.layers.layer import Layer
 from qgate.measure.tensors import inspect_tensors
 from qgate.records import Verdict
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 ARTICLE = Path(__file__).parents[2] / "examples" / "article"

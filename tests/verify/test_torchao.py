@@ -12,7 +12,7 @@ import pytest
 from qgate.errors import MeasureError
 from qgate.records import Verdict
 from qgate.runtimes.pytorch import libraries
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 torch = pytest.importorskip("torch", reason="of the extra `torch`")
 pytest.importorskip("torchao", reason="of the extra `torchao`")

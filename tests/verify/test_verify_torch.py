@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from qgate.records import Verdict
-from qgate.verifier import AdHoc, verify_ad_hoc
+from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 torch = pytest.importorskip("torch", reason="of the extra `torch`")
 pytestmark = pytest.mark.filterwarnings("ignore")
