@@ -82,7 +82,14 @@ class TaskRecord:
         columns = self.sheet.columns()
         rows = columns.pop("row", np.zeros(0, dtype=np.int64))
         found: dict[str, Any] = {"kind": task.metric, "n": len(rows), "broken": self.broken}
-        empty: dict[str, Any] = {"figures": [], "classes": {}, "slices": {}, "confusion": [], "changes": 0}
+        empty: dict[str, Any] = {
+            "figures": [],
+            "classes": {},
+            "slices": {},
+            "confusion": [],
+            "changes": 0,
+            "chance": None,
+        }
         if self.broken or not len(rows):
             return {**found, **empty, "outcomes": None}
         classes = getattr(task, "classes", None)
@@ -91,8 +98,11 @@ class TaskRecord:
         answered = answers(columns) if answers is not None else None
         confusion, changes = _confusion(*answered) if answered is not None else ([], 0)
         right = getattr(task, "right", None)
+        chance = getattr(task, "chance", None)
+        blind = chance(columns) if chance is not None else None
         return {
             **found,
+            "chance": None if blind is None else blind.state(),
             "figures": [each.state() for each in task.figures(columns)],
             "classes": {} if classes is None else {k: v.state() for k, v in classes(columns).items()},
             "slices": self._slices(grouped(columns) if grouped is not None else columns, rows),

@@ -47,6 +47,8 @@ def task_measurements(state: PairState, slices: str | None, asked: bool) -> Iter
         yield from _flips(judged)
     for other in others:
         yield from _figure(other, other.metric)
+    if task.chance is not None:
+        yield _above_chance(task.chance)
     yield from _changes(task)
     yield from _groups("task.class_recall_drop", "label", task.classes)
     yield from _groups("task.slice_drop", slices or "slice", task.slices)
@@ -83,6 +85,19 @@ def _figure(found: FigureState, short: str) -> Iterator[Measurement]:
         low=found.low,
         high=found.high,
         detail=detail,
+    )
+
+
+def _above_chance(found: FigureState) -> Measurement:
+    """How much better the reference is than what knows nothing of the inputs."""
+    return Measurement(
+        name="task.above_chance",
+        value=found.drop,
+        unit="" if found.metric in _UNBOUNDED else "ratio",
+        n=found.n,
+        low=found.low,
+        high=found.high,
+        detail={"metric": found.metric, "reference": found.reference, "chance": found.candidate},
     )
 
 

@@ -150,6 +150,7 @@ class TaskState(Record):
     confusion: Annotated[tuple[tuple[Position, Position, Count], ...], Field(max_length=MAX_CONFUSIONS)]
     changes: Count
     outcomes: Outcomes | None
+    chance: FigureState | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> TaskState:
@@ -157,9 +158,10 @@ class TaskState(Record):
             raise ValueError("figures of nothing, or none")
         if self.figures and not self.figures[0].metric.startswith(_LABELS.get(self.kind, self.kind)):
             raise ValueError("figures of another task")
-        if not self.figures and (self.classes or self.slices or self.confusion or self.outcomes):
+        groups = self.classes or self.slices or self.confusion or self.outcomes or self.chance
+        if not self.figures and groups:
             raise ValueError("groups of nothing")
-        if any(each.n != self.n for each in self.figures):
+        if any(each.n != self.n for each in (*self.figures, *([self.chance] if self.chance else []))):
             raise ValueError("figures of other samples")
         if any(each.n > self.n for each in (*self.classes.values(), *self.slices.values())):
             raise ValueError("a group is larger than the whole")

@@ -108,7 +108,9 @@ def _plan_detection(
     truth: NDArray[Any] | None = None
     classes: tuple[int, ...] = ()
     if metric in detection.LABELLED and labels is not None:
-        truth, classes = read_boxes(file, labels, count, options.label_format)
+        own, classes = read_boxes(file, labels, count, options.label_format)
+        truth = np.empty((count, 2), dtype=object)
+        truth[:, 0], truth[:, 1] = own, np.roll(own, 1)
     given = {"output": wanted, "boxes": options.boxes, "scores": options.scores, "classes": options.classes}
     found = None if function is not None else find_outputs(outputs, given)
     if isinstance(found, str):

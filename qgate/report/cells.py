@@ -98,7 +98,13 @@ def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Meas
         if lowest := _lowest(measured, "output.top1_agreement"):
             yield figures.value(lowest.value, "ratio")
         if drop := _largest_drop(measured):
-            yield f"{_metric(drop)} {_drop(drop)}"
+            both = [_lowest(measured, f"task.metric_{side}") for side in ("reference", "candidate")]
+            values = [figures.value(each.value, each.unit) for each in both if each is not None]
+            if len(values) == 2:
+                yield f"{_metric(drop)} {values[0]} → {values[1]}"
+                yield _drop(drop)
+            else:
+                yield f"{_metric(drop)} {_drop(drop)}"
     elif family == "TRC":
         yield from _against_baseline(target)
     elif family == "CST" and (ratio := _size_ratio(target)) is not None:

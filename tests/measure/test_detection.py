@@ -98,8 +98,16 @@ def objects(parts):
     return held
 
 
+def pairs(labels):
+    """The labels of each sample, and those of the one before it."""
+    held = np.empty((len(labels), 2), dtype=object)
+    held[:, 0] = objects(labels)
+    held[:, 1] = np.roll(held[:, 0], 1)
+    return held
+
+
 def run(task, labels, reference, candidate, slices=None, cuts=(7, 30)):
-    plan = TaskPlan(task, None, None if labels is None else objects(labels), slices)
+    plan = TaskPlan(task, None, None if labels is None else pairs(labels), slices)
     whole = plan.start()
     edges = [0, *(cut for cut in cuts if cut < len(reference)), len(reference)]
     for first, last in pairwise(edges):
@@ -141,13 +149,26 @@ def test_a_draw_of_the_images_is_what_pycocotools_says_of_the_drawn_images(scene
     ]
     weights = np.bincount(drawn, minlength=IMAGES).astype(float)[np.newaxis]
     columns, _ = Detection("map", READER, 0.25, range(CLASSES)).records(
-        {"found": spread}, {"found": spread}, objects(labels)
+        {"found": spread}, {"found": spread}, pairs(labels)
     )
     from qgate.measure.tasks.detection import _gathered
 
     mine = [average_precision(weights, _gathered(columns["found_r"], c)).mean() for c in range(CLASSES)]
     theirs = by_pycocotools([labels[i] for i in drawn], [spread[i] for i in drawn], range(CLASSES))[2]
     assert mine == pytest.approx(list(theirs), abs=1e-9)
+
+
+def test_labels_of_other_images_are_found_by_chance_alone(scenes):
+    labels, reference, candidate = scenes
+    task = Detection("map50", READER, 0.25, range(CLASSES))
+    good = run(task, labels, reference, candidate)["chance"]
+    assert good["reference"] == pytest.approx(by_pycocotools(labels, reference, range(CLASSES))[1], abs=1e-12)
+    others = [labels[i - 1] for i in range(IMAGES)]
+    assert good["candidate"] == pytest.approx(by_pycocotools(others, reference, range(CLASSES))[1], abs=1e-12)
+    assert good["low"] > 0.2
+    moved = labels[3:] + labels[:3]
+    shuffled = run(Detection("map50", READER, 0.25, range(CLASSES)), moved, reference, candidate)["chance"]
+    assert shuffled["low"] < 0 < shuffled["high"]
 
 
 def test_two_equal_models_differ_by_nothing_and_that_is_not_taken_for_certain(scenes):
@@ -202,9 +223,7 @@ def test_an_image_is_right_where_every_box_is_found_and_nothing_else():
     hit, miss, sure = [0, 0, 10, 9, 0.9, 1], [20, 20, 30, 30, 0.9, 1], [20, 20, 30, 30, 0.1, 1]
     task = Detection("map", READER, 0.25, [1])
     for boxes, right in (([hit], True), ([hit, miss], False), ([hit, sure], True), ([sure], False)):
-        columns, _ = task.records(
-            {"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, objects([label])
-        )
+        columns, _ = task.records({"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, pairs([label]))
         assert task.right(columns)[0].tolist() == [right]
 
 
@@ -290,7 +309,7 @@ def test_a_model_without_an_answer_has_no_figures(scenes):
     state = run(Detection("map", READER, 0.25, range(CLASSES)), labels, reference, broken)
     assert (state["broken"], state["n"], state["figures"]) == (1, IMAGES - 1, [])
     columns, fine = Detection("map", READER, 0.25, [0]).records(
-        {"found": reference[:3]}, {"other": candidate[:3]}, objects(labels[:3])
+        {"found": reference[:3]}, {"other": candidate[:3]}, pairs(labels[:3])
     )
     assert not fine.any()
     assert not len(columns["same"])

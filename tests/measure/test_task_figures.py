@@ -259,3 +259,87 @@ def test_a_sample_that_no_task_can_read_is_broken():
         record.add(good, bad, 0)
         assert record.state()["figures"] == []
         assert record.broken >= 1
+
+
+def known(metric):
+    """A task, what a model answers that knows its labels, and these labels."""
+    generator = np.random.default_rng(8)
+    if metric in ("mae", "rmse", "r2"):
+        truth = generator.standard_normal((200, 2))
+        task = Regression(metric, truth.mean(axis=0))
+        return task, truth + 0.5 * generator.standard_normal((200, 2)), truth
+    if metric == "recall_at_k":
+        truth = generator.integers(0, 8, 200)
+        return Embedding(metric, 1), np.eye(8)[truth] + 0.2 * generator.standard_normal((200, 8)), truth
+    if metric == "perplexity":
+        truth = generator.integers(0, 12, (60, 5))
+        return (
+            Tokens(metric, "scores", None),
+            2 * np.eye(12)[truth] + generator.standard_normal((60, 5, 12)),
+            truth,
+        )
+    if metric in ("miou", "pixel_accuracy"):
+        truth = generator.integers(0, 3, (60, 4, 4))
+        scores = np.moveaxis(np.eye(3)[truth], -1, 1) + 0.4 * generator.standard_normal((60, 3, 4, 4))
+        return Segmentation(metric, 3, None), scores, truth
+    if metric in ("cer", "exact_match"):
+        truth = generator.integers(1, 30, (60, 6))
+        return Written(metric, Options()), np.eye(30)[truth], truth
+    truth = generator.choice(6, 200, p=(0.4, 0.2, 0.1, 0.1, 0.1, 0.1))
+    return (
+        Classification(metric, "scores", 2, 6),
+        2 * np.eye(6)[truth] + generator.standard_normal((200, 6)),
+        truth,
+    )
+
+
+METRICS = (
+    *(
+        "top1",
+        "topk",
+        "balanced_accuracy",
+        "macro_f1",
+        "ece",
+        "mae",
+        "rmse",
+        "r2",
+        "recall_at_k",
+        "perplexity",
+    ),
+    *("miou", "pixel_accuracy", "cer", "exact_match"),
+)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_labels_that_belong_are_told_from_those_that_do_not(metric):
+    task, outputs, truth = known(metric)
+    belongs = run(task, outputs, outputs, truth)["chance"]
+    assert belongs["low"] > 0
+    assert belongs["reference"] != belongs["candidate"]
+    dealt = np.random.default_rng(1).permutation(len(truth))
+    shuffled = run(task, outputs, outputs, truth[dealt])["chance"]
+    assert shuffled["low"] <= 0
+
+
+def test_chance_is_what_knows_nothing_of_the_inputs(scores):
+    truth, reference, _ = scores
+    labels, counts = np.unique(truth, return_counts=True)
+    share = counts.max() / len(truth)
+    most = labels[counts.argmax()]
+    for metric, wanted in (
+        ("top1", share),
+        ("ece", share),
+        ("topk", np.sort(counts)[-3:].sum() / len(truth)),
+        ("balanced_accuracy", 1 / 7),
+        ("macro_f1", metrics.f1_score(truth, np.full(len(truth), most), average="macro")),
+    ):
+        found = run(Classification(metric, "scores", 3, 7), reference, reference, truth)["chance"]
+        assert found["candidate"] == pytest.approx(wanted), metric
+    values = np.random.default_rng(0).standard_normal(50)[:, np.newaxis]
+    task = Regression("rmse", values.mean(axis=0))
+    assert run(task, values, values, values)["chance"]["candidate"] == pytest.approx(values.std())
+
+
+def test_without_labels_there_is_no_chance():
+    vectors = np.random.default_rng(0).standard_normal((30, 4))
+    assert run(Embedding("neighbours", 1), vectors, vectors, None)["chance"] is None

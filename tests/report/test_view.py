@@ -30,6 +30,26 @@ def test_a_figure_of_a_layer_that_another_dimension_blames_gets_no_tick() -> Non
     assert row(target.model_copy(update={"findings": (elsewhere,)})).cells["RNG"].mark is Mark.PASS
 
 
+def test_the_metric_of_both_models_stands_beside_their_difference() -> None:
+    both = tuple(
+        Measurement(name=f"task.metric_{side}", value=value, unit="ratio", n=200)
+        for side, value in (("reference", 0.125), ("candidate", 0.12))
+    )
+    drop = Measurement(
+        name="task.metric_drop",
+        value=0.005,
+        unit="ratio",
+        n=200,
+        low=-0.01,
+        high=0.02,
+        detail={"metric": "top1"},
+    )
+    target = samples.target("model", Verdict.PASS, "r").model_copy(update={"measurements": (*both, drop)})
+    assert row(target).cells["BEH"].figures == ("top1 12.5 % → 12 %", "−0.5 pp (−2 … +1)")
+    alone = target.model_copy(update={"measurements": (drop,)})
+    assert row(alone).cells["BEH"].figures == ("top1 −0.5 pp (−2 … +1)",)
+
+
 def test_measurements_of_one_tensor_share_a_row() -> None:
     one, other = Place(tensor="a", node="n"), Place(tensor="b", node="n")
     found = (

@@ -45,6 +45,22 @@ def _other(name: str, value: float, reference: float = 2.0):
     )
 
 
+def _above(value: float, low: float, metric: str = "top1"):
+    return (
+        measured(
+            "task.above_chance",
+            value,
+            _NONE,
+            n=500,
+            low=low,
+            high=0.1,
+            metric=metric,
+            reference=0.12,
+            chance=0.1,
+        ),
+    )
+
+
 def _gain(value: float):
     return _drop(-value, -value - _TIGHT, -value + _TIGHT)
 
@@ -134,6 +150,19 @@ CASES = (
          "mae is 2 on 9 samples, at most 1.5", thresholds={"max_value": 1.5}),
     Case("BEH110", "NaN", (measured("task.metric_candidate", math.nan, _NONE, n=9, metric="mae"),), ERROR, "mae is nan",
          thresholds={"max_value": 1.5}),
+    Case("BEH111", "a reference that knows", _above(0.3, 0.2), SILENT),
+    Case("BEH111", "one that knows no more than chance", _above(0.02, -0.01), ("error", "warning", "warning"),
+         "the reference itself is not shown to be better than chance: its top1 is 0.12 on 500 samples, and always naming the "
+         "most frequent class gives 0.1", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "exactly chance", _above(0.02, 0.0), ("error", "warning", "warning"), "better by [0, 0.1]",
+         effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "vectors", _above(0.0, -0.1, metric="recall_at_5"), ("error", "warning", "warning"),
+         "dealing out its vectors anyhow", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "boxes", _above(0.0, -0.1, metric="map"), ("error", "warning", "warning"),
+         "looking for the labels of another image", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "NaN", _above(math.nan, math.nan), ("error", "warning", "warning"), "better by [nan, 0.1]",
+         effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "unlabelled", (measured("task.metric_drop", 0.0, _NONE, n=9, metric="same_boxes"),), SILENT),
     *ladder("CST101", "max_ratio", _size, at_least=False, step=1e-3,
             says="reference's size", at="file model"),
     *(c for c in ladder("CST102", "max_ratio", _time, at_least=False, step=1e-3,

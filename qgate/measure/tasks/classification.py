@@ -80,6 +80,20 @@ class Classification:
         truth = columns["truth"]
         return columns["class_r"] == truth, columns["class_c"] == truth
 
+    def chance(self, columns: Columns) -> Figure:
+        """The reference against always naming the most frequent class; of calibration, which rewards that, top-1."""
+        truth = columns["truth"]
+        labels, place, counts = np.unique(truth, return_inverse=True, return_counts=True)
+        order = np.argsort(-counts, kind="stable")
+        rank = np.empty(len(labels), dtype=np.int64)
+        rank[order] = np.arange(len(labels))
+        blind = {
+            **columns,
+            "class_c": np.full(len(truth), labels[order[0]]),
+            "rank_c": rank[place.reshape(-1)],
+        }
+        return self._one("top1" if self.metric == "ece" else self.metric, blind)
+
     def _one(self, metric: str, columns: Columns) -> Figure:
         right = self.right(columns)
         if metric == "top1":

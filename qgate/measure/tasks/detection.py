@@ -44,7 +44,10 @@ class Detection:
         self._drawn: tuple[Any, Doubles, Doubles] | None = None
 
     def records(self, reference: Any, candidate: Any, truth: Any) -> tuple[Columns, NDArray[np.bool_]]:
-        """See ``base.Task``; outputs come by name, ``truth`` is [labels, 6] a sample: corners, class, crowd."""
+        """See ``base.Task``; outputs come by name, ``truth`` is [samples, 2] of [labels, 6]: corners, class, crowd.
+
+        The second are the labels of another sample, which the reference finds by chance alone.
+        """
         count = len(next(iter(reference.values()), ()))
         ours, theirs = (self._reader.read(side, count) for side in (reference, candidate))
         fine = np.array(
@@ -52,7 +55,7 @@ class Detection:
         )
         rows = [i for i in range(count) if fine[i]]
         columns: dict[str, Any] = {"same": np.zeros((len(rows), 5))}
-        for side in "rc" if truth is not None else "":
+        for side in "rcx" if truth is not None else "":
             columns[f"found_{side}"] = np.empty(len(rows), dtype=object)
         for at, i in enumerate(rows):
             a, b = ours[i], theirs[i]
@@ -60,8 +63,10 @@ class Detection:
                 raise AssertionError("only whole samples are looked at")
             columns["same"][at] = self._agreement(a, b)
             if truth is not None:
-                columns["found_r"][at] = self._matched(a, truth[i])
-                columns["found_c"][at] = self._matched(b, truth[i])
+                own, other = truth[i]
+                columns["found_r"][at] = self._matched(a, own)
+                columns["found_c"][at] = self._matched(b, own)
+                columns["found_x"][at] = self._matched(a, other)
         return columns, fine
 
     def _matched(self, boxes: Doubles, labels: Doubles) -> dict[int, Matched]:
@@ -116,6 +121,12 @@ class Detection:
                 found[str(label)] = told
         return found
 
+    def chance(self, columns: Columns) -> Figure | None:
+        """The reference against what its boxes find of another image's labels; None without labels, or other images."""
+        if not self._classes or len(columns["found_r"]) < 2:
+            return None
+        return self._precision(self.metric, {**columns, "found_c": columns["found_x"]})
+
     def right(self, columns: Columns) -> tuple[Bools, Bools]:
         """Whether each model finds every labelled box at an IoU of 0.5 and nothing else; unlabelled, both the same."""
         if self._classes:
@@ -160,7 +171,8 @@ class Detection:
 
     def _draws(self, columns: Columns) -> tuple[Doubles, Doubles]:
         """Average precision of the whole and of draws of the images, by side, class and threshold."""
-        if self._drawn is not None and self._drawn[0] is columns["found_r"]:
+        held = columns["found_r"], columns["found_c"]
+        if self._drawn is not None and all(a is b for a, b in zip(self._drawn[0], held, strict=True)):
             return self._drawn[1], self._drawn[2]
         n = len(columns["found_r"])
         parts = [[_gathered(columns[f"found_{side}"], label) for label in self._classes] for side in "rc"]
@@ -171,7 +183,7 @@ class Detection:
 
         work = len(THRESHOLDS) * sum(len(each.image) for side in parts for each in side)
         whole = score(np.ones((1, n)))[0]
-        self._drawn = columns["found_r"], whole, resample_rows(n, score, work=work)
+        self._drawn = held, whole, resample_rows(n, score, work=work)
         return self._drawn[1], self._drawn[2]
 
 

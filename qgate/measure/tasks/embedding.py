@@ -20,6 +20,7 @@ TIE = 1e-3
 """Another neighbour is no other where the reference holds the two this equally near, in cosine."""
 
 _ROWS = 512
+_SEED = 20240229
 
 
 class Embedding:
@@ -60,6 +61,14 @@ class Embedding:
         """Records that can be taken apart into groups: neighbours were sought among all."""
         right = self.outcomes(columns)[self.metric]
         return {"right_r": right[0], "right_c": right[1]}
+
+    def chance(self, columns: Columns) -> Figure | None:
+        """The reference against its own vectors dealt out to the samples anyhow; None without labels."""
+        if "truth" not in columns or self.metric == "neighbours":
+            return None
+        vectors = columns["vector_r"]
+        dealt = np.random.Generator(np.random.PCG64(_SEED)).permutation(len(vectors))
+        return self.figure(self.grouped({**columns, "vector_c": vectors[dealt]}))
 
     def right(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether each model finds the right neighbours."""

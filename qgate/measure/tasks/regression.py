@@ -35,7 +35,8 @@ class Regression:
         sides = matched(reference, candidate)
         if sides is None or sides[0].shape != truth.shape:
             return {}, nothing
-        columns: dict[str, Any] = {"spread": ((truth - self._centre) ** 2).mean(axis=1)}
+        apart = np.abs(truth - self._centre)
+        columns: dict[str, Any] = {"spread": (apart**2).mean(axis=1), "apart": apart.mean(axis=1)}
         with np.errstate(over="ignore", invalid="ignore"):
             for short, values in zip("rc", sides, strict=True):
                 error = np.abs(values - truth)
@@ -52,6 +53,11 @@ class Regression:
     def figure(self, columns: Columns) -> Figure:
         """The judged metric of a group."""
         return self._one(self.metric, columns)
+
+    def chance(self, columns: Columns) -> Figure:
+        """The reference against always answering the mean target."""
+        blind = {**columns, "abs_c": columns["apart"], "squared_c": columns["spread"]}
+        return self._one(self.metric, blind)
 
     def _one(self, metric: str, columns: Columns) -> Figure:
         n = len(columns["abs_r"])

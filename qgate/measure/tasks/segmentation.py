@@ -80,6 +80,14 @@ class Segmentation:
             found[str(int(label))] = _iou(own)
         return found
 
+    def chance(self, columns: Columns) -> Figure:
+        """The reference against naming the most frequent class everywhere."""
+        actual = columns["actual"]
+        most = int(actual.sum(axis=0).argmax())
+        told, hit = np.zeros_like(actual), np.zeros_like(actual)
+        told[:, most], hit[:, most] = actual.sum(axis=1), actual[:, most]
+        return self._one(self.metric, {**columns, "told_c": told, "hit_c": hit})
+
     def _one(self, metric: str, columns: Columns) -> Figure:
         if metric == "miou":
             return _iou(columns)

@@ -33,7 +33,8 @@ class Written:
         from rapidfuzz.distance import Levenshtein
 
         count = len(truth)
-        columns = {name: np.zeros(count) for name in ("edits_r", "edits_c", "length")}
+        columns: dict[str, Any] = {name: np.zeros(count) for name in ("edits_r", "edits_c", "length")}
+        columns |= {name: np.empty(count, dtype=object) for name in ("told", "right")}
         fine = np.zeros(count, dtype=bool)
         for row in range(count):
             right = self._kept(truth[row].astype(np.int64))
@@ -41,6 +42,7 @@ class Written:
             if ours is None or theirs is None:
                 continue
             fine[row] = True
+            columns["told"][row], columns["right"][row] = ours, right
             columns["length"][row] = len(right)
             columns["edits_r"][row] = Levenshtein.distance(ours, right)
             columns["edits_c"][row] = Levenshtein.distance(theirs, right)
@@ -57,6 +59,16 @@ class Written:
     def right(self, columns: Columns) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
         """Whether each model reads each text without a fault."""
         return columns["edits_r"] == 0, columns["edits_c"] == 0
+
+    def chance(self, columns: Columns) -> Figure | None:
+        """The reference against what its texts have in common with another sample's; None without another."""
+        from rapidfuzz.distance import Levenshtein
+
+        if len(columns["told"]) < 2:
+            return None
+        others = zip(columns["told"], np.roll(columns["right"], 1), strict=True)
+        edits = np.array([float(Levenshtein.distance(ours, right)) for ours, right in others])
+        return self._one(self.metric, {**columns, "edits_c": edits})
 
     def _one(self, metric: str, columns: Columns) -> Figure:
         if metric == "exact_match":

@@ -35,7 +35,9 @@ class Tokens:
     def records(self, reference: Any, candidate: Any, truth: Any) -> tuple[Columns, NDArray[np.bool_]]:
         """See ``base.Task``; sums over the judged positions of each sample."""
         count = len(truth)
-        columns = {name: np.zeros(count) for name in ("nll_r", "nll_c", "tokens", "same", "divergence")}
+        columns = {
+            name: np.zeros(count) for name in ("nll_r", "nll_c", "tokens", "same", "divergence", "uniform")
+        }
         fine = np.zeros(count, dtype=bool)
         for row in range(count):
             told = self._sample(reference[row], candidate[row], truth[row])
@@ -66,6 +68,7 @@ class Tokens:
             "tokens": float(len(a)),
             "same": float(np.count_nonzero(a.argmax(axis=1) == b.argmax(axis=1))) if len(a) else 0.0,
             "divergence": float(np.maximum(terms.sum(axis=1), 0.0).sum()),
+            "uniform": len(a) * math.log(a.shape[1]),
         }
 
     def figures(self, columns: Columns) -> Sequence[Figure]:
@@ -91,6 +94,10 @@ class Tokens:
         low, high = (_grown(sides[0], each) for each in (found.low, found.high))
         grown = Difference(sides[1] - sides[0], low, high, sides[0] * found.error, found.p)
         return figure("perplexity", n, (sides[0], sides[1]), grown, changed(worse))
+
+    def chance(self, columns: Columns) -> Figure:
+        """The reference against holding every token for as likely as any other."""
+        return self.figure({**columns, "nll_c": columns["uniform"]})
 
 
 def _grown(perplexity: float, by: float) -> float:
