@@ -152,12 +152,26 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
         raise MeasureError(
             f"PyTorch refuses the {role}: {what}",
             where=where,
-            remedy="Load and run it as its factory does, outside of qgate, to see the cause",
+            remedy=_other_factory(request, what)
+            or "Load and run it as its factory does, outside of qgate, to see the cause",
         )
     raise MeasureError(
         f"ONNX Runtime refuses the {role}: {what}",
         where=where,
         remedy="Export the model again, and open it with onnxruntime.InferenceSession to see the cause",
+    )
+
+
+def _other_factory(request: PairRequest, what: str) -> str:
+    """What to do where one factory builds both sides' modules, and cannot: eager mode's are of other classes."""
+    labels = {
+        request.code[key].label for key in ("factory.candidate", "factory.reference") if key in request.code
+    }
+    if "do not fit the factory's module" not in what or len(labels) != 1:
+        return ""
+    return (
+        "One factory builds both modules here: give each model its own (--reference-factory and --candidate-factory, or "
+        "`factory` with `reference` and `candidate` in the policy)"
     )
 
 

@@ -13,6 +13,7 @@ from qgate.runtimes.pytorch.state_file import read_state
 
 _PREFIXES = ("module.", "_orig_mod.", "model.")
 _SHOWN = 4
+_SAID = 1000
 _BUILDING = threading.Lock()
 
 
@@ -122,7 +123,7 @@ def fill(module: Any, state: Mapping[str, Any]) -> None:
     except MemoryError:
         raise
     except Exception as error:
-        raise ModelRefusedError(f"its tensors do not fit the factory's module: {error}") from error
+        raise ModelRefusedError(f"its tensors do not fit the factory's module: {_unfit(error)}") from error
     if missing or unexpected:
         told = []
         if missing:
@@ -130,6 +131,16 @@ def fill(module: Any, state: Mapping[str, Any]) -> None:
         if unexpected:
             told.append(f"the module lacks {_listed(unexpected)}")
         raise ModelRefusedError(f"its tensors do not fit the factory's module: {'; '.join(told)}")
+
+
+def _unfit(error: Exception) -> str:
+    """Why they do not fit, where PyTorch tells it by what its kernels are registered for."""
+    said = str(error)
+    if "Copying from quantized Tensor to non-quantized" in said:
+        return "the file holds quantized tensors, and the module is a float one"
+    if "quantized::" in said and "backend" in said:
+        return "the file holds float tensors, and the module is a quantized one"
+    return said[:_SAID]
 
 
 def _renamed(state: Mapping[str, Any], own: set[str]) -> Mapping[str, Any]:
