@@ -77,6 +77,40 @@ class FlatProgram:
         return found
 
 
+def same_programs(reference: StaticModel, candidate: StaticModel) -> tuple[FlatProgram, FlatProgram] | None:
+    """Both models as programs; None where their operations or what these read differ, so that places mean nothing."""
+    ours, theirs = FlatProgram(reference, candidate), FlatProgram(candidate, candidate)
+    if [n.op for n in ours.nodes] != [n.op for n in theirs.nodes] or ours.wiring() != theirs.wiring():
+        return None
+    return ours, theirs
+
+
+def same_tensors(reference: StaticModel, candidate: StaticModel) -> dict[str, str]:
+    """The reference's tensor for each of the candidate's activations: inputs by position, what operations make by theirs.
+
+    What a quantizing operation makes of a tensor stands for that tensor.
+
+    Args:
+        reference: A LiteRT model; ``candidate`` likewise.
+
+    Returns:
+        Empty where the programs differ.
+    """
+    programs = same_programs(reference, candidate)
+    if programs is None:
+        return {}
+    ours, theirs = programs
+    ends = zip(candidate.graph.inputs, reference.graph.inputs, strict=False)
+    found = {one.name: two.name for one, two in ends}
+    for two, one in zip(theirs.nodes, ours.nodes, strict=True):
+        found |= {b: a for b, a in zip(two.outputs, one.outputs, strict=False) if a and b}
+    for node in candidate.graph.nodes:
+        source = node.inputs[0] if node.inputs and theirs.quantizes(node) else ""
+        if source in found:
+            found |= {name: found[source] for name in node.outputs if name}
+    return found
+
+
 def align_flat(
     reference: StaticModel, candidate: StaticModel, original: FloatGraph, view: FloatGraph
 ) -> Alignment | None:
@@ -89,9 +123,10 @@ def align_flat(
     Returns:
         The alignment; None where the operations or what they read differ, so that there are no places to go by.
     """
-    ours, theirs = FlatProgram(reference, candidate), FlatProgram(candidate, candidate)
-    if [n.op for n in ours.nodes] != [n.op for n in theirs.nodes] or ours.wiring() != theirs.wiring():
+    programs = same_programs(reference, candidate)
+    if programs is None:
         return None
+    ours, theirs = programs
     held = _held(original), _held(view)
     alignment = Alignment()
     seen: set[tuple[int, int]] = set()

@@ -168,7 +168,7 @@ def _measure(request: PairRequest, progress: Progress) -> dict[str, Any]:
         loaded = time.perf_counter()
         probes, tap_bytes = _probe(pair)
         comparison = _comparison(request, pair, probes, file)
-        size = chunk_size(pair, probes, tap_bytes)
+        size = chunk_size(pair, probes, tap_bytes + pair.kept)
         run = PairRun(pair, comparison, probes, workers, pair.session)
         record = run.run(size, progress)
         if pair.session is not None:
@@ -293,7 +293,11 @@ def _unoptimised(request: PairRequest, pair: Any, probes: Mapping[str, Any]) -> 
     """What the candidate answers as it is written; None where its layers are not looked at."""
     from qgate.measure.unoptimised import unoptimised_state
 
-    if not request.layers or "candidate" not in pair.sides or "candidate" in request.forms:
+    if (
+        not request.layers
+        or "candidate" not in pair.sides
+        or request.forms.get("candidate", "tflite") != "tflite"
+    ):
         return None
     return unoptimised_state(request, pair.sides, pair.samples.first(), probes["candidate"])
 

@@ -74,6 +74,11 @@ def _range_use(at: Place, tap: Tap, found: TapState) -> Iterator[Measurement]:
             **({"half_range": True} if tap.bits == EAGER_BITS else {}),
         },
     )
+    if found.minimum == 0 == found.maximum:
+        yield Measurement(
+            name="activation.used_range", at=at, not_measured="the reference's values are all zero"
+        )
+        return
     yield Measurement(
         name="activation.used_range",
         at=at,

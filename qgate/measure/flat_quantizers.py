@@ -13,6 +13,11 @@ from qgate.quant.constants import INTEGER_RANGES
 from qgate.records import Measurement, Place
 
 _FLOATS = ("float", "float16", "bfloat16", "double")
+_COPIES = {
+    f"tfl.{name}"
+    for name in ("concatenation", "pack", "maximum", "minimum", "pad", "padv2", "select", "select_v2")
+}
+"""Operations whose results are some of their operands' values: LiteRT gives both one scale."""
 _MOST = 2
 """Quantizing operations between two that compute."""
 _NARROWED = 1.05
@@ -23,7 +28,8 @@ def measure_flat_quantizers(program: FlatProgram) -> Iterator[Measurement]:
     """``structure.difference`` for every QUANTIZE and DEQUANTIZE beyond what a converter writes.
 
     A converter writes one DEQUANTIZE behind a constant, and between two operations that compute at most one change of
-    codes for codes: two floats have nothing between them, and a change of codes keeps the range.
+    codes for codes: two floats have nothing between them, and a change of codes keeps the range, but for operands that are
+    brought to the scale of the concatenation that reads them.
 
     Args:
         program: The candidate.
@@ -68,9 +74,22 @@ def _chain(program: FlatProgram, last: Node, made: dict[str, Node]) -> Iterator[
     coded = [(name, held) for name, held in ranges if held is not None]
     for (_, before), (name, after) in pairwise(coded):
         width = min(before[1], after[1]) - max(before[0], after[0])
+        if name == ends[-1] and _is_readers_own(program, name, after):
+            continue
         # Of a scale that is no number nothing holds.
         if not before[1] - before[0] <= _NARROWED * width or not np.isfinite((*before, *after)).all():
             yield _added(last, f"narrows the range to that of {name!r}, {after[0]:.4g} to {after[1]:.4g}")
+
+
+def _is_readers_own(program: FlatProgram, name: str, bounds: tuple[float, float]) -> bool:
+    """Whether all that read a tensor only copy it, into a range that is this one: it takes nothing away that they keep."""
+    readers = program.readers.get(name, [])
+    if any(each.name == name for each in program.model.graph.outputs):
+        return False
+    return bool(readers) and all(
+        reader.op in _COPIES and [_bounds(program, each) for each in reader.outputs] == [bounds]
+        for reader in readers
+    )
 
 
 def _source(node: Node) -> str:

@@ -20,10 +20,10 @@ from qgate.measure.layers.tapped import TappedModel
 from qgate.measure.request import PairRequest
 from qgate.measure.samples import GeneratedSamples, NpzSamples, Samples
 from qgate.measure.side import Side, SideError
+from qgate.measure.sides_of_litert import FORM, name_after_data, open_litert, remark_codes, tapped_litert
 from qgate.measure.sides_of_torch import open_torch, require_sides_apart, settle_torch, tapped_torch
-from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
 from qgate.measure.sole_images import feed_sole_images
-from qgate.runtimes.litert import loaded as litert
+from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 from qgate.sandbox.quoting import one_line
 
@@ -59,6 +59,12 @@ class Pair:
     session: LayerSession | None = None
     loaded: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def kept(self) -> int:
+        """Bytes of inner tensors that a sample takes while layers are observed, where a runtime keeps them all."""
+        model = self.session.begin() if self.session is not None and not self.session.apart else None
+        return model.kept if isinstance(model, TappedModel) else 0
+
 
 def processors(request: PairRequest) -> int:
     """Processor threads to use."""
@@ -83,7 +89,10 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
     leading = "reference" if "reference" in runners else "candidate"
     settle_torch(request, runners, file)
     names = {role: _array_names(request, role, runner) for role, runner in runners.items()}
+    if request.forms.get(leading) == FORM and file is not None:
+        name_after_data(request, names, leading, file)
     problems = [("runtime", _REDUCED.format(role)) for role, runner in runners.items() if runner.reduced]
+    problems += remark_codes(runners)
     if file is not None:
         wanted = _wanted_arrays(request, runners, names, file)
         samples: Samples = NpzSamples(file, wanted)
@@ -178,6 +187,10 @@ def _tapped(request: PairRequest, sides: Mapping[str, Side], threads: int) -> Ta
     runners: dict[str, Runner] = {}
     for role, names in wanted.items():
         plain = sides[role].runner
+        if request.forms.get(role) == FORM:
+            ends = [info.name for info in (*plain.inputs, *plain.outputs)]
+            runners[role] = tapped_litert(request, role, request.layers, threads, ends)
+            continue
         if role in request.forms:
             runners[role] = tapped_torch(sides, role, request.layers)
             continue
@@ -211,8 +224,8 @@ def _load_runners(request: PairRequest, threads: int) -> tuple[dict[str, Runner]
 
 
 def _open(request: PairRequest, role: str, path: Path, threads: int) -> Runner:
-    if request.forms.get(role) == "tflite":
-        return litert(path, threads)
+    if request.forms.get(role) == FORM:
+        return open_litert(request, role, path, threads)
     if role in request.forms:
         return open_torch(request, role, path, processors(request))
     return OnnxRuntimeRunner(path, threads=threads)

@@ -148,6 +148,12 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
         raise DataError(what, where=one_line(failure.where, 500) or request.label("inputs"), remedy=remedy)
     if failure.kind == "code":
         raise MeasureError(what, where=one_line(failure.where, 500), remedy=remedy)
+    if request.forms.get(role) == "tflite":
+        raise MeasureError(
+            f"LiteRT refuses the {role}: {what}",
+            where=where,
+            remedy="Convert the model again, and open it with ai_edge_litert.interpreter.Interpreter to see the cause",
+        )
     if role in request.forms:
         raise MeasureError(
             f"PyTorch refuses the {role}: {what}",

@@ -23,6 +23,7 @@ from qgate.measure.inspection import (
     measure_sizes,
 )
 from qgate.measure.layers.by_module import plan_modules
+from qgate.measure.layers.by_place import plan_places
 from qgate.measure.layers.layer import Layer
 from qgate.measure.layers.module_ranges import plan_ranges
 from qgate.measure.operators import unknown_operators
@@ -98,6 +99,8 @@ def inspect_tensors(
         if layers:
             taps, watching = plan_ranges(layers, reference, candidate, view.quantizers)
             layers += watching
+        if flat is not None:
+            layers, taps = plan_places(reference, candidate, view.quantizers)
     runnable = not (reasons or operators or demand or loops)
     return Inspection(tuple(found), scheme, view.dynamic, taps, runnable=runnable, layers=layers)
 

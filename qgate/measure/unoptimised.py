@@ -2,7 +2,8 @@
 
 A fused operator is another implementation, and some were wrong (onnxruntime#11576, #25259, #32132). And QuantizeLinear
 makes codes of NaN and infinity, so that nothing behind it tells; optimised, the tensor in front of it is often no longer
-there to be looked at. Both are seen in one run of the first sample as the file is written.
+there to be looked at. Both are seen in one run of the first sample as the file is written. Of a LiteRT model only the
+former: it is run without the kernels that LiteRT chooses for the processor (XNNPACK).
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import numpy as np
 
 from qgate.measure.request import PairRequest
 from qgate.measure.side import Side, SideError
-from qgate.runtimes.base import ModelRefusedError
+from qgate.measure.sides_of_litert import FORM, open_litert
+from qgate.runtimes.base import ModelRefusedError, Runner
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 
 if TYPE_CHECKING:
@@ -51,13 +53,13 @@ def unoptimised_state(
     side = sides["candidate"]
     fronts = sorted(set(request.fronts.values()))
     try:
-        runner = OnnxRuntimeRunner(request.candidate, threads=1, watched=fronts, optimise=False)
+        runner = _as_written(request, fronts)
         written = Side("candidate", runner, side.plan, single=side.single)
         answers, _ = written.run(first, 1)
     except ModelRefusedError as error:
         return {
             **told,
-            "reason": f"ONNX Runtime does not load the candidate without optimisations: {error.what}"[:500],
+            "reason": f"the runtime does not load the candidate without optimisations: {error.what}"[:500],
         }
     except SideError as error:
         return {**told, "reason": f"the candidate does not run without optimisations: {error.what}"[:500]}
@@ -66,9 +68,17 @@ def unoptimised_state(
         if energies is not None:
             told["outputs"].append((position, *energies))
     told["broken"] = [
-        name for name, energy in zip(fronts, runner.energies, strict=True) if not np.isfinite(energy)
+        name
+        for name, energy in zip(fronts, getattr(runner, "energies", ()), strict=True)
+        if not np.isfinite(energy)
     ]
     return told
+
+
+def _as_written(request: PairRequest, fronts: Sequence[str]) -> Runner:
+    if request.forms.get("candidate") == FORM:
+        return open_litert(request, "candidate", request.candidate, 1, delegate=False)
+    return OnnxRuntimeRunner(request.candidate, threads=1, watched=fronts, optimise=False)
 
 
 def _energies(one: Any, two: Any) -> tuple[float, float] | None:

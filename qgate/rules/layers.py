@@ -167,8 +167,8 @@ RULES = (
         severity=("warning", "warning", "note"),
         why="A fused operator is another implementation, and some have been wrong (onnxruntime#11576, #25259, #32132). Codes "
         "of 8 bits by codes of 8 bits also saturate without them on processors that have AVX2 and no VNNI.",
-        how="The first sample through ONNX Runtime with all graph optimisations and with none; SQNR of the former against "
-        "the latter.",
+        how="The first sample through ONNX Runtime with all graph optimisations and with none, through LiteRT with XNNPACK "
+        "and without; SQNR of the former against the latter.",
         remedy="Report it to the runtime with this model, and deploy it with the optimisation that it names turned off",
         params=(Param("min_db", "Least SQNR.", 12.0, 6.0, 3.0, unit="dB"),),
         check=_optimised,

@@ -175,7 +175,7 @@ def pair_request(
         task_output=pair.task_output,
         task_options=dict(pair.task_options),
         images=pair.images,
-        io_map=dict(interface.map) if interface else {},
+        io_map={**_by_position(candidate, reference), **(interface.map if interface else {})},
         io_optional=interface.optional if interface else (),
         io_types={**_halved(candidate, reference), **(interface.types if interface else {})},
         scheme=inspection.scheme.name,
@@ -263,6 +263,19 @@ def _sandbox(engaged: Engaged | None, limits: Limits) -> Sandbox | None:
         wall_seconds=limits.wall_seconds,
         file_mb=limits.file_mb,
     )
+
+
+def _by_position(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:
+    """Inputs and outputs of two LiteRT models, which their converter names anew each time: the reference's name to the
+    candidate's."""
+    if reference is None or not reference.format == candidate.format == "tflite":
+        return {}
+    ours, theirs = reference.graph, candidate.graph
+    ends = [(ours.inputs, theirs.inputs), (ours.outputs, theirs.outputs)]
+    named = [
+        (a.name, b.name) for one, two in ends if len(one) == len(two) for a, b in zip(one, two, strict=True)
+    ]
+    return {a: b for a, b in named if a != b}
 
 
 def _halved(candidate: StaticModel, reference: StaticModel | None) -> dict[str, str]:

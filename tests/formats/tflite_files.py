@@ -76,7 +76,7 @@ def network(*, quantized: bool, change: Callable[[Maker, dict], None] | None = N
     if change is not None:
         change(maker, values)
     kind = TYPES.INT8 if quantized else TYPES.FLOAT32
-    steps = {"x": 0.03, "c": 0.05, "y": 0.06} if quantized else {}
+    steps = {"x": 0.03, "c": 0.1, "y": 0.15} if quantized else {}
     x = maker.tensor("x", [1, 4, 4, 2], TYPES.FLOAT32)
     source = maker.tensor("x_int8", [1, 4, 4, 2], kind, scale=steps["x"]) if quantized else x
     conv = maker.tensor("c", [1, 4, 4, 4], kind, scale=steps.get("c"))

@@ -168,7 +168,7 @@ def test_quantizing_that_no_quantizer_needs_is_told(change, source, kinds, says:
 
 
 @pytest.mark.parametrize(
-    ("scale", "narrow"), [(0.05, False), (0.08, False), (0.02, True), (float("nan"), True)]
+    ("scale", "narrow"), [(0.1, False), (0.16, False), (0.04, True), (float("nan"), True)]
 )
 def test_codes_made_into_others_may_not_lose_range(scale: float, narrow: bool, tmp_path: Path) -> None:
     def after(maker: Maker) -> None:

@@ -65,6 +65,23 @@ def read_tflite(path: Path, file: Mapped) -> StaticModel:
     )  # fmt: skip
 
 
+def read_names(path: Path, file: Mapped) -> list[str]:
+    """The names of a model's tensors by their number, as ``read_tflite`` gives them.
+
+    Args:
+        path: The file's place.
+        file: The file.
+
+    Raises:
+        FormatError: It is damaged, or has several graphs.
+    """
+    flat = Flat(file.view, path.name)
+    graphs = flat.root().tables(schema.SUBGRAPHS)
+    if len(graphs) != 1:
+        raise _unread(flat, f"{len(graphs)} graphs, one for each branch and loop")
+    return _names(graphs[0].tables(schema.GRAPH_TENSORS))
+
+
 def _unread(flat: Flat, what: str) -> FormatError:
     return FormatError(
         f"a LiteRT model with {what}, which is not read", where=flat.where, remedy="Export the model to ONNX and verify that",

@@ -47,6 +47,9 @@ class TappedModel:
         runners: Reference and candidate; their taps are the layers' tensors.
         layers: What is compared.
 
+    Attributes:
+        kept: Bytes of inner tensors that the runtimes keep for one sample.
+
     Raises:
         LayersError: A layer's codes have no one scale.
     """
@@ -55,6 +58,7 @@ class TappedModel:
         if any(layer.axis is not None for layer in layers):
             raise LayersError("scales that vary by channel are compared in one graph only")
         self._runners, self._layers = runners, layers
+        self.kept = sum(int(getattr(runner, "kept", 0)) for runner in runners.values())
 
     def run(self, feeds: Mapping[str, Mapping[str, NDArray[Any]]]) -> tuple[dict[str, list[Any]], Figures]:
         """Runs both once; see ``PairModel.run``."""
