@@ -62,11 +62,11 @@ def main() -> None:
               "metric: k, ignore, text, format, score, ...; repeatable.")  # fmt: skip
 @click.option("--task-code", metavar="CODE", help="path/to/file.py:function that scores (--task python) or "
               "decodes (--task decoded).")  # fmt: skip
-@click.option("--cost", type=click.Choice(("size", "full")), default="size", show_default=True,
+@click.option("--cost", type=Nearest(("size", "full")), default="size", show_default=True,
               help="full measures latency, throughput, memory and load time of one pair.")  # fmt: skip
-@click.option("--scheme", type=click.Choice(SCHEMES), default="auto", show_default=True,
+@click.option("--scheme", type=Nearest(SCHEMES), default="auto", show_default=True,
               help="What the candidate must be; none verifies two float models as equivalent.")  # fmt: skip
-@click.option("--derivation", type=click.Choice(DERIVATIONS), default="auto", show_default=True,
+@click.option("--derivation", type=Nearest(DERIVATIONS), default="auto", show_default=True,
               help="How weights must follow from the reference.")  # fmt: skip
 @_io_options
 @click.option("--profile", help="strict, balanced or permissive, for one pair.  [default: balanced]")
@@ -84,10 +84,10 @@ def main() -> None:
 @click.option("--signing-issuer", metavar="URL", help="OpenID Connect issuer of that identity.")
 @click.option("--trusted-root", type=click.Path(path_type=Path),
               help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
-@click.option("--runtime", type=click.Choice(tuple(RUNTIMES)), multiple=True,
+@click.option("--runtime", type=Nearest(tuple(RUNTIMES)), multiple=True,
               help="Where the candidate must run as well; repeatable.")  # fmt: skip
 @click.option(
-    "--deploy", type=click.Choice(("avx2",)), help="It is served by processors with AVX2 and no VNNI."
+    "--deploy", type=Nearest(("avx2",)), help="It is served by processors with AVX2 and no VNNI."
 )
 @click.option("--factory", metavar="CODE", help="path/to/file.py:function that builds the PyTorch modules of "
               "checkpoints, both sides'.")  # fmt: skip
@@ -95,7 +95,7 @@ def main() -> None:
 @click.option("--reference-factory", metavar="CODE", help="The reference's, likewise.")
 @click.option("--trust", type=click.Choice(("data", "code")), default="data", show_default=True,
               help="code runs files that hold programs (.pt2, TorchScript), in the sandbox.")  # fmt: skip
-@click.option("--sandbox", type=click.Choice(("required", "reduced")), default="required", show_default=True,
+@click.option("--sandbox", type=Nearest(("required", "reduced")), default="required", show_default=True,
               help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,
               help="Folder for report.json, summary.md and report.html.")  # fmt: skip

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Any
 
 import click
+
+from qgate.policy.nearest import nearest
 
 
 class Nearest(click.Choice[str]):
@@ -17,7 +18,8 @@ class Nearest(click.Choice[str]):
         Raises:
             click.BadParameter: It is none of them.
         """
-        near = get_close_matches(str(value)[:100].lower(), [str(word) for word in self.choices], n=1)
-        if value not in self.choices and near:
-            self.fail(f"there is no {str(value)[:60]!r}. Did you mean {near[0]!r}?", param, ctx)
+        words = [str(word) for word in self.choices]
+        near = nearest(str(value), words) if value not in words else None
+        if near is not None:
+            self.fail(f"there is no {str(value)[:60]!r}. Did you mean {near!r}?", param, ctx)
         return super().convert(value, param, ctx)

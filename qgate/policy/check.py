@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
-from qgate.policy.problems import Problem, did_you_mean, nearest
+from qgate.policy.nearest import nearest
+from qgate.policy.problems import Problem, did_you_mean
 from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec
 from qgate.policy.values import Thresholds
 from qgate.records import Value

@@ -6,7 +6,6 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import partial
 from typing import Any, get_args
 
@@ -15,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from qgate.errors import PolicyError
 from qgate.policy.document import Node, Path, quoted, type_name
+from qgate.policy.nearest import nearest
 from qgate.policy.schema import Policy
 
 _SHOWN = 5
@@ -46,14 +46,6 @@ class Problem:
     path: Path
     what: str
     remedy: str | Callable[[], str] = ""
-
-
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word that ``word`` was probably meant to be."""
-    options = list(known)
-    lowered = {option.lower(): option for option in reversed(options)}
-    match = get_close_matches(word[:100].lower(), lowered, n=1, cutoff=0.6)
-    return lowered[match[0]] if match else None
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
