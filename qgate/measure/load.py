@@ -94,6 +94,7 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
     problems = [("runtime", _REDUCED.format(role)) for role, runner in runners.items() if runner.reduced]
     problems += remark_codes(runners)
     if file is not None:
+        problems += feed_sole_images(file, names[leading].values())
         wanted = _wanted_arrays(request, runners, names, file)
         samples: Samples = NpzSamples(file, wanted)
         _remark_extra(request, file, wanted, problems)
@@ -102,7 +103,6 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
         problems.append(("data", f"inputs were generated from seed {request.seed}: {describe(samples)}"))
     sides, unfed = {}, ""
     for role, runner in runners.items():
-        problems += feed_sole_images(file, names[leading].values())
         try:
             plan = _plan(request, runner, names[role], samples)
         except FeedMismatchError as error:
@@ -137,6 +137,8 @@ def load_side(
         raise AssertionError("a side that there is not")
     runner = _load(role, lambda: OnnxRuntimeRunner(path, threads=threads))
     names: dict[str, dict[str, str]] = {role: _array_names(request, role, runner)}
+    if file is not None:
+        list(feed_sole_images(file, names[role].values()))  # the run has told of it
     samples: Samples = (
         NpzSamples(file, [name for name in names[role].values() if name in file.arrays])
         if file is not None
@@ -145,8 +147,6 @@ def load_side(
     return Side(role, runner, _plan(request, runner, names[role], samples)), samples
 
 
-    if file is not None:
-        list(feed_sole_images(file, names[role].values()))  # the run has told of it
 def _session(request: PairRequest, sides: Mapping[str, Side], threads: int) -> LayerSession:
     """Both models ready to have their layers compared: in one graph where they were joined.
 
