@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from qgate.records import Verdict
 from qgate.sandbox.staging import staging_directory
-from qgate.verifier import AdHoc, ad_hoc_pair
+from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
 
 MADE = Path(__file__).parent.parent / "formats" / "tflite"
