@@ -19,6 +19,7 @@ def catalogue() -> Mapping[str, Rule]:
     """Every rule by its id, in the order of families and numbers."""
     from qgate.rules import (
         artifact,
+        avx2,
         behaviour,
         cost,
         deployability,
@@ -58,6 +59,7 @@ def catalogue() -> Mapping[str, Rule]:
         traceability,
         tensorrt,
         deployability,
+        avx2,
         cost,
     )
     found = {r.id: r for module in modules for r in module.RULES}

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterator
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
+AVX2 = "avx2"
+"""The runtime that saturates; what it gives is judged by DEP302 alone."""
+
 
 def lint_rule(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Finding]]:
     """The check of a rule on one kind of fact; what a runtime is known to refuse is an error whatever the rule's weight."""
@@ -36,19 +39,6 @@ def _unread(context: RuleContext) -> Iterator[Finding]:
                     if runtime == "torch"
                     else None,
                 )
-
-
-def _saturation(context: RuleContext) -> Iterator[Finding]:
-    declared = context.declared.get("deploy") == "avx2"
-    for found in context.all("deploy.avx2.saturating"):
-        detail = found.detail
-        yield context.finding(
-            f"products of {found.number:.0f} layers can saturate on processors with AVX2 and no VNNI (here {detail.get('pairs')} "
-            f"of {detail.get('of')} pairs of weights)",
-            at=found.at,
-            evidence={"layers": found.number, **detail},
-            severity=None if declared else Severity.NOTE,
-        )
 
 
 def _ran(context: RuleContext) -> Iterator[Finding]:
@@ -84,13 +74,15 @@ def _ran(context: RuleContext) -> Iterator[Finding]:
 def _agree(context: RuleContext) -> Iterator[Finding]:
     most, ratio = context.limit("max_steps"), context.limit("max_ratio")
     for found in context.all("runtime.lsb"):
+        if AVX2 in str(found.at.runtime).split():  # DEP302
+            continue
         if found.value is None:
             yield context.finding(f"{found.at.runtime} cannot be compared: {found.not_measured}", at=found.at)
             continue
-        rms, own = _number(found.detail.get("rms")), _number(found.detail.get("own_rms"))
+        rms, own = number(found.detail.get("rms")), number(found.detail.get("own_rms"))
         if found.number <= most or rms <= ratio * own:
             continue
-        place = _parting(context, found.at.runtime)
+        place = parting(context, found.at.runtime)
         excuse, effect = _excuse(context, found)
         against = f", {rms / own:.3g} times what quantization itself costs" if 0 < own < float("inf") else ""
         yield context.finding(
@@ -101,7 +93,8 @@ def _agree(context: RuleContext) -> Iterator[Finding]:
         )
 
 
-def _parting(context: RuleContext, runtime: str | None) -> str:
+def parting(context: RuleContext, runtime: str | None) -> str:
+    """Where two runtimes part, in words; empty where nobody looked."""
     for found in context.all("runtime.parting"):
         if found.at.runtime == runtime and found.value is not None:
             return f"; they part first at {found.at.node}, by {found.number:.4g} steps"
@@ -119,14 +112,17 @@ def _excuse(context: RuleContext, found: Measurement) -> tuple[str, Verdict]:
     return told, Verdict.INCONCLUSIVE
 
 
-def _number(value: object) -> float:
+def number(value: object) -> float:
+    """A number of a measurement's detail, NaN where it is none."""
     return float(value) if isinstance(value, int | float) else float("nan")
 
 
 def _kept(context: RuleContext) -> Iterator[Finding]:
     drop, enough = context.limit("max_drop"), context.limit("min_db")
     for found in context.all("runtime.sqnr_db"):
-        usual = _number(found.detail.get("onnxruntime_db"))
+        if found.at.runtime == AVX2:
+            continue
+        usual = number(found.detail.get("onnxruntime_db"))
         if found.value is None:
             yield context.finding(
                 f"{found.at.runtime} cannot be compared with the reference: {found.not_measured}", at=found.at
@@ -136,7 +132,7 @@ def _kept(context: RuleContext) -> Iterator[Finding]:
         if not (found.number >= enough or usual - found.number <= drop or found.number >= usual):
             yield context.finding(
                 f"in {found.at.runtime} the output keeps {found.number:.3g} dB of the reference, in ONNX Runtime {usual:.3g} dB"
-                f"{_parting(context, f'onnxruntime and {found.at.runtime}')}{excuse}",
+                f"{parting(context, f'onnxruntime and {found.at.runtime}')}{excuse}",
                 at=found.at,
                 evidence={"value": found.number, "onnxruntime_db": usual, "limit": drop},
                 effect=effect,
@@ -216,17 +212,5 @@ RULES = (
         remedy="Export with QuantizeLinear and DequantizeLinear (`quant_format=QuantFormat.QDQ`)",
         severity=("warning", "warning", "note"),
         check=lint_rule("openvino", "operator"),
-    ),
-    rule(
-        "DEP301",
-        "Integer products do not saturate on AVX2",
-        why="The same int8 file gives other answers on processors with AVX2 and no VNNI: sums of two products saturate in 16 "
-        "bits (40.6 dB became 24.9 dB in a measured case). qgate itself runs with `session.x64quantprecision=1`, which "
-        "avoids it.",
-        how="Pairs (a, b) of neighbouring int8 weights with 255 (max(a,0) + max(b,0)) > 32767, or the negative case; a layer "
-        "counts where there is one. It blocks where the policy declares `deploy: avx2`, and is a note else. Source: "
-        "[reduce_range](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), ONNX Runtime.",
-        remedy="Quantize weights to 7 bits with `reduce_range=True`, or set `session.x64quantprecision` to 1 where it runs",
-        check=_saturation,
     ),
 )

@@ -7,7 +7,7 @@ from importlib import import_module
 from pathlib import Path
 
 from qgate.runtimes.base import Runner
-from qgate.runtimes.registry import known
+from qgate.runtimes.registry import AVX2, known
 
 _LIBRARIES = {
     "openvino": "qgate.runtimes.openvino",
@@ -33,7 +33,7 @@ def load_runner(name: str, path: Path, *, threads: int = 1, taps: Sequence[str] 
     """A loaded model.
 
     Args:
-        name: ``onnxruntime``, ``openvino`` or ``tensorrt-device``.
+        name: ``onnxruntime``, ``avx2``, ``openvino`` or ``tensorrt-device``.
         path: The model.
         threads: Threads within one run.
         taps: Inner tensors to return as well.
@@ -51,4 +51,4 @@ def load_runner(name: str, path: Path, *, threads: int = 1, taps: Sequence[str] 
         return TensorRtRunner(path, threads=threads, taps=taps)
     from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 
-    return OnnxRuntimeRunner(path, threads=threads, taps=taps)
+    return OnnxRuntimeRunner(path, threads=threads, taps=taps, exact=name != AVX2)

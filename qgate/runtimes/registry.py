@@ -35,6 +35,9 @@ class Runtime:
             return False
 
 
+AVX2 = "avx2"
+"""ONNX Runtime as it answers where products of bytes saturate and nobody asks it for exact ones."""
+
 TORCH = ("torch-checkpoint", "torch-legacy", "safetensors", "torch-export", "torchscript")
 """Formats that PyTorch runs, and nothing else does."""
 
@@ -42,6 +45,7 @@ RUNTIMES = {
     each.name: each
     for each in (
         Runtime("onnxruntime", "ONNX Runtime", "onnxruntime", "", ("onnx",)),
+        Runtime("avx2", "ONNX Runtime on AVX2 without VNNI", "onnxruntime", "", ("onnx",)),
         Runtime("openvino", "OpenVINO", "openvino", "openvino", ("onnx",)),
         Runtime("tensorrt", "TensorRT", "tensorrt_rtx", "tensorrt", ("onnx",), runs=False),
         Runtime("torch", "PyTorch", "torch", "torch", TORCH),

@@ -42,7 +42,8 @@ def run(arguments: list[str], load: Callable[[], Work]) -> int:
     """
     channel, parent, memory, cpu, file_mb, open_files, reduced = map(int, arguments)
     limits = Limits(
-        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=reduced > 0, devices=reduced > 1
+        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=reduced > 0,
+        devices=reduced == 2, emulated=reduced == 3,
     )  # fmt: skip
     talker = Talker(channel)
     talker.hello()

@@ -78,11 +78,12 @@ def confine(limits: Limits, parent: int, channel: int, libraries: Callable[[], I
             _limit_resources(limits)
         inputs = [*libraries()]
         _become_nobody(parent)
-        with _step("threads"):
-            _require_one_thread()
+        if not limits.emulated:  # the emulator has threads of its own
+            with _step("threads"):
+                _require_one_thread()
         with _step("descriptors"):
             _close_descriptors(channel)
-        if limits.devices:
+        if limits.devices or limits.emulated:
             lacking = dict.fromkeys(REDUCIBLE, LEFT_OUT)
             return Engaged(os.geteuid(), version, filtered, lacking)
         with _optional("landlock", lacking):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from qgate.errors import MeasureError, SandboxError
+from qgate.sandbox.emulation import emulating, unprivileged
 from qgate.sandbox.ending import explain_end
 from qgate.sandbox.engaged import Engaged
 from qgate.sandbox.limits import Limits
@@ -139,11 +140,12 @@ def _start(limits: Limits, program: tuple[str, ...], where: str) -> Child:
         raise _unwatched(error, where) from error
     numbers = (
         *(theirs, os.getpid(), limits.memory_mb, limits.cpu_seconds, limits.file_mb, limits.open_files),
-        int(limits.reduced) + int(limits.devices),
+        int(limits.reduced) + int(limits.devices) + 2 * int(limits.emulated),
     )
+    command = [sys.executable, "-I", "-B", *program, *map(str, numbers)]
     try:
         process = subprocess.Popen(
-            [sys.executable, "-I", "-B", *program, *map(str, numbers)],
+            emulating(command) if limits.emulated else command,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -152,6 +154,7 @@ def _start(limits: Limits, program: tuple[str, ...], where: str) -> Child:
             cwd="/",
             pass_fds=(theirs,),
             start_new_session=True,
+            **(unprivileged() if limits.emulated else {}),
         )
     except OSError as error:
         os.close(channel)

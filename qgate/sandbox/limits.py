@@ -20,6 +20,8 @@ class Limits:
         reduced: A run goes on where the kernel has no Landlock or no seccomp, and says so.
         devices: A GPU must be reached, which Landlock, seccomp and a limit on address space all prevent: they are left
             out, and the run says so. Only with ``reduced``.
+        emulated: The process runs on an emulated processor (``sandbox.emulation``), whose kernel calls know neither wall:
+            they are left out, and so is the limit on address space. Only with ``reduced``.
 
     Raises:
         UsageError: A limit is not positive; the kernel would take a negative one for no limit.
@@ -32,13 +34,15 @@ class Limits:
     open_files: int = 256
     reduced: bool = False
     devices: bool = False
+    emulated: bool = False
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name not in ("reduced", "devices") and not getattr(self, each.name) > 0:
+            if each.name not in ("reduced", "devices", "emulated") and not getattr(self, each.name) > 0:
                 raise UsageError(f"limits.{each.name} is not positive", remedy="Give a positive number")
-        if self.devices and not self.reduced:
+        if (self.devices or self.emulated) and not self.reduced:
+            what = "a GPU cannot be reached" if self.devices else "a processor cannot be emulated"
             raise UsageError(
-                "a GPU cannot be reached from within the sandbox",
+                f"{what} from within the sandbox",
                 remedy="Accept less with `sandbox: reduced` in the base branch's policy (one pair: --sandbox reduced)",
             )

@@ -31,6 +31,7 @@ _KINDS = {
 
 _OV = Place(runtime="openvino")
 _BOTH = Place(output="logits", runtime="onnxruntime and openvino")
+_THERE = Place(output="logits", runtime="onnxruntime and avx2")
 _TRT = Place(runtime="tensorrt")
 _AT = Place(node="conv1", runtime="tensorrt")
 
@@ -127,4 +128,25 @@ CASES = (
          declared={"deploy": "avx2"}, effect=Verdict.FAIL),
     Case("DEP301", "not declared", (measured("deploy.avx2.saturating", 3, _LAYER, pairs=4, of=8),), NOTE, says="3 layers"),
     Case("DEP301", "nothing saturates", (), SILENT, declared={"deploy": "avx2"}),
+    Case("DEP302", "nothing saturates", (measured("runtime.lsb", 0.0, _THERE, rms=0.0, own_rms=0.4),), SILENT,
+         declared={"deploy": "avx2"}),
+    Case("DEP302", "less than quantization costs", (measured("runtime.lsb", 7.0, _THERE, rms=0.1, own_rms=0.4),), SILENT),
+    Case("DEP302", "as much as quantization costs", (measured("runtime.lsb", 7.0, _THERE, rms=0.3, own_rms=0.4),),
+         ("error", None, None), declared={"deploy": "avx2"}),
+    Case("DEP302", "declared", (measured("runtime.lsb", 15.0, _THERE, rms=3.8, own_rms=0.4),
+         measured("runtime.sqnr_db", 14.9, Place(output="logits", runtime="avx2"), onnxruntime_db=33.6),
+         measured("runtime.parting", 45.0, Place(node="c2", runtime="onnxruntime and avx2"))), ERROR,
+         says="15 steps (rms 3.8) and keeps 14.9 dB of the reference instead of 33.6 dB; they part first at c2, by 45 steps",
+         declared={"deploy": "avx2"}, effect=Verdict.FAIL),
+    Case("DEP302", "not declared", (measured("runtime.lsb", 15.0, _THERE, rms=3.8, own_rms=0.4),), NOTE, says="15 steps"),
+    Case("DEP302", "no number", (measured("runtime.lsb", math.nan, _THERE, rms=math.nan, own_rms=0.4),), ERROR,
+         declared={"deploy": "avx2"}),
+    Case("DEP302", "other shapes", (missing("runtime.lsb", "shapes", _THERE),), NOTE, says="cannot be compared: shapes"),
+    Case("DEP302", "another runtime", (measured("runtime.lsb", 15.0, _BOTH, rms=3.8, own_rms=0.4),), SILENT,
+         declared={"deploy": "avx2"}),
+    Case("DEP202", "what saturates is told by DEP302", (measured("runtime.lsb", 15.0, _THERE, rms=3.8, own_rms=0.4),), SILENT,
+         declared={"deploy": "avx2"}),
+    Case("DEP203", "what saturates is told by DEP302",
+         (measured("runtime.sqnr_db", 11.0, Place(output="logits", runtime="avx2"), onnxruntime_db=39.0),), SILENT,
+         declared={"deploy": "avx2"}),
 )  # fmt: skip

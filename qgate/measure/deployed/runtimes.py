@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qgate.errors import MeasureError
 from qgate.formats.model import StaticModel
 from qgate.measure.deployed.asking import RuntimeRefusedError, ask
+from qgate.measure.deployed.avx2 import about, avx2_limits, unavailable
 from qgate.measure.deployed.compare import Difference, compare, range_step
 from qgate.measure.deployed.device import device_limits, device_measurements
 from qgate.measure.deployed.inputs import materialise
@@ -20,7 +21,7 @@ from qgate.measure.deployed.runs import Runs, request_of
 from qgate.measure.request import PairRequest
 from qgate.records import Measurement, Place
 from qgate.runtimes.processor import saturates
-from qgate.runtimes.registry import DEVICE, RUNTIMES, Runtime
+from qgate.runtimes.registry import AVX2, DEVICE, RUNTIMES, Runtime
 from qgate.sandbox.limits import Limits
 
 if TYPE_CHECKING:
@@ -59,11 +60,17 @@ def measure_runtimes(
         return
     runs = Runs(plain, candidate, steps, inputs, {MEASURING: inputs.candidate})
     for runtime in present:
-        yield from _run(runtime, runs) if runtime.runs else oracle_measurements(plain, candidate, inputs)
+        reason = unavailable(plain.limits) if runtime.name == AVX2 else ""
+        if reason:
+            yield _lost(runtime, reason, "failed")
+        else:
+            yield from _run(runtime, runs) if runtime.runs else oracle_measurements(plain, candidate, inputs)
     if "tensorrt" in runtimes:
         yield from device_measurements(runs, _run)
     for one, other in combinations(runs.outputs, 2):
-        yield from _pair(runs, one, other)
+        # What saturates is compared with what is exact; other runtimes have nothing to do with it.
+        if AVX2 not in (one, other) or MEASURING in (one, other):
+            yield from _pair(runs, one, other)
 
 
 def _absent(runtime: Runtime) -> Measurement:
@@ -99,12 +106,15 @@ def _run(runtime: Runtime, runs: Runs) -> Iterator[Measurement]:
     runs.outputs[runtime.name] = dict(zip(runs.inputs.candidate, found, strict=True))
     yield Measurement(
         name="runtime.ran", at=Place(runtime=runtime.name), value=True, n=answer.samples,
-        detail={"version": answer.version, "against": f"onnxruntime {runs.inputs.version}"},
+        detail={"version": answer.version, "against": f"onnxruntime {runs.inputs.version}",
+                **(about(runs.request.limits) if runtime.name == AVX2 else {})},
     )  # fmt: skip
     yield from _against_reference(runtime, runs)
 
 
 def _limits(runs: Runs, runtime: str) -> Limits:
+    if runtime == AVX2:
+        return avx2_limits(runs.request.limits)
     return device_limits(runs.request.limits) if runtime == DEVICE.name else runs.request.limits
 
 
