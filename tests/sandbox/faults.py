@@ -214,7 +214,8 @@ def signalled(number: int, *, measuring: bool) -> Callable[[Path], Ended]:
     """The whole command gets a signal while its child starts, or measures; the child must not survive it."""
 
     def run(folder: Path) -> Ended:
-        argv = [*_qgate(folder), "--samples", "100000"]
+        # A test run under nohup hands an ignored SIGHUP down, and what is ignored cannot end the command.
+        argv = ["env", f"--default-signal={number}", *_qgate(folder), "--samples", "100000"]
         with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as gate:
             pid = _child_of(gate)
             handle = os.pidfd_open(pid)
