@@ -156,6 +156,8 @@ def _groups(name: str, of: str, groups: Mapping[str, FigureState]) -> Iterator[M
                 "candidate": found.candidate,
                 "lost": found.lost,
                 "gained": found.gained,
+                "counted": found.counted,
+                "lost_low": wilson(found.lost, found.n)[0] * found.n,
                 "p": found.p,
                 "p_adjusted": left.get(key, 1.0),
                 "groups": len(judged),

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from qgate.policy.schema import Policy, Target
 
 FLOOR_PROFILE = "balanced"
+_THRESHOLDS = ("thresholds", "slice_thresholds", "metric_thresholds")
+"""Keys of a target that hold thresholds of its own."""
+
 _MEASURING_KEYS = (
     "candidate",
     "reference",
@@ -93,8 +96,7 @@ def comparison_runs(planned: Planned, run: TargetRun, sides: Sides) -> tuple[Ord
         "scheme": "none",
         "derivation": "none",
         "task": None,
-        "thresholds": {},
-        "slice_thresholds": {},
+        **{key: {} for key in _THRESHOLDS},
     }
     # What may execute was decided for the run that this one shows the background of.
     plain |= {"trust": run.target.trust, "signature": None, "require_signature": False}
@@ -133,9 +135,7 @@ def _built_by(comparison: TargetRun, run: TargetRun, side: str) -> TargetRun:
 def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) -> tuple[Order, ...]:
     own = _changed_run(planned, authority, sides, repo)
     orders = (Order("its own lines", own),)
-    floor_lines = own.target.model_copy(
-        update={"thresholds": {}, "slice_thresholds": {}, "profile": FLOOR_PROFILE}
-    )
+    floor_lines = own.target.model_copy(update={**{key: {} for key in _THRESHOLDS}, "profile": FLOOR_PROFILE})
     # Known operators are no matter of profiles: what a bootstrap declares must be able to hold.
     known = authority.trusted if authority.trusted and not authority.loosening_granted else own.policy
     floor_policy = own.policy.model_copy(
@@ -143,7 +143,7 @@ def _proposed(planned: Planned, authority: Authority, sides: Sides, repo: Path) 
     )
     own_waivers = any(waiver.target == planned.name for waiver in own.policy.waivers)
     effective = own.target.profile or own.policy.profile
-    own_bounds = own.target.thresholds or own.target.slice_thresholds
+    own_bounds = any(getattr(own.target, name) for name in _THRESHOLDS)
     plain = not own_bounds and not own_waivers and own.policy.allow_ops == known.allow_ops
     if plain and effective in (FLOOR_PROFILE, "strict"):
         return orders

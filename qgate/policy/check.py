@@ -9,11 +9,12 @@ from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
 from qgate.policy.nearest import nearest
+from qgate.policy.pieces import check_pieces
 from qgate.policy.problems import Problem, did_you_mean
 from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec
 from qgate.policy.values import Thresholds
 from qgate.records import Value
-from qgate.rules.base import PROFILES, SLICE_RULE, Param, Rule
+from qgate.rules.base import PROFILES, Param, Rule
 
 UNWAIVABLE = "TRC104"
 """The rule that reports expired waivers."""
@@ -44,6 +45,7 @@ def check_policy(policy: Policy, rules: Mapping[str, Rule]) -> Iterator[Problem]
                 (*path, "name"), f"the target name `{target.name}` {how}", "Give each target its own name"
             )
         yield from _target(policy, target, path, rules)
+    yield from check_pieces(policy, rules, check_thresholds)
     yield from _waivers(policy, rules)
 
 
@@ -85,7 +87,6 @@ def _target(policy: Policy, target: Target, path: Path, rules: Mapping[str, Rule
     if target.profile is not None:
         yield from _profile_name(policy, target.profile, (*path, "profile"))
     yield from check_thresholds(target.thresholds, (*path, "thresholds"), rules)
-    yield from _slice_thresholds(target, (*path, "slice_thresholds"), rules)
     if target.reference == target.candidate:
         yield Problem(
             (*path, "reference"),
@@ -143,25 +144,6 @@ def _boxes(task: TaskSpec, path: Path) -> Iterator[Problem]:
         yield Problem(
             (*path, three[0]), "boxes, scores and classes belong together", "Name all three outputs, or none"
         )
-
-
-def _slice_thresholds(target: Target, path: Path, rules: Mapping[str, Rule]) -> Iterator[Problem]:
-    array = target.data.slices if target.data is not None else None
-    for name, thresholds in target.slice_thresholds.items():
-        place = (*path, name)
-        if array is None:
-            yield Problem(place, "the target has no slices", "Name their array in `data: {slices: ...}`")
-        elif not name.startswith(f"{array}=") or name == f"{array}=":
-            yield Problem(
-                place, f"{quoted(name)} is no slice of the array {quoted(array)}", f"Write `{array}=VALUE`"
-            )
-        for rule in thresholds:
-            if rule != SLICE_RULE:
-                yield Problem(
-                    (*place, rule), f"{quoted(rule)} does not look at single slices", f"{SLICE_RULE} does"
-                )
-        own = {rule: values for rule, values in thresholds.items() if rule == SLICE_RULE}
-        yield from check_thresholds(own, place, rules)
 
 
 def check_images(spec: ImagesSpec, path: Path) -> Iterator[Problem]:

@@ -151,7 +151,8 @@ def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iter
     for before, after in common:
         # Resolving is slow, and most targets of a large policy have the same thresholds.
         key = tuple(
-            (t.profile, t.scheme, repr(t.thresholds), repr(t.slice_thresholds)) for t in (before, after)
+            (t.profile, t.scheme, repr(t.thresholds), repr(t.slice_thresholds), repr(t.metric_thresholds))
+            for t in (before, after)
         )
         if key not in known:
             known[key] = list(_thresholds((old, before), (new, after), rules))

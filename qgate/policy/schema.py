@@ -47,6 +47,9 @@ class ProfileSpec(Record):
 
     extends: str = Field(default="balanced", description="strict, balanced, permissive or another profile")
     thresholds: Thresholds = Field(default={}, description="Thresholds by rule and parameter")
+    metric_thresholds: dict[Metric, Thresholds] = Field(
+        default={}, description="Those of one metric, by rule and parameter"
+    )
 
 
 class ImagesSpec(Record):
@@ -208,7 +211,11 @@ class Target(Record):
     profile: str | None = Field(default=None, description="Replaces the policy's profile")
     thresholds: Thresholds = Field(default={}, description="Replace the profile's, by rule and parameter")
     slice_thresholds: dict[Text, Thresholds] = Field(
-        default={}, description="Those of one slice, as ARRAY=VALUE, by rule and parameter: BEH104"
+        default={},
+        description="Those of one slice, as ARRAY=VALUE, or class, as label=VALUE, by rule and parameter",
+    )
+    metric_thresholds: dict[Metric, Thresholds] = Field(
+        default={}, description="Those of one metric, by rule and parameter"
     )
     require_baseline: StrictBool | None = Field(default=None, description="Replaces the policy's")
     signature: SignatureSpec | None = Field(default=None, description="Who must have signed the candidate")

@@ -119,7 +119,11 @@ def _limit(limits: Mapping[str, Limit], key: str) -> Limit:
 
 
 def _layers(policy: Policy, target: Target) -> object:
-    return profile_chain(policy, profile_name(policy, target)), target.thresholds, target.slice_thresholds
+    return profile_chain(policy, profile_name(policy, target)), (
+        target.thresholds,
+        target.slice_thresholds,
+        target.metric_thresholds,
+    )
 
 
 def _resolve(side: tuple[Policy, Target], scheme: str | None, rules: Mapping[str, Rule]) -> _Limits:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from qgate.errors import UsageError
 from qgate.policy.problems import did_you_mean
-from qgate.policy.schema import Policy, Target
+from qgate.policy.schema import Policy, ProfileSpec, Target
 from qgate.policy.values import Thresholds
 from qgate.records import Limit
 from qgate.rules.base import PROFILES, Rule, slice_key, slice_of
@@ -35,7 +36,7 @@ def resolve(
         where: What origins call the policy.
 
     Returns:
-        Limits by rule id and parameter; those of a slice by ``rules.base.slice_key``.
+        Limits by rule id and parameter; those of a slice, class or metric by ``rules.base.slice_key``.
 
     Raises:
         UsageError: There is no such profile.
@@ -48,16 +49,14 @@ def resolve(
         scheme = target.scheme
     built_in, overrides = profile_chain(policy, profile_name(policy, target, profile))
     limits = {rule.id: _built_in(rule, built_in, scheme) for rule in rules.values()}
-    for name, thresholds in overrides:
-        _override(limits, thresholds, f"profile {name} ({where})")
+    for name, spec in overrides:
+        _override(limits, spec.thresholds, f"profile {name} ({where})")
+        _override_pieces(limits, spec.metric_thresholds, f"profile {name} (metric_thresholds, {where})")
     if target is not None:
         _override(limits, target.thresholds, f"target {target.name} ({where})")
-        for piece, thresholds in target.slice_thresholds.items():
-            keyed = {
-                rule: {slice_key(name, piece): value for name, value in values.items()}
-                for rule, values in thresholds.items()
-            }
-            _override(limits, keyed, f"target {target.name} (slice_thresholds, {where})")
+        own = f"target {target.name}"
+        _override_pieces(limits, target.metric_thresholds, f"{own} (metric_thresholds, {where})")
+        _override_pieces(limits, target.slice_thresholds, f"{own} (slice_thresholds, {where})")
     return limits
 
 
@@ -70,14 +69,14 @@ def profile_name(policy: Policy | None, target: Target | None, profile: str | No
     return policy.profile if policy is not None else DEFAULT_PROFILE
 
 
-def profile_chain(policy: Policy | None, name: str) -> tuple[str, list[tuple[str, Thresholds]]]:
+def profile_chain(policy: Policy | None, name: str) -> tuple[str, list[tuple[str, ProfileSpec]]]:
     """The built-in profile that ``name`` rests on, and the team's profiles above it, nearest to it first.
 
     Raises:
         UsageError: A profile does not exist, or profiles extend each other in a circle.
     """
     own = policy.profiles if policy is not None else {}
-    above: list[tuple[str, Thresholds]] = []
+    above: list[tuple[str, ProfileSpec]] = []
     while name not in PROFILES:
         if name not in own:
             raise UsageError(
@@ -85,7 +84,7 @@ def profile_chain(policy: Policy | None, name: str) -> tuple[str, list[tuple[str
             )
         if any(name == seen for seen, _ in above):
             raise UsageError(f"profile {name!r} extends itself", where="profile", remedy="Break the circle")
-        above.insert(0, (name, own[name].thresholds))
+        above.insert(0, (name, own[name]))
         name = own[name].extends
     return name, above
 
@@ -96,6 +95,18 @@ def _built_in(rule: Rule, profile: str, scheme: str | None) -> dict[str, Limit]:
         value, origin = param.default(profile, scheme)
         limits[param.name] = Limit(value=value, unit=param.unit, origin=origin)
     return limits
+
+
+def _override_pieces(
+    limits: dict[str, dict[str, Limit]], pieces: Mapping[Any, Thresholds], origin: str
+) -> None:
+    """Thresholds of single slices, classes or metrics, by their own keys."""
+    for piece, thresholds in pieces.items():
+        keyed = {
+            rule: {slice_key(name, piece): value for name, value in values.items()}
+            for rule, values in thresholds.items()
+        }
+        _override(limits, keyed, origin)
 
 
 def _override(limits: dict[str, dict[str, Limit]], thresholds: Thresholds, origin: str) -> None:

@@ -12,8 +12,14 @@ from qgate.records import Finding, Limit, Measurement, Place, Severity, Value, V
 BUILT_IN = "built-in profile"
 """How the origin of every threshold begins that no policy set."""
 PROFILES = ("strict", "balanced", "permissive")
-SLICE_RULE = "BEH104"
-"""The rule whose thresholds may be others for single slices."""
+SLICE_RULES = ("BEH101", "BEH102", "BEH104", "BEH110")
+"""Rules whose thresholds may be others for single slices; without, only BEH104 looks at them."""
+
+CLASS_RULES = ("BEH103",)
+"""Rules whose thresholds may be others for single classes, as ``label=3``."""
+
+METRIC_RULES = ("BEH101", "BEH105", "BEH106", "BEH110")
+"""Rules whose thresholds may be others for single metrics."""
 
 SCHEMES = ("int8", "int4", "fp16", "fp8", "none")
 
@@ -79,6 +85,16 @@ def slice_key(name: str, piece: str) -> str:
     return f"{name}[{piece}]"
 
 
+def metric_key(measured: object) -> str:
+    """What a policy calls the metric of a measurement: ``topk`` for ``top5``."""
+    name = str(measured)
+    if name != "top1" and name.startswith("top") and name[3:].isdecimal():
+        return "topk"
+    if name.startswith("recall_at_"):
+        return "recall_at_k"
+    return "python" if name in ("score", "error") else name
+
+
 def slice_of(key: str) -> tuple[str, str]:
     """The parameter and the slice that ``slice_key`` was made of; no slice where it was not."""
     name, bracket, rest = key.partition("[")
@@ -114,9 +130,18 @@ class RuleContext:
         """A threshold of this rule as a word."""
         return str(self.limits[name].value)
 
-    def limit_of(self, name: str, piece: str | None) -> Limit:
-        """A threshold of this rule for one slice: its own where the policy gives one."""
-        return self.limits.get(slice_key(name, piece or ""), self.limits[name])
+    def limit_of(self, name: str, piece: str | None, metric: object = None) -> Limit:
+        """A threshold of this rule for one slice, class or metric: its own where the policy gives one, a slice's first."""
+        keys = [slice_key(name, each) for each in (piece, metric_key(metric) if metric else None) if each]
+        return next((self.limits[key] for key in keys if key in self.limits), self.limits[name])
+
+    def limit_for(self, name: str, found: Measurement) -> Limit:
+        """A threshold of this rule for what was measured: by its slice or class, by its metric, or for all."""
+        return self.limit_of(name, found.at.slice, found.detail.get("metric"))
+
+    def own_pieces(self) -> tuple[str, ...]:
+        """Slices and classes that have thresholds of their own, as ``country=DE``."""
+        return tuple(p for p in dict.fromkeys(slice_of(key)[1] for key in self.limits) if "=" in p)
 
     def finding(
         self,

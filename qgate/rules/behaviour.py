@@ -2,37 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from math import isfinite
 from typing import Any
 
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
-from qgate.rules.base import Param, RuleContext, rule, slice_of
-from qgate.rules.drops import ERRORS, allowed_drop, ends, first, told
+from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, rule
+from qgate.rules.drops import (
+    ERRORS,
+    JUDGED,
+    allowed_drop,
+    ends,
+    first,
+    pieces_of_their_own,
+    told,
+    unjudged_pieces,
+)
 
 _ALPHA = 0.05
-_JUDGED = 8
-"""A class or slice of fewer samples is not judged."""
 
 
 def _drop(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.metric_drop"):
-        if found.value is None:
-            continue
-        allowed = allowed_drop(context, found, first(context, "task.metric_reference"))
-        low, high = ends(found)
-        shown, evidence = told(found, allowed)
-        if found.number <= allowed:
-            if not high <= allowed:
-                text = (
-                    f"cannot tell whether the drop is within {allowed:.4g} (the interval reaches {high:.4g})"
-                )
-                yield _untold(context, found, text, (high, allowed), evidence)
-        elif found.number > allowed and low <= 0:
-            text = f"cannot tell whether the metric drops at all: {shown}"
-            yield _untold(context, found, text, (low, 0.0), evidence)
-        else:  # also where one of the numbers is NaN
-            yield context.finding(shown, at=found.at, evidence=evidence)
+        if found.value is not None:
+            yield from _one_drop(context, found, first(context, "task.metric_reference"))
+    for found in pieces_of_their_own(context, "task.slice_drop"):
+        yield from _one_drop(context, found, _side(found, "reference"))
+    yield from unjudged_pieces(context, "task.slice_drop")
+
+
+def _side(found: Measurement, side: str) -> Measurement:
+    """The metric of one model in a slice or class, which its difference tells beside itself."""
+    value = found.detail.get(side)
+    if not isinstance(value, int | float):
+        raise ValueError(f"the {side}'s value is missing")
+    return found.model_copy(update={"value": float(value), "low": None, "high": None})
+
+
+def _one_drop(context: RuleContext, found: Measurement, reference: Measurement | None) -> Iterator[Finding]:
+    """Judges the drop of all samples, or of a slice."""
+    allowed = allowed_drop(context, found, reference)
+    low, high = ends(found)
+    shown, evidence = told(found, allowed)
+    if found.number <= allowed:
+        if not high <= allowed:
+            text = f"cannot tell whether the drop is within {allowed:.4g} (the interval reaches {high:.4g})"
+            yield _untold(context, found, text, (high, allowed), evidence)
+    elif found.number > allowed and low <= 0:
+        text = f"cannot tell whether the metric drops at all: {shown}"
+        yield _untold(context, found, text, (low, 0.0), evidence)
+    else:  # also where one of the numbers is NaN
+        yield context.finding(shown, at=found.at, evidence=evidence, severity=_weight(context, found))
+
+
+def _weight(context: RuleContext, found: Measurement) -> Severity:
+    return Severity(str(context.limit_for("severity", found).value))
 
 
 def _untold(
@@ -47,7 +71,7 @@ def _untold(
         end: The end of the interval that is in the way, and where it would have to be.
         evidence: What is known.
     """
-    required = context.word("require_power") == "yes"
+    required = context.limit_for("require_power", found).value == "yes"
     needed = _needed(found, *end)
     more = f"; about {needed:,} samples would do" if needed is not None else ""
     mde = found.detail.get("mde")
@@ -75,28 +99,54 @@ def _flips(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.flips_to_wrong"):
         if found.value is None or not found.n:
             continue
-        share, most = found.number / found.n, context.limit("max_share")
-        if share <= most or found.number < 3:
-            continue
         p, changed = first(context, "task.mcnemar_p"), first(context, "task.answers_changed")
-        low = (found.low if found.low is not None else found.number) / found.n
         evidence = {
-            "flips": found.value,
-            "n": found.n,
-            "low": low,
             "mcnemar_p": p.number if p is not None else None,
             "confusion": changed.detail.get("confusion", [])[:5] if changed is not None else [],
         }
-        text = f"{found.number:.0f} of {found.n} samples ({share:.1%}) that the reference gets right are now wrong, "
-        if low <= most:
-            yield context.finding(
-                f"{text}{most:.1%} allowed; so few samples do not tell that apart from what is allowed",
-                at=found.at,
-                evidence=evidence,
-                severity=Severity.WARNING,
-            )
-        else:  # also where one of the numbers is NaN
-            yield context.finding(f"{text}{most:.1%} allowed", at=found.at, evidence=evidence)
+        low = found.low if found.low is not None else found.number
+        yield from _one_share(context, found, (found.number, low), evidence)
+    for found in pieces_of_their_own(context, "task.slice_drop"):
+        if found.detail.get("counted"):
+            lost = _number(found.detail.get("lost")), _number(found.detail.get("lost_low"))
+            yield from _one_share(context, found, lost, {})
+    yield from unjudged_pieces(context, "task.slice_drop", counted=True)
+
+
+def _number(value: object) -> float:
+    """A number of a slice's detail; a stored report can hold anything."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("the samples that flip are missing")
+    return float(value)
+
+
+def _one_share(
+    context: RuleContext, found: Measurement, lost: tuple[float, float], evidence: dict[str, Any]
+) -> Iterator[Finding]:
+    """Judges right answers that are wrong now, of all samples or of a slice.
+
+    Args:
+        context: The rule's.
+        found: What they are of.
+        lost: How many, and the lower end of their interval.
+        evidence: What is known beside that.
+    """
+    n, most = found.n or 1, float(context.limit_for("max_share", found).value)
+    share, low = lost[0] / n, lost[1] / n
+    if share <= most or lost[0] < 3:
+        return
+    evidence = {"flips": lost[0], "n": n, "low": low, **evidence}
+    text = f"{lost[0]:.0f} of {n} samples ({share:.1%}) that the reference gets right are now wrong, "
+    if low <= most:
+        yield context.finding(
+            f"{text}{most:.1%} allowed; so few samples do not tell that apart from what is allowed",
+            at=found.at,
+            evidence=evidence,
+            severity=Severity.WARNING,
+        )
+    else:  # also where one of the numbers is NaN
+        text = f"{text}{most:.1%} allowed"
+        yield context.finding(text, at=found.at, evidence=evidence, severity=_weight(context, found))
 
 
 def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
@@ -105,7 +155,7 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
     def check(context: RuleContext) -> Iterator[Finding]:
         chance = []
         for found in context.all(name):
-            if found.value is None or (found.n or 0) < _JUDGED:
+            if found.value is None or (found.n or 0) < JUDGED:
                 continue
             most = _most(context, found)
             low, high = ends(found)
@@ -132,26 +182,9 @@ def _group(name: str, what: str) -> Callable[[RuleContext], Iterator[Finding]]:
                 severity=Severity.NOTE,
                 remedy="More samples of it would tell",
             )
-        yield from _unjudged(context, context.all(name))
+        yield from unjudged_pieces(context, name)
 
     return check
-
-
-def _unjudged(context: RuleContext, groups: Sequence[Measurement]) -> Iterator[Finding]:
-    """Slices that have bounds of their own and too few samples to be held to them: a bound is never silently off."""
-    if all(found.value is None for found in context.all("task.metric_drop")):
-        return
-    samples = {found.at.slice: found.n or 0 for found in groups if found.value is not None}
-    for piece in dict.fromkeys(slice_of(key)[1] for key in context.limits):
-        if piece and samples.get(piece, 0) < _JUDGED:
-            yield context.finding(
-                f"slice {piece} has thresholds of its own and {samples.get(piece, 0)} samples; it takes {_JUDGED} to judge it",
-                at=Place(slice=piece),
-                evidence={"n": samples.get(piece, 0)},
-                effect=Verdict.INCONCLUSIVE,
-                severity=Severity(str(context.limit_of("severity", piece).value)),
-                remedy="Check its name under `slice_thresholds`, or give more samples of it",
-            )
 
 
 def _most(context: RuleContext, found: Measurement) -> float:
@@ -166,10 +199,11 @@ def _gain(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.metric_drop"):
         if found.value is None:
             continue
-        most = context.limit("max_gain")
+        most = float(context.limit_for("max_gain", found).value)
         if found.detail.get("metric") in ERRORS:
             reference = first(context, "task.metric_reference")
-            most = context.limit("max_error_gain") * (abs(reference.number) if reference is not None else 0.0)
+            most = float(context.limit_for("max_error_gain", found).value)
+            most *= abs(reference.number) if reference is not None else 0.0
         if found.number < -most and (found.high or 0.0) < 0:
             yield context.finding(
                 f"the metric improves by {-found.number:.3g}, more than rounding explains",
@@ -188,7 +222,7 @@ RULES = (
         "never beyond what the flips allow; Student's t, with the delta method for ratios and roots; a paired bootstrap with "
         "a fixed seed for metrics that are no mean. An error where the drop exceeds the allowance and the interval excludes "
         "zero; where the data cannot tell, a warning with the smallest drop that they show and the number of samples that "
-        "would do (INCONCLUSIVE where require_power is yes).",
+        "would do (INCONCLUSIVE where require_power is yes). A slice with `slice_thresholds` of its own is judged likewise.",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(
             Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.005, 0.02, 0.05, by_scheme=_BY_DROP),
@@ -204,7 +238,8 @@ RULES = (
         "Right answers stay right",
         why="Equal accuracy hides flips in both directions.",
         how="Samples that the reference gets right and the candidate wrong, at least three. An error where Wilson's 95 % "
-        "interval of their share lies above the allowance, a warning where the share does and the interval does not.",
+        "interval of their share lies above the allowance, a warning where the share does and the interval does not. A slice "
+        "with `slice_thresholds` of its own is judged likewise, where the metric counts samples.",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(Param("max_share", "Largest share of samples that flip to wrong.", 0.01, 0.04, 0.1, unit="ratio",
                       by_scheme={"int4": (0.03, 0.1, 0.2), "fp16": (0.002, 0.01, 0.03)}),),
@@ -217,7 +252,7 @@ RULES = (
         how="Recall (of segmentation: intersection over union; of detection: average precision) of each class with at least 8 "
         "samples, reference minus candidate, paired; the interval must exclude zero, and the one-sided p-value must be at "
         "most 0.05 when all classes are counted (Tarone 1990 with Holm 1979: classes whose test could not speak are not "
-        "counted).",
+        "counted). A class with `slice_thresholds` of its own, as `label=3`, is held to those.",
         remedy="Calibrate on data of every class",
         params=(Param("max_drop", "Largest drop of a class's recall.", 0.05, 0.15, 0.3, by_scheme={"int4": (0.1, 0.25, 0.4)}),),
         check=_group("task.class_recall_drop", "class"),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from qgate.records import Measurement
+from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import RuleContext
 
 ERRORS = ("mae", "rmse", "perplexity", "error")
@@ -25,8 +26,52 @@ def ends(found: Measurement) -> tuple[float, float]:
 def allowed_drop(context: RuleContext, drop: Measurement, reference: Measurement | None) -> float:
     """The allowed drop in the metric's own unit: a ratio metric's is absolute, an error's is a share of it."""
     if drop.detail.get("metric") in ERRORS:
-        return context.limit("max_error_growth") * (abs(reference.number) if reference is not None else 0.0)
-    return context.limit("max_drop")
+        growth = float(context.limit_for("max_error_growth", drop).value)
+        return growth * (abs(reference.number) if reference is not None else 0.0)
+    return float(context.limit_for("max_drop", drop).value)
+
+
+JUDGED = 8
+"""A class or slice of fewer samples is not judged."""
+
+
+def pieces_of_their_own(context: RuleContext, name: str) -> Iterator[Measurement]:
+    """The slices or classes that have thresholds of their own and samples enough to be held to them."""
+    own = context.own_pieces()
+    for found in context.all(name):
+        if found.at.slice in own and found.value is not None and (found.n or 0) >= JUDGED:
+            yield found
+
+
+def unjudged_pieces(context: RuleContext, name: str, *, counted: bool = False) -> Iterator[Finding]:
+    """Slices or classes that have bounds of their own and cannot be held to them: a bound is never silently off.
+
+    Args:
+        context: The rule's.
+        name: The measurement of slices or classes.
+        counted: The rule counts samples, and not every metric does.
+    """
+    if all(found.value is None for found in context.all("task.metric_drop")):
+        return
+    groups = {found.at.slice: found for found in context.all(name) if found.value is not None}
+    for piece in context.own_pieces():
+        found = groups.get(piece)
+        n = (found.n or 0) if found is not None else 0
+        what = "slice" if name == "task.slice_drop" else "class"
+        if n < JUDGED:
+            text = f"{what} {piece} has thresholds of its own and {n} samples; it takes {JUDGED} to judge it"
+        elif counted and found is not None and not found.detail.get("counted"):
+            text = f"{what} {piece} has thresholds of its own, and {found.detail.get('metric')} counts no samples"
+        else:
+            continue
+        yield context.finding(
+            text,
+            at=Place(slice=piece),
+            evidence={"n": n},
+            effect=Verdict.INCONCLUSIVE,
+            severity=Severity(str(context.limit_of("severity", piece).value)),
+            remedy="Check its name under `slice_thresholds`, or give more samples of it",
+        )
 
 
 def told(found: Measurement, allowed: float) -> tuple[str, dict[str, Any]]:

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from math import isfinite
 
-from qgate.records import Finding, Verdict
-from qgate.rules.base import Param, RuleContext, rule
-from qgate.rules.drops import allowed_drop, ends, first, told
+from qgate.records import Finding, Measurement, Severity, Verdict
+from qgate.rules.base import Param, RuleContext, metric_key, rule, slice_of
+from qgate.rules.drops import allowed_drop, ends, first, pieces_of_their_own, told, unjudged_pieces
 
 _OTHERS = re.compile(
     r"task\.(top[0-9]+|balanced_accuracy|macro_f1|mae|rmse|r2|recall_at_[0-9]+|neighbours|miou|pixel_accuracy|cer|"
@@ -26,7 +26,27 @@ def _others(context: RuleContext) -> Iterator[Finding]:
             allowed = allowed_drop(context, found, first(context, name.removesuffix("drop") + "reference"))
             if not (found.number <= allowed or ends(found)[0] <= 0):
                 shown, evidence = told(found, allowed)
-                yield context.finding(shown, at=found.at, evidence=evidence)
+                weight = Severity(str(context.limit_for("severity", found).value))
+                yield context.finding(shown, at=found.at, evidence=evidence, severity=weight)
+    yield from _unheard(context)
+
+
+def _unheard(context: RuleContext) -> Iterator[Finding]:
+    """Metrics that have bounds of their own in the target's lines and were not measured: a bound is never silently off."""
+    if all(found.value is None for found in context.all("task.metric_drop")):
+        return
+    names = (name.removeprefix("task.").removesuffix("_drop") for name in context.measurements)
+    there = {metric_key(name) for name in names}
+    for key, limit in context.limits.items():
+        metric = slice_of(key)[1]
+        if metric and "=" not in metric and metric not in there and limit.origin.startswith("target "):
+            yield context.finding(
+                f"{metric} has a threshold of its own and was not measured",
+                evidence={"metric": metric},
+                effect=Verdict.INCONCLUSIVE,
+                severity=Severity(str(context.limit_of("severity", None, metric).value)),
+                remedy="Remove it from `metric_thresholds`, or give data that it can be measured on",
+            )
 
 
 def _calibration(context: RuleContext) -> Iterator[Finding]:
@@ -75,27 +95,40 @@ def _yardstick(context: RuleContext) -> Iterator[Finding]:
 
 
 def _own_value(context: RuleContext) -> Iterator[Finding]:
-    least, most = context.limit("min_value"), context.limit("max_value")
     for found in context.all("task.metric_candidate"):
-        if found.value is None:
-            continue
-        metric = found.detail.get("metric", "metric")
-        for bound, missed, words in (
-            (least, not found.number >= least, "at least"),
-            (most, not found.number <= most, "at most"),
-        ):
-            if isfinite(bound) and missed:
-                yield context.finding(
-                    f"{metric} is {found.number:.4g} on {found.n} samples, {words} {bound:.4g} asked for",
-                    at=found.at,
-                    evidence={
-                        "value": found.number,
-                        "asked": bound,
-                        "n": found.n,
-                        "low": found.low,
-                        "high": found.high,
-                    },
-                )
+        if found.value is not None:
+            yield from _bounded(context, found)
+    for found in pieces_of_their_own(context, "task.slice_drop"):
+        value = found.detail.get("candidate")
+        if not isinstance(value, int | float):
+            raise ValueError("the candidate's value is missing")
+        yield from _bounded(
+            context, found.model_copy(update={"value": float(value), "low": None, "high": None})
+        )
+    yield from unjudged_pieces(context, "task.slice_drop")
+
+
+def _bounded(context: RuleContext, found: Measurement) -> Iterator[Finding]:
+    """Holds a value, of all samples or of a slice, against its bounds."""
+    least, most = (float(context.limit_for(name, found).value) for name in ("min_value", "max_value"))
+    metric = found.detail.get("metric", "metric")
+    for bound, missed, words in (
+        (least, not found.number >= least, "at least"),
+        (most, not found.number <= most, "at most"),
+    ):
+        if isfinite(bound) and missed:
+            yield context.finding(
+                f"{metric} is {found.number:.4g} on {found.n} samples, {words} {bound:.4g} asked for",
+                at=found.at,
+                evidence={
+                    "value": found.number,
+                    "asked": bound,
+                    "n": found.n,
+                    "low": found.low,
+                    "high": found.high,
+                },
+                severity=Severity(str(context.limit_for("severity", found).value)),
+            )
 
 
 _CHANCE = {
@@ -215,9 +248,9 @@ RULES = (
         why="Labels of other data, in another order or counted otherwise, make both models equally wrong, and no difference "
         "between them means anything.",
         how="The judged metric of the reference against an answer that knows nothing of the inputs, on the same samples with the "
-        "same paired interval: the most frequent class, the mean target, every token alike, the reference's own "
-        "vectors dealt out anyhow, its texts and boxes against another sample's labels. Reported where the interval does not exclude that "
-        "the reference is no better; INCONCLUSIVE where its severity is error.",
+        "same paired interval: the most frequent class, the mean target, every token alike, the reference's own vectors dealt "
+        "out anyhow, its texts and boxes against another sample's labels. Reported where the interval does not exclude that the "
+        "reference is no better; INCONCLUSIVE where its severity is error.",
         remedy="Check that the labels belong to these inputs, in their order, and count classes as the model does; or give more "
         "samples",
         severity=("error", "warning", "warning"),

@@ -388,6 +388,7 @@ def test_no_key_of_a_target_changes_in_silence(
         "profile": None,
         "thresholds": {},
         "slice_thresholds": {"country=DE": {"FEA202": {"max_l2": 0.5}}},
+        "metric_thresholds": {"top1": {"FEA202": {"max_l2": 0.5}}},
         "require_baseline": None,
         "signature": SignatureSpec(bundle=face.candidate, key=face.candidate),
         "require_signature": True,
