@@ -249,8 +249,10 @@ def verify(
 @click.option(
     "--tensorrt",
     is_flag=True,
-    help="Refuse what TensorRT does not take, by the rules of runtimes: [tensorrt].",
+    help="Write what TensorRT takes, in symmetric int8 where the model is quantized otherwise; refuse what cannot be.",
 )
+@click.option("--calibration", type=click.Path(path_type=Path), help="X.npz whose samples narrow the ranges of symmetric "
+              "int8; else those that the model records.")  # fmt: skip
 @guarded
 def export(
     model: Path,
@@ -260,11 +262,12 @@ def export(
     trust: str,
     opset: int | None,
     tensorrt: bool,
+    calibration: Path | None,
 ) -> int:
     """Exports a quantized PyTorch model to ONNX, and keeps the file only if it computes the same."""
     from qgate.commands.exportation import export as export_model
 
-    return export_model(model, output, factory, inputs, trust, opset, tensorrt)
+    return export_model(model, output, factory, inputs, trust, opset, tensorrt, calibration)
 
 
 @main.command()

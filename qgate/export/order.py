@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from qgate.measure.plugin import Plugin
 
@@ -14,9 +14,13 @@ ONNX, REASON = b"O", b"E"
 """First byte of the child's answer: a model follows, or why there is none."""
 
 
+Recipe = Literal["", "unrounded", "symmetric"]
+"""What an export is rewritten as, see ``recipe``."""
+
+
 @dataclass(frozen=True)
 class ExportOrder:
-    """One model to export.
+    """One model to export, or one export to rewrite.
 
     Args:
         model: Its private copy.
@@ -24,6 +28,8 @@ class ExportOrder:
         opset: Version of the operator set.
         torchao: Its tensors or operations are torchao's.
         code: ``factory.candidate`` of a checkpoint.
+        recipe: What the model, which is an export then, is rewritten as; empty exports it.
+        ranges: Narrower ranges of its activations, see ``recipe.symmetric``.
     """
 
     model: Path
@@ -31,6 +37,8 @@ class ExportOrder:
     opset: int
     torchao: bool = False
     code: Mapping[str, Plugin] = field(default_factory=dict)
+    recipe: Recipe = ""
+    ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
     @property
     def dynamo(self) -> bool:
@@ -49,4 +57,5 @@ class ExportOrder:
         raw: dict[str, Any] = json.loads(text)
         raw["model"] = Path(raw["model"])
         raw["code"] = {role: Plugin.from_data(each) for role, each in raw["code"].items()}
+        raw["ranges"] = {name: (float(low), float(high)) for name, (low, high) in raw["ranges"].items()}
         return cls(**raw)
