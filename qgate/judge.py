@@ -67,10 +67,16 @@ def order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
                 _SEVERITIES.index(f.severity),
                 *weight(f),
                 _FAMILIES.index(f.rule[:3]),
+                not _explains_the_baseline(f),
                 f.rule,
             ),
         )
     )
+
+
+def _explains_the_baseline(finding: Finding) -> bool:
+    """Whether it names the one change of scheme or recipe that most other differences to the baseline go with."""
+    return finding.rule in ("TRC102", "TRC103") and not {"scheme", "recipe"}.isdisjoint(finding.evidence)
 
 
 def conclude(findings: Sequence[Finding], measurements: Sequence[Measurement]) -> tuple[Verdict, str]:

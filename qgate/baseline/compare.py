@@ -66,7 +66,11 @@ DIRECTIONS = (
     Direction(_ending("sqnr_db"), +1, "sqnr_db"),
     Direction(_ending("cosine"), +1, "cosine"),
     Direction(_ending("top1_agreement|agreement"), +1, "agreement", of_samples=True),
-    Direction(_ending(r"coverage|derived_share|quant\.share|quant\.activation_share|alignment\.(?:weights|macs)"), +1, "coverage"),
+    Direction(
+        _ending(r"coverage|derived_share|quant\.(?:activation_)?share|alignment\.(?:weights|macs)"),
+        +1,
+        "coverage",
+    ),
     Direction(
         # Not mean_relative_error: it divides by what is nearly zero, and grows where every other figure improves.
         _ending("relative_l2|rmse_steps"),

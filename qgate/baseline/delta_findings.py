@@ -15,9 +15,10 @@ from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits, trace_finding
 
 _LISTED = 10
-_SCHEME = "quant.scheme"
+_CAUSES = {"quant.scheme": "scheme", "quant.recipe": "recipe"}
+"""Words that explain whatever else goes with them when they change."""
 _ANY_SCHEME = ("output.", "task.", "interface.")
-_SIZES = re.compile(r"artifact\.(bytes|size_ratio)|quant\.(bits|share)")
+_SIZES = re.compile(r"artifact\.(bytes|size_ratio)|quant\.(bits|share|activation_share)")
 _REMEDY = "Fix the quantization, or run `qgate accept {} --reason ...` and have the change approved"
 
 
@@ -105,8 +106,9 @@ def _telling(name: str) -> tuple[bool, int, str]:
 
 
 def _other_scheme(deltas: tuple[Delta, ...]) -> Delta | None:
-    """The difference of the scheme itself, where there is one."""
-    return next((d for d in deltas if d.name == _SCHEME and d.baseline != d.current and not d.new), None)
+    """The difference of the scheme itself, else of the recipe (static, dynamic, weights only), where there is one."""
+    changed = {d.name: d for d in deltas if d.name in _CAUSES and d.baseline != d.current and not d.new}
+    return next((changed[name] for name in _CAUSES if name in changed), None)
 
 
 def _of_the_scheme(delta: Delta, words: _Words) -> bool:
@@ -127,25 +129,28 @@ def _scheme_finding(cause: Delta, explained: tuple[Delta, ...], words: _Words) -
     parts = []
     if gone:
         noun = "measurement" if len(gone) == 1 else "measurements"
-        parts.append(f"{len(gone)} {noun} of {len(kinds)} kinds that only the old one has are not made")
+        have = "has" if len(gone) == 1 else "have"
+        of_kinds = f" of {len(kinds)} kinds" if len(kinds) > 1 else ""
+        parts.append(f"{len(gone)} {noun}{of_kinds} {have} no counterpart")
     parts += [
         f"{delta.name} was {_shown(delta.baseline)}{_unit(delta, delta.baseline)} and is "
         f"{_shown(delta.current)}{_unit(delta, delta.current)}"
         for delta in larger
     ]
-    now = f"is {cause.current}" if cause.current is not None else "is not known"
+    what = _CAUSES[cause.name]
+    now = f"to {cause.current}" if cause.current is not None else "to what is not known"
     return trace_finding(
         "TRC103" if gone else "TRC102",
-        f"The scheme was {cause.baseline} in the baseline and {now}: {'; '.join(parts)}{words.tail}",
+        f"the {what} changed from {cause.baseline} {now}: {'; '.join(parts)}{words.tail}",
         limits=words.limits,
         severity=words.severity,
         evidence={
-            "scheme": cause.current,
+            what: cause.current,
             "baseline": cause.baseline,
             "count": len(explained),
             "measurements": [d.name for d in larger] + kinds,
         },
-        remedy=words.remedy and f"Restore the scheme, or {words.remedy.partition(', or ')[2]}",
+        remedy=words.remedy and f"Restore the {what}, or {words.remedy.partition(', or ')[2]}",
     )
 
 

@@ -51,13 +51,14 @@ def measure_constants(view: FloatGraph, scheme: Scheme) -> Iterator[Measurement]
 
 
 def measure_activation_cover(view: FloatGraph) -> Iterator[Measurement]:
-    """``quant.activation_share``: of the layers with integer weights, those that compute on integer activations."""
+    """``quant.activation_share``: of the layers with integer weights, those that compute on integers; ``quant.recipe``."""
     cover = activation_cover(view)
     if cover.layers:
         yield Measurement(
             name="quant.activation_share", value=cover.quantized / cover.layers, unit="ratio", n=cover.layers,
             detail={"quantized": cover.quantized, "dynamic": cover.dynamic, "first": list(cover.left[:8])},
         )  # fmt: skip
+        yield Measurement(name="quant.recipe", value=cover.recipe)
 
 
 def measure_reference_bits(reference: FloatGraph) -> Iterator[Measurement]:

@@ -34,6 +34,15 @@ class ActivationCover:
     dynamic: int
     left: tuple[str, ...]
 
+    @property
+    def recipe(self) -> str:
+        """How the activations of these layers are quantized, in one word that a team would use."""
+        if not self.quantized:
+            return "weights only"
+        if self.left or 0 < self.dynamic < self.quantized:
+            return "mixed"
+        return "dynamic" if self.dynamic else "static"
+
 
 def activation_cover(view: FloatGraph) -> ActivationCover:
     """Counts the layers of a view, those of its bodies included."""

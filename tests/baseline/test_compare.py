@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from qgate.baseline.compare import compare, direction_of
 from qgate.baseline.delta_findings import delta_findings
 from qgate.baseline.record import Entry
+from qgate.judge import order
 from qgate.records import Finding, Measurement, Place, Severity
 from qgate.report.schema import Delta
 from qgate.rules.traceability import default_limits
@@ -202,13 +203,46 @@ def test_another_scheme_is_one_cause_and_hides_no_output() -> None:
         ("TRC103", "error", "output z"),
     ]
     cause = found[0]
-    assert "The scheme was int8 in the baseline and is fp16" in cause.message
-    assert "40 measurements of 2 kinds" in cause.message
+    assert cause.message.startswith(
+        "the scheme changed from int8 to fp16: 40 measurements of 2 kinds have no counterpart;"
+    )
+    assert [f.rule for f in order(reversed(found))] == ["TRC103", "TRC102", "TRC103"], "the cause leads"
+    assert order(reversed(found))[0] is cause
     assert "artifact.bytes was 70000 bytes and is 140000 bytes" in cause.message
     assert cause.evidence["measurements"] == [
         "artifact.bytes", "quant.bits", "activation.used_range", "weight.rmse_steps",
     ]  # fmt: skip
     assert cause.remedy.startswith("Restore the scheme, or run `qgate accept plate")
+
+
+def test_another_recipe_of_the_same_scheme_is_one_cause() -> None:
+    ranges = [Entry(name="activation.used_range", at=Place(tensor=f"a{i}"), value=0.3) for i in range(20)]
+    entries = [Entry(name="quant.scheme", value="int8"), Entry(name="quant.recipe", value="static"), *ranges]
+    now = [Measurement(name="quant.scheme", value="int8"), Measurement(name="quant.recipe", value="dynamic")]
+    (cause,) = delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS, target="plate")
+    assert cause.message == "the recipe changed from static to dynamic: 20 measurements have no counterpart"
+    assert cause.remedy.startswith("Restore the recipe, or run `qgate accept plate")
+    weights = [
+        *now[:1],
+        Measurement(name="quant.recipe", value="weights only"),
+        Measurement(name="quant.activation_share", value=0.0),
+    ]
+    entries = [*entries[:2], Entry(name="quant.activation_share", value=1.0)]
+    (cause,) = delta_findings(compare(entries, weights, LIMITS["TRC102"]), entries, LIMITS)
+    assert (
+        cause.message
+        == "the recipe changed from static to weights only: quant.activation_share was 1 and is 0"
+    )
+
+
+def test_a_baseline_that_knows_no_recipe_yet_blames_nothing_on_it() -> None:
+    now = [Measurement(name="quant.scheme", value="int8"), Measurement(name="quant.recipe", value="dynamic")]
+    entries = [
+        Entry(name="quant.scheme", value="int8"),
+        Entry(name="activation.used_range", at=Place(tensor="a"), value=0.3),
+    ]
+    (gone,) = delta_findings(compare(entries, now, LIMITS["TRC102"]), entries, LIMITS)
+    assert gone.message.startswith("activation.used_range is in the baseline and was not measured at all")
 
 
 def test_another_scheme_that_is_accepted_is_a_note() -> None:

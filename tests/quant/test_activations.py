@@ -50,6 +50,7 @@ def without_activations(model: onnx.ModelProto, *, keep: int = 0) -> None:
 def test_honest_forms_of_w8a8_are_all_counted(name: str, quantized: int, dynamic: int) -> None:
     cover = activation_cover(float_view(read_model(DIGITS / f"{name}.onnx")))
     assert (cover.layers, cover.quantized, cover.dynamic, cover.left) == (6, quantized, dynamic, ())
+    assert cover.recipe == ("dynamic" if dynamic else "static")
 
 
 @pytest.mark.parametrize(("keep", "quantized"), [(0, 0), (1, 1)])
@@ -64,6 +65,7 @@ def test_a_model_of_weights_alone_is_told(tmp_path: Path, keep: int, quantized: 
     assert (cover.layers, cover.quantized) == (6, quantized)
     assert len(cover.left) == 6 - quantized
     assert "/f2/Gemm" in cover.left
+    assert cover.recipe == ("mixed" if keep else "weights only")
 
 
 def packed(accuracy: int | None) -> onnx.ModelProto:
