@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,35 @@ def first_to_drift(ranked: Sequence[Suspect]) -> Suspect | None:
         return None
     least = SHARE_OF_WORST * ranked[0].added
     return min((s for s in ranked if s.added >= least), key=lambda suspect: suspect.place)
+
+
+@dataclass(frozen=True)
+class Clipping:
+    """What the ranges of activations cut off of the reference's, over all quantizers that were watched.
+
+    Args:
+        ranges: How many there are.
+        clipped: Those that cost more than a fiftieth of the energy, the worst first: quantizer and share of the energy.
+    """
+
+    ranges: int
+    clipped: tuple[tuple[str, float], ...]
+
+
+CLIPPED_ENERGY = 0.02
+"""What the profile `balanced` lets a range cut off (RNG104)."""
+
+
+def clipping(measurements: Iterable[Measurement]) -> Clipping:
+    """What the candidate's ranges cut off; a share that is no number counts as all."""
+    found = []
+    for each in measurements:
+        if each.name == "activation.clipped_share" and each.value is not None:
+            energy = each.detail.get("clipped_energy")
+            share = float(energy) if isinstance(energy, int | float) and math.isfinite(energy) else 1.0
+            found.append((each.at.node or each.at.tensor or "", share))
+    worst = sorted((pair for pair in found if pair[1] > CLIPPED_ENERGY), key=lambda pair: (-pair[1], pair[0]))
+    return Clipping(len(found), tuple(worst))
 
 
 def _noise(sqnr_db: float) -> float:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qgate.align.walk import align
-from qgate.bisect.ranking import Suspect, first_to_drift, rank
+from qgate.bisect.ranking import Clipping, Suspect, clipping, first_to_drift, rank
 from qgate.bisect.repair import Repair, What
 from qgate.errors import MeasureError
 from qgate.measure.interface import Interface
@@ -92,6 +92,7 @@ class Bisection:
         first: The first that drifts, if any does.
         trials: The suspects that were tried, by what putting them back gives.
         advice: What to leave unquantized, None where nothing helps.
+        clipping: What the ranges of activations cut off.
     """
 
     quality: Quality
@@ -99,6 +100,7 @@ class Bisection:
     first: Suspect | None
     trials: tuple[Trial, ...]
     advice: Advice | None
+    clipping: Clipping
 
 
 def bisect(
@@ -149,7 +151,9 @@ def bisect(
     advice = lab.advise(trials, before)
     if write is not None and advice is not None:
         lab.repair.write(advice.nodes, What.ALL, write)
-    return Bisection(before, ranked, first_to_drift(ranked), tuple(trials), advice)
+    # Generated inputs say nothing of ranges that were calibrated on others.
+    ranges = clipping(base.measurements) if request.inputs is not None else Clipping(0, ())
+    return Bisection(before, ranked, first_to_drift(ranked), tuple(trials), advice, ranges)
 
 
 _NO_LAYERS = "Export both models for the same operator set, and compare what they share with `qgate verify`"

@@ -76,11 +76,7 @@ def _lines(found: Bisection) -> Iterator[str]:
         before = "" if found.first.before_db is None else f" from {found.first.before_db:.1f} dB"
         fall = f"the signal falls{before} to {found.first.sqnr_db:.1f} dB"
         yield f"First to drift: {_name(found.first.node)} ({found.first.op}), {fall}."
-        if found.first.op == "Input":
-            yield (
-                "The model's own input does not come through its quantizer: calibrate again on data like those that the "
-                "model will see, prepared as they will be. Layers in float do not bring it back."
-            )
+    yield from _cause(found)
     yield ""
     yield f"{'layer':<34}{'operation':<14}{'keeps':>9}{'in float':>10}{'weights':>10}{'inputs':>10}{'output':>10}{'costs':>12}"
     for trial in found.trials:
@@ -101,15 +97,56 @@ def _lines(found: Bisection) -> Iterator[str]:
     for suspect in others:
         yield f"{_name(suspect.node):<34}{_name(suspect.op, 12):<14}{suspect.sqnr_db:>6.1f} dB{'not tried':>10}"
     yield ""
+    badly = bool(found.clipping.clipped) or (found.first is not None and found.first.op == "Input")
     if found.advice is None:
-        yield "Leaving single layers in float does not help: look at the calibration data, or at the scheme itself."
+        yield (
+            "Leaving single layers in float does not help: calibrate again."
+            if badly
+            else "Leaving single layers in float does not help: look at the calibration data, or at the scheme itself."
+        )
         return
     count = len(found.advice.nodes)
+    layers = "this layer" if count == 1 else f"these {count} layers"
     yield (
-        f"Leave {'this layer' if count == 1 else f'these {count} layers'} unquantized: {_said(found.advice.quality)} "
-        f"({_gain(found.advice.quality, found.quality)}), for {found.advice.bytes:,} bytes more."
+        f"{f'Calibrate again first. Until then, leave {layers}' if badly else f'Leave {layers}'} unquantized: "
+        f"{_said(found.advice.quality)} ({_gain(found.advice.quality, found.quality)}), for {found.advice.bytes:,} bytes more."
     )
+    yield from _why_another(found)
     yield "    nodes_to_exclude=[" + ", ".join(json.dumps(each) for each in found.advice.names) + "]"
+
+
+def _cause(found: Bisection) -> Iterator[str]:
+    """What explains the whole of it, where something does: then single layers are no remedy but a stopgap."""
+    from qgate.bisect.ranking import CLIPPED_ENERGY
+
+    if found.first is not None and found.first.op == "Input":
+        yield (
+            "The model's own input does not come through its quantizer: calibrate again on data like those that the "
+            "model will see, prepared as they will be. A layer in float helps as far as it reads the input itself."
+        )
+    ranges = found.clipping
+    if ranges.clipped:
+        worst = ", ".join(f"{_name(name, 60)} {share:.0%}" for name, share in ranges.clipped[:3])
+        more = ", ..." if len(ranges.clipped) > 3 else ""
+        yield (
+            f"{len(ranges.clipped)} of {ranges.ranges} activation ranges cut off more than "
+            f"{CLIPPED_ENERGY:.0%} of the reference's energy ({worst}{more}): calibrated on other data, or changed since."
+        )
+
+
+def _why_another(found: Bisection) -> Iterator[str]:
+    """Why what helps is not where the drift begins, where the two part."""
+    first, advice = found.first, found.advice
+    if first is None or advice is None or first.op == "Input" or first.node in advice.nodes:
+        return
+    own = next((trial.restored for trial in found.trials if trial.suspect.node == first.node), None)
+    if own is None:
+        yield f"The drift begins at {_name(first.node)}, which was not tried in float."
+        return
+    yield (
+        f"The drift begins at {_name(first.node)}, but that layer alone in float gives {_gain(own, found.quality)}: what "
+        "follows is held to ranges that are as bad."
+    )
 
 
 def _name(text: str, limit: int = 32) -> str:

@@ -13,7 +13,7 @@ import onnxruntime
 import pytest
 
 from qgate.align.walk import align
-from qgate.bisect.ranking import first_to_drift, rank
+from qgate.bisect.ranking import clipping, first_to_drift, rank
 from qgate.bisect.repair import Repair, What
 from qgate.formats.read import read_model
 from qgate.quant.build import float_view
@@ -60,6 +60,40 @@ def test_an_edited_scale_is_found_confirmed_and_repaired(tmp_path: Path) -> None
     assert "there already" in again.stderr
 
 
+def test_a_range_that_clips_is_the_cause_and_no_layer_in_float_is_called_the_remedy(tmp_path: Path) -> None:
+    """What the drift begins with, the table and the conclusion say one thing: calibrate again."""
+    model = onnx.load(DIGITS / "digits_int8_pc.onnx")
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    (quantizer,) = [n for n in model.graph.node if n.name == "/Relu_1_output_0_QuantizeLinear"]
+    scale = held[quantizer.input[1]]
+    scale.CopyFrom(
+        onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(scale) / np.float32(8), scale.name)
+    )
+    onnx.save(model, tmp_path / "clipped.onnx")
+    found = said(
+        "-r", DIGITS / "digits_fp32.onnx", "-c", tmp_path / "clipped.onnx", "-i", DIGITS / "digits_test.npz", "--most", 1
+    )  # fmt: skip
+    assert "First to drift: /c2/Conv (Conv)" in found.stdout
+    assert "2 of 9 activation ranges cut off more than 2% of the reference's energy" in found.stdout
+    assert "/Relu_1_output_0_QuantizeLinear" in found.stdout
+    assert "Leaving single layers in float does not help: calibrate again." in found.stdout
+    assert "nodes_to_exclude" not in found.stdout
+
+
+def test_ranges_that_clip_are_the_worst_first_and_no_number_is_the_worst() -> None:
+    def watched(name: str, energy: float | None) -> Measurement:
+        detail = {} if energy is None else {"clipped_energy": energy}
+        return Measurement(name="activation.clipped_share", at=Place(node=name), value=0.1, detail=detail)
+
+    lost = Measurement(name="activation.clipped_share", at=Place(node="gone"), not_measured="no such tensor")
+    found = clipping(
+        [watched("a", 0.02), watched("b", 0.3), watched("c", float("nan")), watched("d", 0.4), lost]
+    )
+    assert (found.ranges, found.clipped) == (4, (("c", 1.0), ("d", 0.4), ("b", 0.3)))
+    assert clipping([watched("e", None)]).clipped == (("e", 1.0),)
+    assert clipping([]).clipped == ()
+
+
 def test_a_narrow_input_range_is_told_from_weights(tmp_path: Path) -> None:
     found = said(
         "-r", DIGITS / "digits_fp32.onnx", "-c", DIGITS / "digits_badcalib_mild.onnx", "-i", DIGITS / "digits_test.npz",
@@ -68,6 +102,8 @@ def test_a_narrow_input_range_is_told_from_weights(tmp_path: Path) -> None:
     _, whole, weights, inputs, _ = figures(found.stdout, "/c1/Conv")
     assert inputs > 6
     assert abs(weights) < 0.5
+    assert "1 of 9 activation ranges cut off" in found.stdout
+    assert "Calibrate again first. Until then, leave this layer unquantized" in found.stdout
     assert "The model's own input does not come through its quantizer: calibrate again" in found.stdout
     assert whole >= inputs - 0.5
 
