@@ -63,8 +63,13 @@ def _bisect(pair: Pair, most: int, write: Path | None) -> int:
 
 
 def _tell(text: str) -> None:
+    """What is being done, for somebody who waits at a terminal; a log and a pipe get the result."""
+    import sys
+
     from qgate.report.escape import visible
 
+    if not sys.stderr.isatty():
+        return
     click.echo(f"  {visible(text)} ...", err=True)
 
 

@@ -9,7 +9,9 @@ from typing import TextIO
 
 from qgate.sandbox.quoting import one_line
 
-_QUIET_SECONDS = 5.0
+_QUIET_SECONDS = 30.0
+"""A log is read afterwards: only a run that lasts says how far it is."""
+
 _QUIET_SHARE = 0.1
 
 
@@ -38,7 +40,7 @@ def show_progress(
 
 
 def _plain_lines(label: str, stream: TextIO, clock: Callable[[], float]) -> Callable[[int, int], None]:
-    """At most one line every few seconds and every tenth of the samples."""
+    """At most one line every half minute and every tenth of the samples."""
     said, at = 0.0, clock()
 
     def show(done: int, total: int) -> None:

@@ -199,7 +199,7 @@ class Terminal(io.StringIO):
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal():
-    now = iter([0.0, 1.0, 6.0, 7.0, 20.0, 30.0])
+    now = iter([0.0, 1.0, 31.0, 40.0, 65.0, 70.0])
     stream = io.StringIO()
     with show_progress("plates\n::error::x", stream, lambda: next(now)) as show:
         for done in (5, 20, 50, 51, 55):
