@@ -66,7 +66,8 @@ def main() -> int:
     named = broken == 1 and names_it(REPORTS / "corrupted", tensor, index)
     say("Reports")
     for part in ("honest", "corrupted"):
-        print("  " + "  ".join(str(REPORTS / part / name) for name in ("report.html", "summary.md", "report.json")))
+        written = (REPORTS / part / name for name in ("report.html", "summary.md", "report.json"))
+        print("  " + "  ".join(map(str, written)))
     if honest == 0 and broken == 1 and named:
         say("The honest model passed; the corrupted one was blocked at the weight that was changed.")
         return 0
