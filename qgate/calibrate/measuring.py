@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Values = Mapping[tuple[str, str], Measurement]
 _STATIC = ("static per channel", "static per tensor")
+_RECIPES = {"int8": _STATIC, "fp16": ("fp16",)}
+"""ONNX Runtime's plain recipes by scheme."""
 
 
 @dataclass(frozen=True)
@@ -122,13 +124,14 @@ def _named(measurements: Iterable[Measurement]) -> dict[tuple[str, str], Measure
 def _yardsticks(
     request: PairRequest, scheme: str | None, dynamic: bool, staging: Path, told: Callable[[str], None]
 ) -> Iterator[Yardstick]:
-    if scheme != "int8" or request.reference is None:
-        yield Yardstick(
-            "none", reason=f"ONNX Runtime's plain recipes are for int8, the candidate is {scheme or 'none'}"
-        )
+    recipes = ("dynamic",) if dynamic else _RECIPES.get(scheme or "", ())
+    if not recipes or request.reference is None or request.forms:
+        what = "no ONNX model" if request.forms else scheme or "not quantized"
+        reason = f"ONNX Runtime's plain recipes are for int8 and fp16 models of ONNX, the candidate is {what}"
+        yield Yardstick("none", reason=reason)
         return
     ranges: dict[str, tuple[float, float]] = {}
-    for recipe in ("dynamic",) if dynamic else _STATIC:
+    for recipe in recipes:
         told(f"the reference, quantized by ONNX Runtime ({recipe})")
         target = staging / f"yardstick_{recipe.replace(' ', '_')}.onnx"
         try:

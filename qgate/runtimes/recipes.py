@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-RECIPES = ("static per channel", "static per tensor", "dynamic")
+RECIPES = ("static per channel", "static per tensor", "dynamic", "fp16")
 _FLOAT = 1
 
 
@@ -47,6 +47,9 @@ def write_recipe(recipe: str, model: Path, target: Path, ranges: Mapping[str, tu
         if recipe == "dynamic":
             quantize_dynamic(model, target, weight_type=QuantType.QInt8)
             return
+        if recipe == "fp16":
+            _write_half(model, target)
+            return
         ends = {name: tuple(np.asarray(v, np.float32) for v in each) for name, each in ranges.items()}
         data = TensorsData(CalibrationMethod.MinMax, ends)
         quantizer = QDQQuantizer(
@@ -67,6 +70,14 @@ def write_recipe(recipe: str, model: Path, target: Path, ranges: Mapping[str, tu
         raise ValueError(f"{type(error).__name__}: {error}"[:300]) from error
     finally:
         logging.disable(before)
+
+
+def _write_half(model: Path, target: Path) -> None:
+    """Every tensor and operation in half precision that ONNX Runtime's converter takes there; inputs and outputs stay."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    onnx.save_model(convert_float_to_float16(_loaded(model), keep_io_types=True), str(target))
 
 
 def _loaded(path: Path) -> Any:

@@ -8,11 +8,13 @@ from click.testing import CliRunner
 
 from qgate.calibrate.measuring import Calibration, Yardstick
 from qgate.calibrate.proposal import propose
+from qgate.calibrate.verdict import MISSED, held_against
 from qgate.cli import main
 from qgate.errors import PolicyError
 from qgate.policy.edit import with_thresholds
 from qgate.policy.load import load_policy
-from qgate.records import Measurement, Place
+from qgate.records import Limit, Measurement, Place
+from qgate.rules.catalogue import catalogue
 from qgate.runtimes.recipes import calibrated_tensors, write_recipe
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
@@ -72,6 +74,32 @@ def test_an_error_is_allowed_to_grow_by_a_share_and_without_a_yardstick_there_is
     assert propose(Calibration({}, {}, (), 0, None))[0].rule == "TRC102"
 
 
+def in_force(**own):
+    limits = {rule.id: {p.name: Limit(value=p.balanced, unit=p.unit, origin="t") for p in rule.params}
+              for rule in catalogue().values()}  # fmt: skip
+    return {**limits, **own}
+
+
+def test_a_candidate_is_told_which_figures_it_would_fail_with():
+    plain = Yardstick("static per channel", values(38.0, 0.004, 3))
+    declared = {"scheme": "int8", "data": "given", "ran": True}
+    damaged = Calibration(values(9.0, 0.3, 150), {}, (plain,), 500, "int8")
+    told = {
+        (p.rule, p.param): (p, error)
+        for p, error in held_against(damaged, propose(damaged), in_force(), declared)
+    }
+    failing = {key for key, (_, error) in told.items() if error is not None}
+    assert failing == {
+        ("FEA201", "min_db"), ("BEH101", "max_drop"), ("BEH102", "max_share"), ("BEH109", "yardstick_db"),
+        ("BEH109", "yardstick_drop"),
+    }  # fmt: skip
+    for key, (proposal, error) in told.items():
+        assert (MISSED in proposal.why) == (key in failing)
+        assert error is None or error.rule == key[0]
+    good = Calibration(values(40.0, 0.002, 2), {}, (plain,), 500, "int8")
+    assert not any(error for _, error in held_against(good, propose(good), in_force(), declared))
+
+
 def test_recipes_are_those_of_onnx_runtime(tmp_path):
     import onnx
 
@@ -81,9 +109,15 @@ def test_recipes_are_those_of_onnx_runtime(tmp_path):
     target = tmp_path / "q.onnx"
     write_recipe("static per channel", reference, target, dict.fromkeys(names, (-1.0, 4.0)))
     assert any(node.op_type == "QuantizeLinear" for node in onnx.load(target).graph.node)
+    write_recipe("dynamic", reference, target, {})
+    assert any("Integer" in node.op_type for node in onnx.load(target).graph.node)
+    write_recipe("fp16", reference, target, {})
+    half = onnx.load(target)
+    assert {each.data_type for each in half.graph.initializer} >= {onnx.TensorProto.FLOAT16}
+    assert half.graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(b"no model")
-    for recipe in ("dynamic", "static per tensor"):
+    for recipe in ("dynamic", "static per tensor", "fp16"):
         with pytest.raises(ValueError, match=":"):
             write_recipe(recipe, broken, target, {})
 
@@ -140,3 +174,29 @@ def test_a_target_is_calibrated_and_holds_its_thresholds(tmp_path, monkeypatch):
     assert float(limits["BEH109"]["yardstick_db"]) > 35
     judged = CliRunner().invoke(main, ["verify", "--target", "digits"])
     assert judged.exit_code == 0, judged.output
+
+
+@pytest.mark.parametrize(
+    ("candidate", "scheme", "recipe", "fails"),
+    [
+        ("digits_fp16.onnx", "fp16", "(fp16)", False),
+        ("digits_badcalib.onnx", "int8", "(static per channel)", True),
+        ("digits_dyn.onnx", "int8", "(dynamic)", False),
+    ],
+)
+def test_every_scheme_has_its_recipe_and_a_damaged_candidate_is_told(
+    candidate, scheme, recipe, fails, tmp_path, monkeypatch
+):
+    for name in (candidate, "digits_fp32.onnx", "digits_test.npz"):
+        (tmp_path / name).write_bytes((DIGITS / name).read_bytes())
+    text = POLICY.replace("digits_int8_pc.onnx", candidate).replace("scheme: int8", f"scheme: {scheme}")
+    (tmp_path / "qgate.yml").write_text(text)
+    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    shown = CliRunner().invoke(main, ["calibrate", "--target", "digits", "--repeats", "1", "--write"])
+    assert shown.exit_code == 0, shown.output
+    assert f"the plain recipe {recipe}" in shown.output
+    assert ("# Your candidate would FAIL with FEA201.min_db: output " in shown.output) == fails
+    written = " ".join((tmp_path / "qgate.yml").read_text().replace("#", "").split())
+    assert ("your candidate itself would FAIL with this" in written) == fails
