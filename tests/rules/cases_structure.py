@@ -5,11 +5,10 @@ import math
 
 from qgate.records import Place, Verdict
 
-from .cases import ERROR, SILENT, Case, ladder, limits, measured, missing, weight_of
+from .cases import ERROR, SILENT, Case, ladder, limits, measured, missing
 
 _DOUBT = {"effect": Verdict.INCONCLUSIVE}
 _STRUCTURE = {"weight": limits("QNT301", "severity_unclear"), **_DOUBT}
-_COVERED = {"weight": weight_of("QNT303"), **_DOUBT}
 _MODEL = Place()
 
 
@@ -90,9 +89,10 @@ CASES = (
             says="compute layers", **_DOUBT),
     *ladder("QNT303", "min_share", lambda v: (measured("alignment.macs", v, _MODEL, n=20, basis="macs"),), at_least=True,
             step=1e-6, says="of the multiplications", **_DOUBT),
-    Case("QNT303", "shapes not declared", (measured("alignment.macs", 0.0, _MODEL, n=20, basis="parameters"),), says="of the parameters",
-         **_COVERED),
+    Case("QNT303", "shapes not declared", (measured("alignment.macs", 0.0, _MODEL, n=20, basis="parameters"),), ERROR,
+         says="of the parameters", **_DOUBT),
     Case("QNT303", "nothing to align", (missing("alignment.coverage", "no compute layer", _MODEL),), SILENT),
-    Case("QNT303", "nothing aligned", (measured("alignment.coverage", 0.0, _MODEL, n=20),), **_COVERED),
-    Case("QNT303", "NaN", (measured("alignment.coverage", math.nan, _MODEL, n=20),), **_COVERED),
+    Case("QNT303", "nothing aligned", (measured("alignment.coverage", 0.0, _MODEL, n=20),), ERROR, **_DOUBT),
+    Case("QNT303", "a tenth aligned", (measured("alignment.coverage", 0.1, _MODEL, n=20),), ("error", "error", "note"), **_DOUBT),
+    Case("QNT303", "a quarter aligned", (measured("alignment.coverage", 0.25, _MODEL, n=20),), ("error", "warning", "note"), **_DOUBT),
 )  # fmt: skip
