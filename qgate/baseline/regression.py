@@ -113,9 +113,9 @@ def _awaiting(finding: Finding, label: str) -> Finding:
     return finding.model_copy(
         update={
             "effect": Verdict.INCONCLUSIVE,
-            "message": f"{finding.message}; the change carries a baseline that accepts it, which nobody has "
-            "approved for this commit",
-            "remedy": "The baseline that the change carries agrees with this run; a maintainer who is not the "
-            f"author must add the label {label} for it to count",
+            "message": f"needs the label {label}: the change carries a baseline that accepts worse numbers, which nobody has "
+            f"approved for this commit ({finding.message})",
+            "remedy": f"A maintainer who is not the author adds the label {label} if these numbers are good enough; the baseline "
+            "agrees with this run",
         }
     )

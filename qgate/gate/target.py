@@ -195,7 +195,7 @@ def _rereference(
         )
     finding = trace_finding(
         "TRC106",
-        f"{told}; nobody has approved that for this commit",
+        f"needs the label {around.consent.label}: {told[0].lower()}{told[1:]}; nobody has approved that for this commit",
         effect=Verdict.INCONCLUSIVE,
         remedy=f"A maintainer who is not the author adds the label {around.consent.label}",
     )

@@ -153,7 +153,7 @@ def _loosening(looser: tuple[str, ...], by: str | None, label: str) -> Finding:
         )
     return trace_finding(
         "TRC105",
-        f"{told}; nobody has approved that for this commit",
+        f"needs the label {label}: {told[0].lower()}{told[1:]}, which nobody has approved for this commit",
         effect=Verdict.INCONCLUSIVE,
         evidence=evidence,
         remedy=f"A maintainer who is not the author adds the label {label}, or the policy stays as it is",
