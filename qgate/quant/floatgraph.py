@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,23 @@ class Quantizer:
 
     def bounds(self) -> tuple[float, float]:
         """The least and the greatest float that the codes can stand for."""
+        return self._bounds
+
+    @cached_property
+    def is_sound(self) -> bool:
+        """Whether its scales are finite and positive; what is not is told as a defect of the scale."""
+        return bool(
+            self.scale.size > 0 and np.isfinite(self.scale).all() and (np.asarray(self.scale) > 0).all()
+        )
+
+    @cached_property
+    def steps(self) -> tuple[float, float]:
+        """The finest and the coarsest step."""
+        return float(np.min(self.scale)), float(np.max(self.scale))
+
+    @cached_property
+    def _bounds(self) -> tuple[float, float]:
+        # Asked for again by whatever stands near a quantizer, thousands of times in a long chain of them.
         scale, zero = numbers(self.scale).reshape(-1), self._zeros()
         if self.dtype not in INTEGER_RANGES or not scale.size or zero.size not in (1, scale.size):
             return float("-inf"), float("inf")

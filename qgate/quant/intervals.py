@@ -7,11 +7,12 @@ behind it, so that most tensors of a quantized model have bounds although its in
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
 from qgate.quant.constants import Array, ConstantValue
-from qgate.quant.floatgraph import FloatGraph, FloatNode
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
 
 Interval = tuple[float, float]
 EVERYTHING: Interval = (float("-inf"), float("inf"))
@@ -45,8 +46,10 @@ _TRUTH = {
 def intervals(graph: FloatGraph) -> dict[str, Interval]:
     """The bounds of every tensor of a graph that has any, bodies aside."""
     found: dict[str, Interval] = {}
+    coded = {tensor: _Coded.of(held) for tensor, held in graph.quantizers.items() if held}
     for node in graph.nodes:
-        operands = [_read(graph, node, name, found) for name in node.inputs]
+        read = frozenset(node.node.inputs)
+        operands = [_read(graph, read, coded.get(name), name, found) for name in node.inputs]
         made = _FIXED.get(node.op) or _of(graph, node, operands)
         if made is not None and made[0] <= made[1]:
             for name in node.outputs[: len(node.outputs) if node.op == "Split" else 1]:
@@ -54,17 +57,30 @@ def intervals(graph: FloatGraph) -> dict[str, Interval]:
     return found
 
 
-def _read(graph: FloatGraph, node: FloatNode, name: str, found: Mapping[str, Interval]) -> Interval:
+@dataclass(frozen=True)
+class _Coded:
+    """A tensor's quantizers: what the file calls the tensor in front of them, and what codes of any of them stand for."""
+
+    sources: frozenset[str]
+    bounds: Interval
+
+    @classmethod
+    def of(cls, quantizers: list[Quantizer]) -> _Coded:
+        ends = [q.bounds() for q in quantizers]
+        sources = frozenset(q.source for q in quantizers if not q.inherent)
+        return cls(sources, (min(low for low, _ in ends), max(high for _, high in ends)))
+
+
+def _read(
+    graph: FloatGraph, read: frozenset[str], coded: _Coded | None, name: str, found: Mapping[str, Interval]
+) -> Interval:
     """What an operation can read of a tensor: behind a quantizer no more than its codes stand for."""
     held = graph.constants.get(name)
     if held is not None:
         return _constant(held)
     low, high = found.get(name, EVERYTHING)
-    quantizers = graph.quantizers.get(name, [])
-    read = set(node.node.inputs)
-    if quantizers and not any(q.source in read and not q.inherent for q in quantizers):
-        bounds = [q.bounds() for q in quantizers]
-        low, high = max(low, min(b[0] for b in bounds)), min(high, max(b[1] for b in bounds))
+    if coded is not None and coded.sources.isdisjoint(read):
+        low, high = max(low, coded.bounds[0]), min(high, coded.bounds[1])
     return (low, high) if low <= high else EVERYTHING
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -45,46 +46,33 @@ class OddQuantizer:
 def odd_quantizers(graph: FloatGraph) -> Iterator[OddQuantizer]:
     """Every quantizer of a graph or one of its bodies that is out of line, each once."""
     for view in graph.graphs():
-        bounds, makers = intervals(view), view.producers()
+        bounds, rearranged = intervals(view), _Rearranged(view)
         for tensor, held in view.quantizers.items():
             for quantizer in held:
-                if quantizer.dtype not in INTEGER_RANGES or not _is_sound(quantizer):
+                if quantizer.dtype not in INTEGER_RANGES or not quantizer.is_sound:
                     continue
-                found = _after_another(view, makers, tensor, quantizer) or _levels(
+                found = _after_another(rearranged, tensor, quantizer) or _levels(
                     quantizer, bounds.get(tensor)
                 )
                 if found is not None:
                     yield found
 
 
-def _is_sound(quantizer: Quantizer) -> bool:
-    """Finite and positive; what is not is told as a defect of the scale."""
-    return (
-        bool(np.isfinite(quantizer.scale).all() and (quantizer.scale > 0).all()) and quantizer.scale.size > 0
-    )
-
-
-def _step(quantizer: Quantizer) -> float:
-    return float(np.max(quantizer.scale))
-
-
-def _after_another(
-    view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str, quantizer: Quantizer
-) -> OddQuantizer | None:
+def _after_another(rearranged: _Rearranged, tensor: str, quantizer: Quantizer) -> OddQuantizer | None:
     """What it takes from what those before it have left: of several in a row each may be a little out of line."""
-    found = [_beside(quantizer, before, limit) for before, limit in _chain(view, makers, tensor, quantizer)]
+    found = [_beside(quantizer, before, limit) for before, limit in _chain(rearranged, tensor, quantizer)]
     odd = [each for each in found if each is not None]
     return max(odd, key=lambda each: each[0])[1] if odd else None
 
 
 def _beside(quantizer: Quantizer, before: Quantizer, limit: float) -> tuple[float, OddQuantizer] | None:
     (low, high), (least, most) = quantizer.bounds(), before.bounds()
-    if least >= most or not np.isfinite([low, high, least, most]).all():
+    if least >= most or not all(map(isfinite, (low, high, least, most))):
         return None
     # How many times the range is narrower, on the worse side, and the steps coarser.
     narrower = max(least / low if low < 0 and least < 0 else _cut(low - least, most - least),
                    most / high if high > 0 and most > 0 else _cut(most - high, most - least))  # fmt: skip
-    coarser = _step(quantizer) / float(np.min(before.scale))
+    coarser = quantizer.steps[1] / before.steps[0]
     worst = max(narrower, coarser)
     if worst <= _MILD or (limit == _FAR and worst < _FAR):
         return None
@@ -92,7 +80,7 @@ def _beside(quantizer: Quantizer, before: Quantizer, limit: float) -> tuple[floa
     if narrower > _MILD:
         what.append(f"cuts its range [{least:.4g}, {most:.4g}] to [{low:.4g}, {high:.4g}]")
     if coarser > _MILD:
-        what.append(f"makes its steps {coarser:.3g} times as coarse ({_step(quantizer):.4g})")
+        what.append(f"makes its steps {coarser:.3g} times as coarse ({quantizer.steps[1]:.4g})")
     return worst, OddQuantizer(
         "series" if worst >= _SEVERE else "series-mild",
         f"tensor {quantizer.source!r} was quantized by {before.node!r} already, and {quantizer.node!r} quantizes it again: "
@@ -102,19 +90,17 @@ def _beside(quantizer: Quantizer, before: Quantizer, limit: float) -> tuple[floa
     )  # fmt: skip
 
 
-def _chain(
-    view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str, quantizer: Quantizer
-) -> Iterator[tuple[Quantizer, float]]:
+def _chain(rearranged: _Rearranged, tensor: str, quantizer: Quantizer) -> Iterator[tuple[Quantizer, float]]:
     """The quantizers that the same numbers went through before, nearest first, with how far out of line one may be."""
     current, limit = quantizer, _SEVERE
     for _ in range(_PASSED):
         before = current.before
         if before is None:
             limit = _FAR
-            tensor, before = _permuted(view, makers, tensor)
+            tensor, before = rearranged.before(tensor)
         if before is None:
             return
-        if before.dtype in INTEGER_RANGES and _is_sound(before):
+        if before.dtype in INTEGER_RANGES and before.is_sound:
             yield before, limit
         current = before
 
@@ -125,17 +111,30 @@ def _cut(lost: float, span: float) -> float:
     return 1.0 if share <= 0.004 else float("inf") if share >= 1 else 1 / (1 - share)
 
 
-def _permuted(view: FloatGraph, makers: Mapping[str, FloatNode], tensor: str) -> tuple[str, Quantizer | None]:
-    """The quantizer of the tensor that this one is a mere rearrangement of, and that tensor."""
-    for _ in range(_PASSED):
-        maker = makers.get(tensor)
-        if maker is None or maker.op not in _PERMUTES or not maker.inputs:
-            break
-        tensor = maker.inputs[0]
-        held = view.quantizers.get(tensor, [])
-        if held:
-            return tensor, _read_by(maker, held)
-    return tensor, None
+class _Rearranged:
+    """Which tensor another one is a mere rearrangement of, found once for each."""
+
+    def __init__(self, view: FloatGraph) -> None:
+        self._view = view
+        self._makers = view.producers()
+        self._known: dict[str, tuple[str, Quantizer | None]] = {}
+
+    def before(self, tensor: str) -> tuple[str, Quantizer | None]:
+        """The tensor that this one is a rearrangement of, and the quantizer that its values have been through."""
+        if tensor not in self._known:
+            self._known[tensor] = self._look(tensor)
+        return self._known[tensor]
+
+    def _look(self, tensor: str) -> tuple[str, Quantizer | None]:
+        for _ in range(_PASSED):
+            maker = self._makers.get(tensor)
+            if maker is None or maker.op not in _PERMUTES or not maker.inputs:
+                break
+            tensor = maker.inputs[0]
+            held = self._view.quantizers.get(tensor, [])
+            if held:
+                return tensor, _read_by(maker, held)
+        return tensor, None
 
 
 def _read_by(reader: FloatNode, held: list[Quantizer]) -> Quantizer | None:
@@ -143,8 +142,8 @@ def _read_by(reader: FloatNode, held: list[Quantizer]) -> Quantizer | None:
     beside = [q for q in held if q.source in reader.node.inputs and not q.inherent]
     inner = {id(q.before) for q in held}
     last = [q.before for q in beside] if beside else [q for q in held if id(q) not in inner]
-    known = [q for q in last if q is not None and _is_sound(q)]
-    return max(known, key=_step) if known and len(known) == len(last) else None
+    known = [q for q in last if q is not None and q.is_sound]
+    return max(known, key=lambda q: q.steps[1]) if known and len(known) == len(last) else None
 
 
 def _levels(quantizer: Quantizer, bounds: tuple[float, float] | None) -> OddQuantizer | None:
@@ -153,7 +152,7 @@ def _levels(quantizer: Quantizer, bounds: tuple[float, float] | None) -> OddQuan
     if bounds is None or not np.isfinite(bounds).all() or bounds[1] <= bounds[0]:
         return None
     low, high = (max(bounds[0], quantizer.bounds()[0]), min(bounds[1], quantizer.bounds()[1]))
-    step = float(np.min(quantizer.scale))
+    step = quantizer.steps[0]
     levels = max(int(np.floor(max(high - low, 0.0) / step + 0.5)) + 1, 1)
     total = greatest - least + 1
     if levels >= min(_MIN_LEVELS, total // 4):

@@ -7,6 +7,7 @@ ONNX Runtime from fusing it, and the observed model would not be the one that is
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -41,11 +42,14 @@ def plan_layers(
         for tensor in [t.name for t in candidate.inputs] if node is None else node.outputs:
             if tensor in scaled:
                 continue
+            sources: dict[str, list[str]] = defaultdict(list)
+            for quantizer in candidate.quantizers.get(tensor, ()):
+                sources[quantizer.codes].append(quantizer.source)
             for layer in _layers(tensor, node, alignment, candidate, readable):
                 if layer.candidate not in seen:
                     seen.add(layer.candidate)
                     places.setdefault(tensor, []).append(len(found))
-                    found.append(_shaped(layer, tensor, reference, candidate))
+                    found.append(_shaped(layer, (*sources[layer.candidate], tensor), reference, candidate))
     readers = _before(candidate, places)
     return tuple(
         replace(layer, before=readers[place]) if readers.get(place) else layer
@@ -63,12 +67,11 @@ def _floating(reference: FloatGraph, known: set[str]) -> set[str]:
     }
 
 
-def _shaped(layer: Layer, tensor: str, reference: FloatGraph, candidate: FloatGraph) -> Layer:
+def _shaped(layer: Layer, names: tuple[str, ...], reference: FloatGraph, candidate: FloatGraph) -> Layer:
     """The layer with the shape that the reference declares, and with its channels where it has such an axis and the
-    candidate declares nothing else."""
-    sources = [q.source for q in candidate.quantizers.get(tensor, ()) if q.codes == layer.candidate]
+    candidate declares nothing else, under any of its names."""
     ours = _declared(reference, layer.reference)
-    theirs = _declared(candidate, *sources, tensor)
+    theirs = _declared(candidate, *names)
     axis = _CHANNEL_AXIS.get(layer.op)
     if axis is None or layer.moved or len(ours) < 2:
         return replace(layer, shape=ours)
