@@ -86,15 +86,13 @@ def main() -> None:
               help="Sigstore trusted root (JSON) instead of the public instance's.")  # fmt: skip
 @click.option("--runtime", type=Nearest(tuple(RUNTIMES)), multiple=True,
               help="Where the candidate must run as well; repeatable.")  # fmt: skip
-@click.option(
-    "--deploy", type=Nearest(("avx2",)), help="It is served by processors with AVX2 and no VNNI."
-)
+@click.option("--deploy", type=Nearest(("avx2",)), help="It is served by processors with AVX2 and no VNNI.")
 @click.option("--factory", metavar="CODE", help="path/to/file.py:function that builds the PyTorch modules of "
               "checkpoints, both sides'.")  # fmt: skip
 @click.option("--candidate-factory", metavar="CODE", help="The candidate's, where it is another one.")
 @click.option("--reference-factory", metavar="CODE", help="The reference's, likewise.")
 @click.option("--trust", type=click.Choice(("data", "code")), default="data", show_default=True,
-              help="code runs files that hold programs (.pt2, TorchScript), in the sandbox.")  # fmt: skip
+              help="code runs files that hold programs (.pt2, TorchScript, .pte), in the sandbox.")  # fmt: skip
 @click.option("--sandbox", type=Nearest(("required", "reduced")), default="required", show_default=True,
               help="reduced runs one pair even where the kernel has no Landlock or seccomp.")  # fmt: skip
 @click.option("--report", "-o", type=click.Path(path_type=Path, file_okay=True), default=None,

@@ -27,6 +27,7 @@ _SUFFIXES = {
     "onnx": (".onnx",), "safetensors": (".safetensors",), "torch-export": (".pt2",),
     "torch-checkpoint": (".pt", ".pth", ".bin", ".ckpt"), "torch-legacy": (".pt", ".pth", ".bin", ".ckpt"),
     "torchscript": (".pt", ".ts", ".pth"), "tensorrt-engine": (".engine", ".plan", ".trt"), "tflite": (".tflite",),
+    "executorch": (".pte",),
 }  # fmt: skip
 _UNJUDGED = {"ART115"}
 """Rules about what a run would have shown: nothing is run here."""

@@ -6,7 +6,8 @@ from qgate.errors import FormatError
 
 REMEDY = (
     "Export the model to ONNX, or save its state_dict alone. With `trust: code` for the target in the base "
-    "branch's policy (--trust code) TorchScript is run in the sandbox, and other such files are INCONCLUSIVE"
+    "branch's policy (--trust code) TorchScript and ExecuTorch programs are run in the sandbox, and other such files are "
+    "INCONCLUSIVE"
 )
 
 

@@ -24,6 +24,7 @@ FORMAT_NAMES = {
     "safetensors": "a safetensors file",
     "torch-module": "a PyTorch file that holds whole objects",
     "torchscript": "a TorchScript archive",
+    "executorch": "an ExecuTorch program (.pte)",
     "torch-package": "a torch.package archive",
     "torch-tar": "a PyTorch checkpoint of the tar form before 0.1.10",
     "torch-export-old": "a torch.export archive of the form before PyTorch 2.8",
@@ -44,6 +45,7 @@ FORMAT_NAMES = {
 
 _WHY_CODE = {
     "torchscript": "its functions are compiled and run when it is loaded",
+    "executorch": "native code carries out its instructions, and what it holds for delegates is not read",
     "torch-package": "its Python modules are imported when it is loaded",
     "torch-tar": "PyTorch loads this form with an unrestricted pickle alone",
     "torch-export-old": "PyTorch loads this form with an unrestricted pickle",
@@ -65,6 +67,7 @@ _MAGIC = (
     (0, b"!<arch>\n", "native"), (0, b"ftrt", "tensorrt-engine"), (0, b"ptrt", "tensorrt-engine"),
     (0, b"vtrt", "tensorrt-engine"),
     (0, b"\x93NUMPY", "npy"), (0, b"GGUF", "gguf"), (0, b"\x89HDF\r\n", "hdf5"), (4, b"TFL3", "tflite"),
+    (4, b"ET12", "executorch"),
     (4, b"ORTM", "ort"), (0, b"\x1f\x8b", "compressed"), (0, b"BZh", "compressed"), (0, b"\xfd7zXZ\0", "compressed"),
     (0, b"7z\xbc\xaf", "compressed"), (0, b"\x28\xb5\x2f\xfd", "compressed"), (257, b"ustar", "tar"),
 )  # fmt: skip

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 _TENSORS = ("torch-checkpoint", "torch-legacy", "safetensors")
-_CODE = ("torch-export", "torchscript")
+SCRIPTS = ("torchscript", "executorch")
+"""Formats of which nothing is read: they are run, where that is trusted."""
+_CODE = ("torch-export", *SCRIPTS)
 RUN_BY_PYTORCH = frozenset((*_TENSORS, *_CODE))
 """Formats that PyTorch runs, where they are run."""
 

@@ -154,6 +154,12 @@ def _raise(request: PairRequest, failure: Failure) -> NoReturn:
             where=where,
             remedy="Convert the model again, and open it with ai_edge_litert.interpreter.Interpreter to see the cause",
         )
+    if request.forms.get(role) == "executorch":
+        raise MeasureError(
+            f"ExecuTorch refuses the {role}: {what}",
+            where=where,
+            remedy="Lower the model again, and open it with executorch.runtime.Runtime to see the cause",
+        )
     if role in request.forms:
         raise MeasureError(
             f"PyTorch refuses the {role}: {what}",

@@ -41,6 +41,8 @@ from qgate.quant.tensorview import tensor_view
 from qgate.records import Measurement, Place
 from qgate.sandbox.limits import Limits
 
+_SCRIPTS = {"torchscript": "TorchScript", "executorch": "an ExecuTorch program"}
+
 
 def inspect_tensors(
     reference: StaticModel | None,
@@ -137,10 +139,10 @@ def _view(model: StaticModel) -> FloatGraph:
 def _unread(formats: Mapping[str, str]) -> dict[str, str]:
     """Scripts are run where they are trusted; what they hold is not read."""
     return {
-        side: f"the {side} is TorchScript, whose weights are not read: they were not held against the other side's. "
+        side: f"the {side} is {_SCRIPTS[form]}, whose weights are not read: they were not held against the other side's. "
         "Save the state_dict, or export both models to ONNX"
         for side, form in formats.items()
-        if form == "torchscript"
+        if form in _SCRIPTS
     }
 
 

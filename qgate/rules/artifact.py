@@ -213,8 +213,8 @@ RULES = (
         "The candidate was read and run beside its reference",
         why="Tensors that follow from the reference's say nothing of the operations that use them.",
         how="PyTorch checkpoints and safetensors files hold tensors and no model: they are run in the module that a "
-        "`factory` builds. Exported programs and TorchScript run code of their own: only under `trust: code`, and "
-        "of TorchScript the weights are not read. "
+        "`factory` builds. Exported programs, TorchScript and ExecuTorch programs run code of their own: only under "
+        "`trust: code`, and of the latter two the weights are not read. "
         "Without them such files are judged by their tensors, and the verdict is INCONCLUSIVE at best.",
         remedy="Name a `factory`, trust the program, or export both models to ONNX",
         check=_not_run,

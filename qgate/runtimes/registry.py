@@ -38,7 +38,7 @@ class Runtime:
 AVX2 = "avx2"
 """ONNX Runtime as it answers where products of bytes saturate and nobody asks it for exact ones."""
 
-TORCH = ("torch-checkpoint", "torch-legacy", "safetensors", "torch-export", "torchscript")
+TORCH = ("torch-checkpoint", "torch-legacy", "safetensors", "torch-export", "torchscript", "executorch")
 """Formats that PyTorch runs, and nothing else does."""
 
 RUNTIMES = {

@@ -46,6 +46,7 @@ def _model(
     from qgate.formats.code import CodeError
     from qgate.formats.model import unread_model
     from qgate.formats.read import read_model
+    from qgate.measure.executable import SCRIPTS
 
     own = side == "candidate"
     acquire = pair.candidate if own else pair.reference
@@ -62,7 +63,7 @@ def _model(
         model = read_model(acquired.main)
     except CodeError as error:
         state.artifacts[side] = state.artifacts[side].model_copy(update={"format": error.kind})
-        if pair.trust == "code" and error.kind == "torchscript":
+        if pair.trust == "code" and error.kind in SCRIPTS:
             return unread_model(acquired.main, error.kind, acquired.bytes)
         if pair.trust == "code":
             error.what += (

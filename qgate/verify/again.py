@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from qgate.judge import conclude, judge, order
-from qgate.measure.executable import RUN_BY_PYTORCH, why_not_run
+from qgate.measure.executable import RUN_BY_PYTORCH, SCRIPTS, why_not_run
 from qgate.policy.code import python_specs
 from qgate.records import Finding, Limit, Place, Severity, Verdict
 from qgate.report.schema import TargetReport
@@ -88,7 +88,7 @@ def _no_longer_run(report: TargetReport, target: Target) -> Iterator[Finding]:
     }
     told = {m.at.file for m in report.measurements if m.name == "artifact.not_run"}
     for side, reason in why_not_run(formats, python_specs(target), target.trust).items():
-        script = formats[side] == "torchscript" and not any(f.rule == CODE for f in report.findings)
+        script = formats[side] in SCRIPTS and not any(f.rule == CODE for f in report.findings)
         if side in told and not script:
             continue
         fact, _, step = reason.rpartition(". ")

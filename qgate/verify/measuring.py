@@ -82,6 +82,7 @@ def run(
     the inspection says that they must not be run."""
     from qgate.measure.pair import measure_pair
     from qgate.runtimes.litert import require_litert
+    from qgate.runtimes.pytorch.executorch import require_executorch
     from qgate.runtimes.pytorch.libraries import require_torch, require_torchao
 
     if not inspection.runnable:
@@ -95,6 +96,8 @@ def run(
             require_litert(pair.candidate_locator)
         if forms - {"tflite"}:
             require_torch(pair.candidate_locator)
+        if "executorch" in forms:
+            require_executorch(pair.candidate_locator)
         if request.torchao:
             require_torchao(pair.candidate_locator)
         # PyTorch's files name neither inputs nor outputs that could be held against the answer.

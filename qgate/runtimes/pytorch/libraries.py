@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from qgate.errors import MeasureError
+from qgate.runtimes.pytorch.executorch import import_interpreter
 from qgate.runtimes.registry import TORCH
 
 TORCH_FORMS = frozenset(TORCH)
@@ -86,7 +87,9 @@ def import_torch(forms: Collection[str], *, torchao: bool = False) -> None:
         if "torch-export" in forms:
             program = torch.export.load(REHEARSAL)
             torch.fx.Interpreter(program.module()).run(torch.zeros(1, 2))
-        if set(forms) - {"torch-export", "torchscript"}:
+        if "executorch" in forms:
+            import_interpreter()
+        if set(forms) - {"torch-export", "torchscript", "executorch"}:
             _rehearse_factories()
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from qgate.runtimes.base import Dim, ModelRefusedError, TensorInfo
+from qgate.runtimes.pytorch.executorch import FORM as EXECUTORCH
+from qgate.runtimes.pytorch.executorch import load_program
 from qgate.runtimes.pytorch.runner import (
     TorchRunner,
     described,
@@ -44,6 +46,8 @@ def load_torch(path: Path, form: str, factory: Callable[[], Any] | None, *, thre
         return _program(path)
     if form == "torchscript":
         return _script(path)
+    if form == EXECUTORCH:
+        return load_program(path)
     module, examples, record = built_module(path, form, factory)
     runner = module_runner(module, examples)
     runner.module, runner.loaded = module, record
