@@ -91,7 +91,22 @@ def plan_task(
         return TaskPlan(scored, None, truth, groups), []
     choose = Chooser(file.label, labels or "", outputs, wanted_output, options or Options())
     found, position, values = choose.choose(task, truth)
+    if isinstance(found, embedding.Embedding) and position is not None:
+        _require_room(file.label, count, outputs[position].size)
     return TaskPlan(found, position, values, groups), choose.remarks
+
+
+def _require_room(where: str, samples: int, elements: int) -> None:
+    """Refuses more vectors than are held at once."""
+    held = embedding.vector_bytes(samples, elements)
+    if held > embedding.MAX_VECTOR_BYTES:
+        most = embedding.MAX_VECTOR_BYTES
+        fits = samples * most // held
+        raise DataError(
+            f"the vectors of {samples:,} samples take {held / 2**30:.1f} GiB, and {most >> 30} GiB are held",
+            where=where,
+            remedy=f"Give {fits:,} samples or fewer",
+        )
 
 
 def _plan_detection(

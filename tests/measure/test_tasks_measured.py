@@ -5,7 +5,7 @@ import pytest
 
 from qgate.errors import DataError
 from qgate.measure.choose_task import Chooser, OutputShape
-from qgate.measure.task import TASKS
+from qgate.measure.task import TASKS, plan_task
 from qgate.measure.tasks.base import Options
 from qgate.policy.values import Metric
 
@@ -96,3 +96,19 @@ def test_of_several_outputs_the_first_that_fits_is_taken_and_told():
     task, position, truth = choose.choose("neighbours", None)
     assert (task.metric, position, truth) == ("neighbours", 1, None)
     assert "several outputs" in choose.remarks[0]
+
+
+@pytest.mark.parametrize(("elements", "fits"), [(536, True), (537, False)])
+def test_more_vectors_than_are_held_are_refused(elements, fits):
+    class Wanted:
+        label = "data.npz"
+
+    outputs = [OutputShape("v", (elements,), np.dtype("f4"))]
+    asked = {"labels": None, "slices": None, "task": "neighbours", "wanted_output": None, "outputs": outputs}
+    if fits:
+        assert plan_task(Wanted(), count=500_000, **asked)[0].task.metric == "neighbours"
+        return
+    with pytest.raises(
+        DataError, match=r"500,000 samples take 2.0 GiB, and 2 GiB are held. Give 499,8\d\d samples"
+    ):
+        plan_task(Wanted(), count=500_000, **asked)

@@ -19,6 +19,9 @@ GALLERY = 5000
 TIE = 1e-3
 """Another neighbour is no other where the reference holds the two this equally near, in cosine."""
 
+MAX_VECTOR_BYTES = 2 << 30
+"""What the vectors of both models may take together; all of them are held, because each is looked up among others."""
+
 _ROWS = 512
 _SEED = 20240229
 
@@ -100,6 +103,11 @@ class Embedding:
 
     def _label(self, metric: str) -> str:
         return metric if metric == "neighbours" else f"recall_at_{self._k}"
+
+
+def vector_bytes(samples: int, elements: int) -> int:
+    """What the vectors of both models take while they are held, single precision."""
+    return 2 * 4 * samples * elements
 
 
 def _unit(values: NDArray[np.float64]) -> NDArray[np.float32]:
