@@ -98,7 +98,7 @@ def _rows(request: PairRequest, path: Path, names: frozenset[str] | None) -> set
 
     Headers that take a library to be read are read by a process that is confined as well and loads no model.
     """
-    from qgate.measure.columnar import is_columnar
+    from qgate.measure.arrow import is_columnar
     from qgate.measure.count_rows import count_rows
     from qgate.measure.open_data import open_data
 

@@ -6,9 +6,6 @@ by their bytes; never paths, and never a script. They are read a batch at a time
 
 from __future__ import annotations
 
-import importlib
-import json
-import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qgate.errors import DataError
+from qgate.measure.arrow import DEPTH, PARQUET, dtype_of, fixed_id, is_image, is_text, list_ids, shard_names
 from qgate.measure.data import MAX_SAMPLE_BYTES, MAX_SAMPLES, ArraySpec, named_array
 from qgate.measure.images import decode
 from qgate.measure.preprocessing import Preprocessing
@@ -24,66 +22,12 @@ from qgate.sandbox.quoting import one_line
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-PARQUET = ".parquet"
-STATE = "state.json"
-"""What ``datasets`` writes beside the ``.arrow`` files of one split, and what names them."""
-
-MAX_STATE_BYTES = 4 << 20
-MAX_FILES = 1000
 MAX_GROUP_BYTES = 1 << 31
 """Largest row group of a ``.parquet``, unfolded, as it declares itself."""
 
 _MAX_COLUMNS = 1000
 _BATCH = 64
 _THRIFT = 16 << 20
-_DEPTH = 8
-_NUMBERS = {"bool": "bool", "halffloat": "float16", "float": "float32", "double": "float64"} | {
-    f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
-}
-
-
-def import_arrow() -> None:
-    """Imports what reading needs, before nothing can be read any more."""
-    # Its allocator starts a thread when it is loaded, and a process of several threads cannot be confined.
-    os.environ["JE_ARROW_MALLOC_CONF"] = "background_thread:false"
-    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"
-    for name in ("pyarrow", "pyarrow.compute", "pyarrow.parquet"):
-        importlib.import_module(name)
-
-
-def is_columnar(path: Path) -> bool:
-    """Whether a data set is read through Arrow."""
-    return path.suffix.lower() == PARQUET or path.name == STATE
-
-
-def shard_names(path: Path, label: str) -> list[str]:
-    """The ``.arrow`` files that a ``state.json`` names, in order. Standard library only: the parent copies them.
-
-    Raises:
-        DataError: It is none, or names a file that is not an ``.arrow`` beside it.
-    """
-
-    def refuse(what: str) -> DataError:
-        return DataError(what, where=label, remedy="Write the data set with datasets' save_to_disk")
-
-    try:
-        if path.stat().st_size > MAX_STATE_BYTES:
-            raise refuse(f"has more than {MAX_STATE_BYTES >> 20} MiB")
-        found = json.loads(path.read_bytes())["_data_files"]
-        names = [each["filename"] for each in found]
-    except OSError as error:
-        raise refuse(f"cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise refuse(f"names no files of data ({type(error).__name__})") from error
-    if not names or len(names) > MAX_FILES:
-        raise refuse(f"names {len(names)} files, and 1 to {MAX_FILES} are read")
-    for name in names:
-        plain = isinstance(name, str) and name.isprintable() and not set(name) & set("/\\")
-        if not plain or not name.endswith(".arrow") or name.startswith("."):
-            raise refuse(f"names {one_line(str(name), 120)!r}, which is no .arrow file beside it")
-    if len(set(names)) != len(names):
-        raise refuse("names a file twice")
-    return names
 
 
 class ColumnarFile:
@@ -163,13 +107,13 @@ class ColumnarFile:
     def _specs(self) -> dict[str, ArraySpec]:
         found = {}
         for name, kind in zip(self._schema.names, self._schema.types, strict=True):
-            if _is_text(kind):
+            if is_text(kind):
                 found[name] = ArraySpec((self.count,), np.dtype(str))
-            elif _is_image(kind):
+            elif is_image(kind):
                 if self._images is not None:
                     shape = (self.count, *self._images.shape)
                     found[name] = ArraySpec(shape, np.dtype(self._images.dtype))
-            elif (dtype := _dtype(kind)) is not None:
+            elif (dtype := dtype_of(kind)) is not None:
                 first = next(self._batches(name)).slice(0, 1)
                 shape = self._numbers(first, name, None).shape[1:] if len(first) else ()
                 spec = ArraySpec((self.count, *shape), dtype)
@@ -205,7 +149,7 @@ class ColumnarFile:
     def pictures(self) -> tuple[str, ...]:
         """Names of the columns of images."""
         held = zip(self._schema.names, self._schema.types, strict=True)
-        return tuple(name for name, kind in held if _is_image(kind) and name in self.arrays)
+        return tuple(name for name, kind in held if is_image(kind) and name in self.arrays)
 
     def rename(self, name: str, new: str) -> None:
         """Calls a column otherwise."""
@@ -220,7 +164,7 @@ class ColumnarFile:
             DataError: It is missing, too large, or the inner lists differ in length.
         """
         kind = self._schema.field(self._columns.get(name, name)).type if name in self.arrays else None
-        if kind is None or kind.id not in _list_ids() or kind.value_type.id not in _list_ids():
+        if kind is None or kind.id not in list_ids() or kind.value_type.id not in list_ids():
             self.spec(name, "labels")
             return None
         lengths, rows, held = [], [], 0
@@ -242,7 +186,7 @@ class ColumnarFile:
             part.validate(full=True)
             if part.null_count:
                 raise self._error(f"the column {one_line(name, 80)!r} has samples without a value")
-            fixed = part.type.id == _fixed_id()
+            fixed = part.type.id == fixed_id()
             lengths = (
                 np.full(len(part), part.type.list_size) if fixed else np.diff(part.offsets.to_numpy())
             ).astype(np.int64)
@@ -287,9 +231,9 @@ class ColumnarFile:
             part.validate(full=True)
             if part.null_count:
                 raise self._error(f"the column {one_line(name, 80)!r} has samples without a value")
-            if _is_text(part.type):
+            if is_text(part.type):
                 return np.array(part.to_pylist(), dtype=str)
-            if _is_image(part.type):
+            if is_image(part.type):
                 return self._pictures(name, part)
             return self._numbers(part, name, self.arrays[name].shape[1:])
         except (DataError, MemoryError):
@@ -315,8 +259,8 @@ class ColumnarFile:
     def _numbers(self, part: Any, name: str, wanted: tuple[int, ...] | None) -> NDArray[Any]:
         """Nested lists of one shape as an array."""
         shape: list[int] = [len(part)]
-        while (kind := part.type.id) in _list_ids():
-            if kind == _fixed_id():
+        while (kind := part.type.id) in list_ids():
+            if kind == fixed_id():
                 size = part.type.list_size
             else:
                 lengths = set(np.diff(part.offsets.to_numpy()).tolist())
@@ -330,7 +274,7 @@ class ColumnarFile:
             part = part.flatten()
             if part.null_count:
                 raise self._error(f"the column {one_line(name, 80)!r} has lists with missing values")
-        if len(shape) - 1 > _DEPTH or (wanted is not None and tuple(shape[1:]) != wanted):
+        if len(shape) - 1 > DEPTH or (wanted is not None and tuple(shape[1:]) != wanted):
             raise self._error(
                 f"the column {one_line(name, 80)!r} has samples of shape {shape[1:]} and {list(wanted or ())}",
                 "Pad them to one shape",
@@ -375,41 +319,3 @@ class ColumnarFile:
 
     def _error(self, what: str, remedy: str = "Write the data set again") -> DataError:
         return DataError(what, where=self.label, remedy=remedy)
-
-
-def _list_ids() -> tuple[int, ...]:
-    from pyarrow import lib
-
-    return (lib.Type_LIST, lib.Type_LARGE_LIST, lib.Type_FIXED_SIZE_LIST)
-
-
-def _fixed_id() -> int:
-    from pyarrow import lib
-
-    return int(lib.Type_FIXED_SIZE_LIST)
-
-
-def _is_text(kind: Any) -> bool:
-    return str(kind) in ("string", "large_string")
-
-
-def _is_image(kind: Any) -> bool:
-    """Bytes, or ``datasets``' image: a record of bytes and a path."""
-    if str(kind) in ("binary", "large_binary"):
-        return True
-    from pyarrow import lib
-
-    if kind.id != lib.Type_STRUCT:
-        return False
-    fields = {kind.field(i).name: str(kind.field(i).type) for i in range(kind.num_fields)}
-    return set(fields) == {"bytes", "path"} and fields["bytes"] in ("binary", "large_binary")
-
-
-def _dtype(kind: Any) -> np.dtype[Any] | None:
-    """Element type of numbers, or of lists of them."""
-    for _ in range(_DEPTH + 1):
-        if kind.id not in _list_ids():
-            name = _NUMBERS.get(str(kind))
-            return None if name is None else np.dtype(name)
-        kind = kind.value_type
-    return None

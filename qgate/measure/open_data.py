@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from qgate.measure.arrow import STATE, import_arrow, is_columnar, shard_names
 from qgate.measure.box_rows import is_coco
-from qgate.measure.columnar import STATE, ColumnarFile, import_arrow, is_columnar, shard_names
+from qgate.measure.cells import named_files
+from qgate.measure.columnar import ColumnarFile
 from qgate.measure.data import NpzFile
 from qgate.measure.preprocessing import Preprocessing
-from qgate.measure.table import SUFFIX, TableFile, named_files
+from qgate.measure.table import SUFFIX, TableFile
 
 
 def open_data(

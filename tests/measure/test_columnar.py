@@ -13,7 +13,8 @@ from PIL import Image
 from qgate.cli import main
 from qgate.errors import DataError
 from qgate.measure import columnar
-from qgate.measure.columnar import ColumnarFile, shard_names
+from qgate.measure.arrow import shard_names
+from qgate.measure.columnar import ColumnarFile
 from qgate.measure.open_data import open_data
 from qgate.measure.preprocessing import Preprocessing
 from qgate.report.schema import read_report

@@ -8,8 +8,9 @@ from click.testing import CliRunner
 
 from qgate.cli import main
 from qgate.errors import DataError
+from qgate.measure.cells import MAX_COLUMNS, named_files
 from qgate.measure.open_data import open_data
-from qgate.measure.table import MAX_COLUMNS, TableFile, named_files
+from qgate.measure.table import TableFile
 from qgate.report.schema import read_report
 from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 
