@@ -168,7 +168,7 @@ def _worse_finding(found: list[Delta], words: _Words) -> Finding:
             "measurement": worst.name,
             "baseline": _evidence(worst.baseline),
             "current": _evidence(worst.current),
-            "places": [d.at for d in found[:_LISTED]],
+            "places": [d.at for d in found[:_LISTED] if d.at],
             "count": len(found),
         },
         remedy=words.remedy,
@@ -192,7 +192,7 @@ def _gone_findings(found: list[Delta], kept: bool, words: _Words) -> Iterator[Fi
             at=words.place(group[0]),
             evidence={
                 "measurement": group[0].name,
-                "places": [d.at for d in group[:_LISTED]],
+                "places": [d.at for d in group[:_LISTED] if d.at],
                 "count": len(group),
             },
             remedy=words.remedy if group is blocking else "",

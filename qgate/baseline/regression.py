@@ -10,6 +10,7 @@ from qgate.baseline.content_finding import content_finding
 from qgate.baseline.delta_findings import delta_findings
 from qgate.baseline.outcomes import compare_outcomes, outcome_finding
 from qgate.baseline.record import Baseline
+from qgate.judge import order
 from qgate.plan.targets import Planned, TargetRun
 from qgate.policy.waivers import apply_waivers
 from qgate.records import Finding, Severity, Verdict, worst
@@ -48,7 +49,8 @@ def judge_against_baseline(
     if carried is not None and any(finding.severity is Severity.ERROR for finding in found):
         accepted = _accepted(case, carried)
         if accepted is None:
-            found = tuple(_awaiting(finding, around.consent.label) for finding in found)
+            first = next(finding for finding in order(found) if finding.severity is Severity.ERROR)
+            found = tuple(_awaiting(each, around.consent.label, leads=each is first) for each in found)
         else:
             found = delta_findings(deltas, against.entries, limits, accepted=accepted)
     content = _content(case, against)
@@ -106,7 +108,8 @@ def _accepted(case: Case, carried: Baseline) -> str | None:
     return f"{reason} (approved by {approver})" if approver else None
 
 
-def _awaiting(finding: Finding, label: str) -> Finding:
+def _awaiting(finding: Finding, label: str, *, leads: bool) -> Finding:
+    """A worse number that the change offers for acceptance; the first of them says what it waits for."""
     if finding.severity is not Severity.ERROR:
         return finding
     # Worse numbers that are offered for acceptance are a question to somebody, as is every other approval.
@@ -114,7 +117,9 @@ def _awaiting(finding: Finding, label: str) -> Finding:
         update={
             "effect": Verdict.INCONCLUSIVE,
             "message": f"needs the label {label}: the change carries a baseline that accepts worse numbers, which nobody has "
-            f"approved for this commit ({finding.message})",
+            f"approved for this commit ({finding.message})"
+            if leads
+            else finding.message,
             "remedy": f"A maintainer who is not the author adds the label {label} if these numbers are good enough; the baseline "
             "agrees with this run",
         }

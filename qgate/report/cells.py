@@ -154,8 +154,8 @@ def _against_baseline(target: TargetReport) -> Iterator[str]:
     lost = [f"{count} {what}" for count, what in zip(_lost(target), ("worse", "gone"), strict=True) if count]
     if lost:
         yield ", ".join(lost)
-    if baseline.content is not None and (told := content.short(baseline.content)):
-        yield told
+    if baseline.content is not None:
+        yield from content.short(baseline.content)
 
 
 def _lost(target: TargetReport) -> tuple[int, int]:

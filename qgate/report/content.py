@@ -77,19 +77,19 @@ def whereabouts(tensor: TensorDelta) -> str:
     return "; ".join(parts)
 
 
-def short(delta: ContentDelta) -> str:
-    """What differs as a key figure; empty where it is not known."""
+def short(delta: ContentDelta) -> tuple[str, ...]:
+    """What differs as key figures; none where it is not known."""
     if delta.state == "unknown":
-        return ""
+        return ()
     if delta.state == "same":
-        return "same content"
+        return ("same content",)
     number, removed = _differing(delta), delta.counts.get("removed", 0)
     graph = "other graph" if delta.graph else "other wiring" if delta.wiring else ""
     if not number and not removed:
-        return graph or "other content"
-    told = [f"{number:,} of {delta.total:,} tensors differ"]
-    told += [f"{removed:,} gone"] if removed else []
-    return ", ".join([*told, graph] if graph else told)
+        return (graph or "other content",)
+    told = (f"{number:,} of {delta.total:,} tensors differ",)
+    rest = ", ".join(filter(None, (f"{removed:,} gone" if removed else "", graph)))
+    return (*told, rest) if rest else told
 
 
 def places(tensor: TensorDelta) -> str:

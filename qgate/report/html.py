@@ -6,13 +6,13 @@ invisible characters are spelled out.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template, Undefined
 from markupsafe import Markup
 
-from qgate.records import Severity
+from qgate.records import Measurement, Severity
 from qgate.report import content, escape, figures, view
 from qgate.report.confusion import confusion
 from qgate.report.elements import element_tables, is_of_the_whole
@@ -49,10 +49,18 @@ def render_html(report: Report) -> str:
         origin=list(run_origin(report)),
         limit=_ROWS,
         of_the_whole=is_of_the_whole,
+        counted=_counted,
         told=_told,
         confusion=confusion,
         elements=lambda measurements: element_tables(measurements, _ROWS),
     )
+
+
+def _counted(measurements: Sequence[Measurement]) -> str:
+    """How many there are, in the words of the verdict: what has no value is none of them."""
+    made = sum(measurement.value is not None for measurement in measurements)
+    lacking = len(measurements) - made
+    return f"{made:,} measurements" + (f", {lacking:,} that could not be made" if lacking else "")
 
 
 def _told(groups: Iterable[view.Group], reason: str) -> bool:

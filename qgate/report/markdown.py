@@ -21,7 +21,7 @@ from qgate.report.view import Mark
 _CONSTANT = re.compile(r"[A-Za-z0-9 ,.:;()…-]*")
 _ADDRESS = re.compile(r"https?://[A-Za-z0-9.:-]+(?:/[A-Za-z0-9._~/%?=&-]*)?(?:#[A-Za-z0-9._-]*)?")
 _DIGEST = re.compile(r"[0-9a-f]{40,128}")
-_BREAK = re.compile(r" (?!\()")
+_BREAK = re.compile(r"(?<!,) (?![(→]|differ)")
 _ICONS: Mapping[Mark, str] = {
     Mark.ERROR: "⛔",
     Mark.FAIL: "❌",
@@ -90,7 +90,7 @@ def _place(place: Place) -> str:
 
 
 def _figure(text: str) -> str:
-    """A key figure, which may break before its interval only; code spans stay as they are."""
+    """A key figure, which may break before an interval, an arrow or its verb and after a comma; code spans stay as they are."""
     spans = escape.prose(text, escape.NAME_LIMIT).split("`")
     return "`".join(_BREAK.sub("&nbsp;", part) if i % 2 == 0 else part for i, part in enumerate(spans))
 

@@ -70,6 +70,6 @@ def _counted(report: Report) -> str:
     total = len(report.targets)
     noun = "target" if total == 1 else "targets"
     same = sum(target.verdict is report.verdict for target in report.targets)
-    if not total or (same == total == 1):
+    if not same or (same == total == 1):
         return ""
     return f"{total:,} {noun}" if same == total else f"{same:,} of {total:,} {noun}"

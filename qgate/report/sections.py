@@ -164,8 +164,9 @@ class Writer:
         failing = [target for target in view.by_verdict(self.report.targets) if _is_failing(target)]
         for target in failing:
             groups = view.grouped(target.name, target.findings)
-            # The headline has already said why, if there is but one target to speak of.
-            reason = target.reason if len(failing) > 1 or not groups else ""
+            # The headline has already said why, if there is but one target to speak of, or the first finding does.
+            told = any(finding.message in target.reason for group in groups for finding in group.findings)
+            reason = "" if told or (groups and len(failing) == 1) else target.reason
             mark = view.MARK_OF_VERDICT[target.verdict]
             heading = templates().failing_heading(
                 mark, target.name, reason, bisect_command(self.report, target)

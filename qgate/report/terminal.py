@@ -28,6 +28,7 @@ FINDINGS = 20
 
 _TARGETS = 50
 _PER_RULE = 3
+_ROOMY = 100
 _STYLES: Mapping[view.Mark, str] = {
     view.Mark.ERROR: "bold magenta",
     view.Mark.FAIL: "bold red",
@@ -74,7 +75,7 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
     for change in report.policy.changes:
         _line(console, write, "Policy", change)
     if report.targets:
-        console.print(_targets(report, write))
+        console.print(_targets(report, console.width, write))
     for target in report.targets:
         for finding in target.findings:
             if finding.rule == "ART119" and finding.evidence.get("state") == "valid":
@@ -114,7 +115,7 @@ def _print_verdict(report: Report, console: Console, write: Callable[..., Text])
     mark = view.MARK_OF_VERDICT[report.verdict]
     body = write(f"{_SIGNS[mark]} {report.verdict.value}", _STYLES[mark])
     same = sum(target.verdict is report.verdict for target in report.targets)
-    if len(report.targets) > 1:
+    if len(report.targets) > 1 and same:
         body.append_text(write(f"  {same} of {len(report.targets)} targets"))
     body.append_text(write(f"\n{escape.visible(report.summary.headline)}"))
     step = view.first_step(report) if report.verdict is not Verdict.PASS else ""
@@ -142,10 +143,12 @@ def _table(*headings: str) -> Table:
     return table
 
 
-def _targets(report: Report, write: Callable[..., Text]) -> Table:
+def _targets(report: Report, width: int, write: Callable[..., Text]) -> Table:
     rows = [view.row(target) for target in view.by_verdict(report.targets)]
     columns = view.columns(rows)
     table = _table("Target", *(_SHORT[column] for column in columns))
+    if width >= _ROOMY:
+        table.columns[0].min_width = max((len(row.target.verdict.value) for row in rows), default=0)
     for row in rows[:_TARGETS]:
         first = write(f"{escape.name(row.target.name)}\n")
         first.append_text(write(row.target.verdict.value, _STYLES[row.mark]))

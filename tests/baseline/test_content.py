@@ -64,7 +64,7 @@ def test_a_changed_tensor_is_named() -> None:
     assert kinds(found) == {"b": "changed"}
     assert (found.graph, found.wiring, found.counts) == (False, False, {"changed": 1})
     assert headline(found) == "1 of 3 tensors changed since the accepted model, the graph is the same"
-    assert short(found) == "1 of 3 tensors differ"
+    assert short(found) == ("1 of 3 tensors differ",)
 
 
 def test_added_removed_and_retyped() -> None:
@@ -79,7 +79,7 @@ def test_added_removed_and_retyped() -> None:
     assert headline(found) == (
         "2 of 4 tensors differ from the accepted model's (1 retyped, 1 added, 1 removed), and the graph differs"
     )
-    assert short(found) == "2 of 4 tensors differ, 1 gone, other graph"
+    assert short(found) == ("2 of 4 tensors differ", "1 gone, other graph")
 
 
 def test_a_renamed_tensor_is_not_all_changed() -> None:
@@ -123,7 +123,7 @@ def test_the_same_tensors_at_other_places_are_other_wiring() -> None:
     found = delta(OLD, {"b": "2", "a": "1", "c": "3"})
     assert (found.state, found.tensors, found.graph, found.wiring) == ("changed", (), False, True)
     assert "same graph uses other tensors in their places" in headline(found)
-    assert short(found) == "other wiring"
+    assert short(found) == ("other wiring",)
     assert not delta(OLD, {"a": "1", "n": "new", "b": "2", "c": "3"}).wiring
 
 
@@ -140,7 +140,7 @@ def test_without_digests_it_is_not_known() -> None:
         note = content_finding(found)
         assert note is not None
         assert "not known" in note.message
-        assert short(found) == ""
+        assert short(found) == ()
 
 
 def test_too_many_tensors_to_list() -> None:

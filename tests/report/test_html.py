@@ -9,6 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from qgate.records import Verdict
 from qgate.report.evidence import PROOF
 from qgate.report.html import render_html
 from qgate.rules.base import Family
@@ -116,3 +117,19 @@ def test_digests_are_shown_short_and_kept_whole() -> None:
     assert ".digest .whole { display: none; }" in page
     printed = page[page.index("@media print") :]
     assert ".digest .whole { display: inline; }" in printed[: printed.index("</style>")]
+
+
+def test_measurements_without_a_value_are_none_of_those_that_the_verdict_counts() -> None:
+    """One number, one meaning: nine of ten have a value in the verdict's line and in the page's."""
+    page = render_html(samples.report(samples.target(), headline="h", verdict=Verdict.PASS))
+    assert "9 measurements, 1 that could not be made" in page
+    bare = samples.target(measured=samples.measurements()[:3])
+    assert ">3 measurements<" in render_html(samples.report(bare, headline="h", verdict=Verdict.PASS))
+
+
+def test_the_first_figure_stays_beside_its_sign_and_the_others_may_break() -> None:
+    page = render_html(samples.report(samples.target(), headline="h", verdict=Verdict.PASS))
+    assert re.search(
+        r'<td><span class="figure"><span class="sign pass"[^>]*></span>&nbsp;int8</span></td>', page
+    )
+    assert re.search(r"</span><br>top1 ", page)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2 import UndefinedError
 
-from qgate.records import Verdict
+from qgate.records import Finding, Severity, Verdict
 from qgate.report.ladder import size
 from qgate.report.markdown import environment
 from qgate.report.render import MINIMUM, render_comment, render_summary
@@ -116,7 +116,7 @@ def test_the_table_has_a_mark_and_a_figure_for_each_dimension() -> None:
     assert row == (
         "| `digits`<br>❌&nbsp;FAIL | ❌&nbsp;int8 | ⚠️&nbsp;38.2&nbsp;dB | ✅&nbsp;21.9&nbsp;dB "
         "| ❌&nbsp;90.3&nbsp;%<br>top1&nbsp;−8.1&nbsp;pp (−8.6&nbsp;…&nbsp;−7.7) "
-        "| ⚠️&nbsp;−6.2&nbsp;dB<br>2&nbsp;worse,&nbsp;1&nbsp;gone | ✅&nbsp;27.1&nbsp;% |"
+        "| ⚠️&nbsp;−6.2&nbsp;dB<br>2&nbsp;worse, 1&nbsp;gone | ✅&nbsp;27.1&nbsp;% |"
     )
 
 
@@ -236,3 +236,14 @@ def test_the_same_report_gives_the_same_text_after_storing() -> None:
     report = samples.failing()
     stored = Report.model_validate_json(report.to_json())
     assert render_comment(stored, marker=samples.MARKER) == render_comment(report, marker=samples.MARKER)
+
+
+def test_a_verdict_that_no_target_has_counts_none() -> None:
+    """The run can be INCONCLUSIVE for a target that was not run, while the one that was passes."""
+    asked = Finding(rule="TRC107", severity=Severity.ERROR, effect=Verdict.INCONCLUSIVE, message="not run")
+    report = samples.report(
+        samples.target(), headline="not run", verdict=Verdict.INCONCLUSIVE, findings=(asked,)
+    )
+    comment = render_comment(report, marker=samples.MARKER)
+    assert "qgate: INCONCLUSIVE\n" in comment
+    assert "0 of 1" not in comment
