@@ -424,7 +424,7 @@ def test_a_pair_too_large_to_be_held_twice_gives_the_same_figures(
 ) -> None:
     """Plain for the first samples, joined for the rest, plain again for the edges: never both."""
     from qgate.measure import load
-    from qgate.measure.answer import measure
+    from qgate.measure.observing import measure
     from qgate.measure.request import PairRequest
 
     bench = Bench("qdq", tmp_path)

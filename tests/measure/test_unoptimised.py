@@ -11,7 +11,7 @@ import pytest
 from qgate.align.walk import align
 from qgate.formats.read import read_model
 from qgate.measure import unoptimised
-from qgate.measure.answer import measure
+from qgate.measure.observing import measure
 from qgate.measure.describe_unoptimised import unoptimised_measurements
 from qgate.measure.layers.plan import plan_layers
 from qgate.measure.request import PairRequest
