@@ -7,6 +7,7 @@ import os
 import pickle
 import random
 import resource
+import shutil
 import signal
 import zipfile
 from collections.abc import Callable
@@ -110,6 +111,18 @@ def test_another_form_is_an_error_that_names_what_it_is(tmp_path: Path, case: st
     assert (found.verdict, error.rule, error.at.file) == (Verdict.ERROR, rule, "model.onnx")
     assert says in error.message
     assert remedy in error.remedy
+
+
+@pytest.mark.parametrize("side", ["candidate", "reference", "inputs"])
+def test_a_name_that_is_no_utf_8_is_refused_by_name(tmp_path: Path, side: str) -> None:
+    odd = tmp_path / os.fsdecode(b"caf\xe9.onnx")
+    shutil.copy(REFERENCE, odd)
+    found = verify_ad_hoc(AdHoc(**{"candidate": CANDIDATE, "reference": REFERENCE, side: odd}))
+    (error,) = [finding for finding in found.findings if finding.severity.value == "error"]
+    assert (found.verdict, error.rule) == (Verdict.ERROR, "ART113" if side == "inputs" else "ART101")
+    assert "the file's name is not UTF-8" in error.message
+    assert error.remedy == "Rename the file"
+    assert found.model_dump_json()
 
 
 def test_a_near_name_is_suggested(shop: Shop) -> None:
