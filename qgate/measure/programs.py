@@ -29,13 +29,25 @@ _CHANCE = (
 def measure_programs(
     reference: StaticModel, candidate: StaticModel, alignment: Alignment
 ) -> Iterator[Measurement]:
-    """``structure.difference`` of two programs, in words; nothing where one of them has no graph.
+    """``structure.difference`` of two programs, in words.
+
+    Where the candidate brings operations of its own and the reference none that they could be held against, that is the
+    difference: a file edited so that it computes something near would show in its answers alone. A checkpoint brings none;
+    the factory builds them, which the policy names.
 
     Args:
         reference: The reference.
         candidate: The candidate.
         alignment: Which weights are which; their order must be the same in both programs.
     """
+    if reference.format != candidate.format and candidate.graph.nodes:
+        has = "operations of another kind" if reference.graph.nodes else "tensors and no operations"
+        yield _difference(
+            "unmatched",
+            f"the candidate's operations were held against none: the reference's file ({reference.format}) has {has}; give it "
+            "in the candidate's format as well",
+            [], [],
+        )  # fmt: skip
     if {reference.format, candidate.format} != {"torch-export"}:
         return
     yield from _order(reference, candidate, alignment)

@@ -313,7 +313,7 @@ def test_a_program_is_written_as_tensorrt_asks_for_by_the_ranges_that_data_reach
     import torch
 
     torch.manual_seed(0)
-    np.savez(tmp_path / "data.npz", x=torch.randn(64, 3, 32, 32).numpy())
+    np.savez(tmp_path / "data.npz", x=0.5 * torch.randn(64, 3, 32, 32).numpy())
     found = {}
     for name, more in (("recorded", ()), ("reached", ("--calibration", tmp_path / "data.npz"))):
         target = tmp_path / f"{name}.onnx"
@@ -325,8 +325,7 @@ def test_a_program_is_written_as_tensorrt_asks_for_by_the_ranges_that_data_reach
             key: float(value) for key, value in held.items() if key.endswith("_scale") and value.size == 1
         }
     assert found["recorded"].keys() == found["reached"].keys() and len(found["recorded"]) == 4
-    assert all(found["reached"][key] <= found["recorded"][key] for key in found["recorded"])
-    assert found["reached"] != found["recorded"]
+    assert all(found["reached"][key] < 0.9 * found["recorded"][key] for key in found["recorded"])
 
 
 def test_what_tensorrt_refuses_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

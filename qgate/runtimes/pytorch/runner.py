@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 POSITIVE = " (positive part)"
 """Behind the name of an inner tensor: what a ReLU makes of it."""
 
+_OF_SCRIPT, _HERE = "The following operation failed in the TorchScript interpreter", "<--- HERE"
+
 _NO_MEMORY = ("can't allocate memory", "not enough memory", "bad_alloc", "std::bad_alloc")
 
 
@@ -153,6 +155,9 @@ class TorchRunner:
 def refusal(error: Exception) -> ModelRefusedError:
     """PyTorch's error in its own words."""
     text = one_line(str(error).partition("\n\n")[0]).rstrip(". ")
+    if str(error).startswith(_OF_SCRIPT):
+        # What went wrong stands behind the script's own trace of it.
+        text = f"the script failed: {one_line(str(error).rstrip().rpartition(_HERE)[2])}"
     short = any(sign in str(error) for sign in _NO_MEMORY)
     return ModelRefusedError(text or type(error).__name__, "memory" if short else "refused")
 
