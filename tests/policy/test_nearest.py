@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from click.testing import CliRunner
 
-from qgate.cli import SCHEMES, TASKS, main
+from qgate.cli import main
+from qgate.commands.options import SCHEMES, TASKS
 from qgate.errors import PolicyError
 from qgate.policy.load import load_policy
 from qgate.policy.nearest import nearest
