@@ -94,13 +94,27 @@ def verify_ad_hoc(asked: AdHoc, progress: Progress | None = None, child: Child |
         return verify(pair, staging=staging, progress=progress, child=child)
 
 
+def _expect_text(path: Path | None) -> None:
+    """Names that are no UTF-8 pass through Python as they are, and through no runtime and no report."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the file's name is not UTF-8, which runtimes and reports need",
+            where=str(path),
+            remedy="Rename the file, or link to it by another name",
+        ) from error
+
+
 def ad_hoc_pair(asked: AdHoc) -> Pair:
     """The pair that somebody names, without policy and baseline.
 
     Raises:
-        UsageError: Labels or slices are named without inputs.
+        UsageError: Labels or slices are named without inputs, or a name is not UTF-8.
     """
     data = asked.inputs or asked.pictures
+    for path in (asked.candidate, asked.reference, data):
+        _expect_text(path)
     if data is None and (asked.labels or asked.slices):
         raise UsageError("--labels and --slices name arrays of the inputs", remedy="Give --inputs X.npz")
     _check_images(asked)

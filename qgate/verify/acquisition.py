@@ -56,7 +56,6 @@ def _model(
     started = time.perf_counter()
     state.artifacts[side] = Artifact(locator=locator)
     try:
-        _expect_text(locator)
         acquired = acquire(staging / side)
         state.artifacts[side] = _artifact(acquired, locator)
         if own:
@@ -82,20 +81,6 @@ def _model(
         timed(state, "acquire", started)
     state.artifacts[side] = state.artifacts[side].model_copy(update={"format": model.format})
     return model
-
-
-def _expect_text(locator: str) -> None:
-    """Names that are no UTF-8 go through Python as they are, and through no runtime, report or policy.
-
-    Raises:
-        SourceError: The name is one of them.
-    """
-    try:
-        locator.encode()
-    except UnicodeEncodeError as error:
-        raise SourceError(
-            "the file's name is not UTF-8, which runtimes and reports need", where=locator, remedy="Rename the file"
-        ) from error
 
 
 def _source_rule(error: SourceError) -> str:
@@ -124,7 +109,6 @@ def acquire_data(pair: Pair, state: State, staging: Path) -> Path | bool | None:
     if pair.data is None:
         return None
     try:
-        _expect_text(pair.data_locator or "")
         acquired = pair.data(staging / "data")
     except (DataError, SourceError, FormatError) as error:
         state.findings.append(error_finding(error, "ART113", "data"))
