@@ -65,7 +65,7 @@ def _ending(words: str) -> re.Pattern[str]:
 DIRECTIONS = (
     Direction(_ending("sqnr_db"), +1, "sqnr_db"),
     Direction(_ending("cosine"), +1, "cosine"),
-    Direction(_ending("top1_agreement|agreement"), +1, "agreement", of_samples=True),
+    Direction(_ending(r"top1_agreement|agreement|output\.same_boxes"), +1, "agreement", of_samples=True),
     Direction(
         _ending(r"coverage|derived_share|quant\.(?:activation_)?share|alignment\.(?:weights|macs)"),
         +1,

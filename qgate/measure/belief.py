@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgate.errors import MeasureError
-from qgate.measure.request import EDGES, NO_SUCH_OUTPUT, UNLABELLED, WHOLE_CLASSES, PairRequest
+from qgate.measure.request import BOXES, EDGES, NO_SUCH_OUTPUT, UNLABELLED, WHOLE_CLASSES, PairRequest
 from qgate.measure.result import PairState
 from qgate.measure.states import OutputState
 
@@ -80,6 +80,8 @@ def _contradictions(request: PairRequest, state: PairState, known: Known | None)
         yield from _interface(request, state, known)
     for output in state.outputs:
         yield from _output(state, output)
+        if output.boxes and not _may_be_boxes(request, output.name):
+            yield "boxes that nobody asked for"
     yield from _task(request, state)
 
 
@@ -118,6 +120,15 @@ def _interface(request: PairRequest, state: PairState, known: Known) -> Iterator
         there = theirs in known.candidate_outputs and not state.unfed
         if there != (output.missing is None):
             yield "an output is missing that is there, or there that is missing"
+
+
+def _may_be_boxes(request: PairRequest, name: str) -> bool:
+    """Whether an output can be one whose rows are boxes: of those that are named, where any is."""
+    if request.task not in BOXES or "task" in request.code:
+        return False
+    options = request.task_options
+    named = {request.task_output, *(options.get(role) for role in ("boxes", "scores", "classes"))} - {None}
+    return not named or name in named
 
 
 def _output(state: PairState, output: OutputState) -> Iterator[str]:

@@ -38,12 +38,27 @@ def output_measurements(
     """
     for output in state.outputs:
         name = one_line(output.name, 1024)
-        if state.alone:
+        if output.boxes:
+            yield _same_boxes(Place(output=name), state)
+        elif state.alone:
             yield from _alone(name, output)
         else:
             yield from _compared(name, output, steps.get(output.name))
             if dynamic and output.missing is None:
                 yield batch_measurement(Place(output=name), output)
+
+
+def _same_boxes(at: Place, state: PairState) -> Measurement:
+    """Of an output whose rows are boxes: the share of boxes that both models find, and no figure of rows."""
+    name, figures = "output.same_boxes", state.task.figures if state.task is not None else ()
+    found = next((each for each in figures if each.metric == "same_boxes"), None)
+    if found is None:
+        broken = state.task.broken if state.task is not None else 0
+        reason = (
+            f"{broken} of {state.samples} samples have no finite boxes" if broken else "no boxes were read"
+        )
+        return Measurement(name=name, at=at, not_measured=reason, unit="ratio")
+    return Measurement(name=name, at=at, value=found.candidate, unit="ratio", n=found.n)
 
 
 def _alone(name: str, output: OutputState) -> Iterator[Measurement]:

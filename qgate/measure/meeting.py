@@ -54,8 +54,11 @@ def plan_comparison(request: PairRequest, pair: Any, probes: Mapping[str, Any], 
     taps = request.taps if pair.sides[leading].watched or observed else ()
     layers = request.layers if observed else ()
     found = Comparison(outputs, names, {i: f for i, f in forms.items() if f}, taps, task, layers)
+    held = getattr(task.task, "outputs", ()) if task is not None else ()
+    found.boxes = frozenset(i for i, name in enumerate(names) if name in held)
     if leading == "reference":
-        compared = (i for i, j in outputs.items() if j is not None and not is_whole(pair, i, j))
+        there = {i: j for i, j in outputs.items() if j is not None and i not in found.boxes}
+        compared = (i for i, j in there.items() if not is_whole(pair, i, j))
         found.sketched = frozenset(compared)
     return found
 

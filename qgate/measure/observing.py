@@ -180,5 +180,8 @@ def _output_states(
             states.append({"name": comparison.names[ours], "missing": reason})
             continue
         whole = is_whole(pair, ours, theirs)
+        if ours in comparison.boxes:
+            states.append({"name": comparison.names[ours], "boxes": True, "integer": whole})
+            continue
         states.append({**record.outputs[ours].state(), "integer": whole, "batch": effects.get(theirs)})
     return states

@@ -85,6 +85,7 @@ class Comparison:
         task: The task, if there is one.
         layers: Layers to compare.
         sketched: Positions whose values' distributions are compared.
+        boxes: Positions whose rows are boxes, any number of them in any order: the task compares them, not row by row.
     """
 
     outputs: Mapping[int, int | None]
@@ -94,6 +95,7 @@ class Comparison:
     task: TaskPlan | None = None
     layers: Sequence[Layer] = ()
     sketched: frozenset[int] = frozenset()
+    boxes: frozenset[int] = frozenset()
 
     @cached_property
     def by_tensor(self) -> dict[str, list[int]]:
@@ -107,7 +109,7 @@ class Comparison:
         """An empty record."""
         outputs = {}
         for ours, theirs in self.outputs.items():
-            if theirs is not None:
+            if theirs is not None and ours not in self.boxes:
                 form = self.forms.get(ours)
                 outputs[ours] = OutputErrors(
                     self.names[ours],
@@ -245,7 +247,7 @@ class PairRun:
         leading = results.get("reference", results.get("candidate", []))
         candidate = results.get("candidate", [])
         for ours, theirs in self.comparison.outputs.items():
-            if theirs is not None:
+            if theirs is not None and ours not in self.comparison.boxes:
                 record.outputs[ours].add(leading[ours], candidate[theirs], start)
         if record.task is not None and record.task.plan.output is None:
             record.task.add(*self._by_name(leading, candidate), start)

@@ -105,11 +105,12 @@ class ClassState(Record):
 
 
 class OutputState(Record):
-    """One output; ``missing`` says why it was not compared."""
+    """One output; ``missing`` says why it was not compared, ``boxes`` that the task compares its rows."""
 
     name: Text
     missing: Text | None = None
     integer: bool = False
+    boxes: bool = False
     errors: ErrorState | None = None
     spread: SpreadState | None = None
     classes: ClassState | None = None
@@ -121,8 +122,10 @@ class OutputState(Record):
 
     @model_validator(mode="after")
     def _either(self) -> OutputState:
-        if (self.missing is None) != (self.errors is not None):
+        if (self.missing is None and not self.boxes) != (self.errors is not None):
             raise ValueError("an output was either compared or has a reason")
+        if self.boxes and (self.missing is not None or self.classes is not None or self.mismatched):
+            raise ValueError("boxes that were compared row by row, or are not there")
         if self.spread is not None:
             if self.errors is None or self.spread.seen > self.errors.elements:
                 raise ValueError("distributions of more elements than there are")

@@ -228,6 +228,9 @@ RULES = (
             Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.005, 0.02, 0.05, by_scheme=_BY_DROP),
             Param("max_error_growth", "Largest growth of an error metric, as a share of the reference's.", 0.02, 0.1, 0.25,
                   unit="ratio", by_scheme={"int4": (0.05, 0.2, 0.5), "fp16": (0.005, 0.02, 0.1)}),
+            Param("max_other_boxes", "Largest share of boxes that only one of the models finds, for `same_boxes`: those near the "
+                  "lowest score come and go.", 0.05, 0.1, 0.2, unit="ratio",
+                  by_scheme={"int4": (0.1, 0.2, 0.35), "fp16": (0.01, 0.02, 0.05)}),
             Param("require_power", "Whether too few samples are INCONCLUSIVE instead of a warning.", "yes", "no", "no",
                   choices=("yes", "no")),
         ),

@@ -28,7 +28,8 @@ def allowed_drop(context: RuleContext, drop: Measurement, reference: Measurement
     if drop.detail.get("metric") in ERRORS:
         growth = float(context.limit_for("max_error_growth", drop).value)
         return growth * (abs(reference.number) if reference is not None else 0.0)
-    return float(context.limit_for("max_drop", drop).value)
+    own = drop.detail.get("metric") == "same_boxes" and "max_other_boxes" in context.limits
+    return float(context.limit_for("max_other_boxes" if own else "max_drop", drop).value)
 
 
 JUDGED = 8

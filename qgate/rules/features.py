@@ -103,14 +103,14 @@ def _agreement(context: RuleContext) -> Iterator[Finding]:
 
 
 def _measured(context: RuleContext) -> Iterator[Finding]:
-    for found in context.all("output.sqnr_db"):
+    for found in (*context.all("output.sqnr_db"), *context.all("output.same_boxes")):
         if found.value is None and not _names_nonfinite(context, found):
             yield context.finding(
                 f"the output could not be compared: {found.not_measured}",
                 at=found.at,
                 effect=Verdict.INCONCLUSIVE,
             )
-    compared = ("output.sqnr_db", "output.differing_share")
+    compared = ("output.sqnr_db", "output.differing_share", "output.same_boxes")
     if context.declared.get("ran") and not any(context.all(name) for name in compared):
         yield context.finding("no output was compared", effect=Verdict.INCONCLUSIVE)
 

@@ -12,10 +12,12 @@ import pytest
 from pyarrow import parquet
 
 from qgate.errors import DataError
+from qgate.measure.belief import _may_be_boxes
 from qgate.measure.box_rows import folded, read_coco
 from qgate.measure.images import moved
 from qgate.measure.open_data import files_beside, open_data
 from qgate.measure.preprocessing import Preprocessing
+from qgate.measure.request import PairRequest
 
 _SPEC = importlib.util.spec_from_file_location("detector", Path(__file__).with_name("detector.py"))
 detector = importlib.util.module_from_spec(_SPEC)
@@ -121,6 +123,34 @@ def test_without_labels_boxes_of_both_are_compared(pair, scenes, data, measure):
     assert found[("task.box_iou_candidate", None)].value == pytest.approx(1.0)
     assert found[("task.box_score_drop", None)].value > 0.01
     assert result.outcomes.right("candidate") != result.outcomes.right("reference")
+
+
+def test_rows_of_boxes_are_compared_by_the_task_and_never_row_by_row(pair, scenes, data, measure):
+    """What NonMaxSuppression leaves differs in number and order between honest models."""
+    found = measure(**pair, inputs=data(x=detector.arrays(scenes[0])), task="same_boxes")[1]
+    for name in ("boxes", "scores", "classes"):
+        assert found[("output.same_boxes", name)].value == found[("task.metric_candidate", None)].value
+    assert not [
+        name
+        for name, _ in found
+        if name in ("output.sqnr_db", "output.shape_mismatch", "output.differing_share")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "name", "may"),
+    [
+        ({"task": "map"}, "boxes", True),
+        ({"task": "top1"}, "boxes", False),
+        ({"task": "map", "task_output": "found"}, "boxes", False),
+        ({"task": "map", "task_output": "found"}, "found", True),
+        ({"task": "map", "task_options": {"boxes": "b", "scores": "s", "classes": "c"}}, "c", True),
+        ({"task": "map", "task_options": {"boxes": "b", "scores": "s", "classes": "c"}}, "other", False),
+        ({"task": "map", "code": {"task": None}}, "boxes", False),
+    ],
+)
+def test_a_child_cannot_pass_another_output_off_as_boxes(asked, name, may):
+    assert _may_be_boxes(PairRequest(candidate=Path("c"), **asked), name) == may
 
 
 def test_boxes_follow_an_image_into_the_form_that_the_model_takes(scenes, stage, pair, measure):

@@ -83,6 +83,8 @@ def _load_time(value: float, seconds: float = 9.0):
 
 CASES = (
     *ladder("BEH101", "max_drop", _sure, at_least=False, step=1e-4, says="top1 is worse by"),
+    *ladder("BEH101", "max_other_boxes", lambda v: _drop(v, v - _TIGHT, v, metric="same_boxes"), at_least=False, step=1e-3,
+            says="same_boxes is worse by"),
     *ladder("BEH101", "max_error_growth", _growth, at_least=False, step=1e-3, says="mae is worse by"),
     Case("BEH101", "a drop that may be none", _drop(0.2, -0.1, 0.5, n=10), ("error", "warning", "warning"),
          "10 samples cannot tell whether the metric drops at all: top1 is worse by 0.2", effect=Verdict.INCONCLUSIVE),

@@ -115,6 +115,12 @@ class BoxReader:
         self._function = function
         self._one_at_a_time = Lock()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The outputs that hold the boxes as they are."""
+        own = self._outputs
+        return () if own is None else tuple(name for name in (own.boxes, own.scores, own.classes) if name)
+
     def read(self, outputs: Mapping[str, Any], count: int) -> list[Doubles | None]:
         """The boxes of each sample, highest score first; None where they are no finite boxes.
 
@@ -127,8 +133,7 @@ class BoxReader:
             return [_kept(rows, self._form) for rows in self._called(outputs, count)]
         if self._outputs is None:
             raise AssertionError("boxes come from outputs or from a function")
-        own = self._outputs
-        names = [name for name in (own.boxes, own.scores, own.classes) if name]
+        names = self.names
         if any(name not in outputs for name in names):
             return [None] * count
         return [_kept(_rows([np.asarray(outputs[n][i]) for n in names]), self._form) for i in range(count)]

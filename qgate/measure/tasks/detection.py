@@ -43,6 +43,11 @@ class Detection:
         self._classes = tuple(classes)
         self._drawn: tuple[Any, Doubles, Doubles] | None = None
 
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Outputs whose rows are boxes; none where a function makes them of something else."""
+        return self._reader.names
+
     def records(self, reference: Any, candidate: Any, truth: Any) -> tuple[Columns, NDArray[np.bool_]]:
         """See ``base.Task``; outputs come by name, ``truth`` is [samples, 2] of [labels, 6]: corners, class, crowd.
 
