@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from qgate.align.flat import FlatProgram
-from qgate.formats.model import Node
+from qgate.formats.model import Node, StaticModel
 from qgate.quant.constants import INTEGER_RANGES
 from qgate.records import Measurement, Place
 
@@ -90,6 +90,23 @@ def _is_readers_own(program: FlatProgram, name: str, bounds: tuple[float, float]
         reader.op in _COPIES and [_bounds(program, each) for each in reader.outputs] == [bounds]
         for reader in readers
     )
+
+
+def given_scales(model: StaticModel) -> set[str]:
+    """Constants whose scale is not their own choice: all that read them copy values, and make what has that very scale."""
+    program = FlatProgram(model, model)
+    found = set()
+    for name, held in model.graph.constants.items():
+        stored, readers = held.quantization, program.readers.get(name, [])
+        if stored is None or stored.scale.size != 1 or not readers:
+            continue
+        step = np.asarray(stored.scale.load()).reshape(-1)[0]
+        made = [model.graph.constants.get(f"{each}.scale") for node in readers for each in node.outputs]
+        if all(node.op in _COPIES for node in readers) and all(
+            scale is not None and np.asarray(scale.load()).reshape(-1)[0] == step for scale in made
+        ):
+            found.add(name)
+    return found
 
 
 def _source(node: Node) -> str:

@@ -16,6 +16,7 @@ from qgate.measure.beside import measure_beside
 from qgate.measure.demand.measured import measure_demand
 from qgate.measure.executable import why_not_run
 from qgate.measure.flat_programs import measure_flat_programs
+from qgate.measure.flat_quantizers import given_scales
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
@@ -96,7 +97,12 @@ def inspect_tensors(
         found += measure_programs(reference, candidate, alignment)
         found += measure_flat_programs(reference, candidate)
         found += measure_untouched(alignment, scheme)
-        found += measure_weights(alignment, view).measurements
+        given = given_scales(candidate) if candidate.format == "tflite" else set()
+        found += [
+            each
+            for each in measure_weights(alignment, view).measurements
+            if each.name != "weight.coarse_scale" or each.detail["codes"] not in given
+        ]
         layers = plan_modules(alignment, reference, candidate)
         if layers:
             taps, watching = plan_ranges(layers, reference, candidate, view.quantizers)

@@ -113,8 +113,6 @@ def _wide(context: RuleContext) -> Iterator[Finding]:
         low, high, least, most = (
             _number(found.detail.get(key)) for key in ("low", "high", "observed_min", "observed_max")
         )
-        if least == 0 == most:
-            continue  # zero is a code of every range
         reached = max(least / low if low < 0 else 0.0, most / high if high > 0 else 0.0)
         if found.detail.get("half_range"):
             reached *= 2

@@ -16,7 +16,7 @@ from qgate.errors import FormatError
 from qgate.formats.read import read_model
 from qgate.formats.tflite.flat import MAX_ITEMS
 
-from .tflite_files import OPS, TYPES, network
+from .tflite_files import OPS, TYPES, flatbuffers, network, schema
 
 
 def read(data: bytes, folder: Path, name: str = "m"):
@@ -157,3 +157,37 @@ def test_an_operator_of_somebody_elses_is_named(tmp_path: Path) -> None:
         maker.operator(OPS.CUSTOM, [0], [0], custom="Backdoor")
 
     assert "tfl.custom.Backdoor" in {node.op for node in read(changed(custom), tmp_path).graph.nodes}
+
+
+def behind(data: bytes, name: str, *, begin: int | None = None) -> bytes:
+    """The model with the bytes of a constant behind its end, as converters write large ones."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    number = next(t.buffer for t in model.subgraphs[0].tensors if t.name == name.encode())
+    moved = bytes(bytearray(model.buffers[number].data))
+    model.buffers[number].data = None
+    place, packed = 1 << 20, b""
+    for _ in range(2):  # a first time for the length: numbers of eight bytes lie inline
+        model.buffers[number].offset, model.buffers[number].size = place, len(moved)
+        builder = flatbuffers.Builder(4096)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        packed = bytes(builder.Output())
+        place = len(packed) if begin is None else begin
+    return packed + moved
+
+
+def test_weights_behind_the_models_end_are_those_within(tmp_path: Path) -> None:
+    data = network(quantized=True)
+    inside, outside = read(data, tmp_path), read(behind(data, "conv/w"), tmp_path, "b")
+    held = [each.graph.constants["conv/w"].load() for each in (inside, outside)]
+    assert held[0].tobytes() == held[1].tobytes()
+    for place in (2, 2**40, 2**63):
+        if place == 2:
+            assert (
+                read(behind(data, "conv/w", begin=place), tmp_path, "c")
+                .graph.constants["conv/w"]
+                .load()
+                .shape
+            )
+            continue
+        with pytest.raises(FormatError, match="leads out of the file"):
+            read(behind(data, "conv/w", begin=place), tmp_path, "c")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,8 +12,11 @@ pytest.importorskip("ai_edge_litert", reason="qgate[litert] is not installed: it
 
 from qgate.align.flat import same_tensors
 from qgate.formats.read import read_model
+from qgate.measure.describe_activations import activation_measurements
 from qgate.measure.layers.by_place import plan_places
 from qgate.measure.layers.layer import CODES, VALUES
+from qgate.measure.request import Tap
+from qgate.measure.result import TapState
 from qgate.quant.flatview import flat_view
 
 from ..formats.tflite_files import OPS, OPTIONS, TYPES, network, schema, weights_only  # noqa: TID252
@@ -122,3 +126,14 @@ def test_a_real_models_layers_are_its_operations() -> None:
     places = {each: place for place, each in enumerate(layers)}
     assert all(above < places[each] for each in layers for above in each.before)
     assert {tap.tensor for tap in taps} <= {each.reference for each in layers}
+
+
+def test_zeros_use_no_range_that_could_be_too_wide() -> None:
+    """The state that an LSTM begins with is zero throughout, and is quantized all the same."""
+    state = SimpleNamespace(untapped="", taps=[TapState(
+        elements=9, nonfinite=0, outside=0, energy=0.0, clipped_energy=0.0, minimum=0.0, maximum=0.0,
+    )])  # fmt: skip
+    told = {m.name: m for m in activation_measurements(state, [Tap("h", -1.0, 1.0, "h.scale")])}
+    assert told["activation.used_range"].value is None
+    assert "all zero" in (told["activation.used_range"].not_measured or "")
+    assert told["activation.clipped_share"].value == 0

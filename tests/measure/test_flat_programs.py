@@ -267,3 +267,36 @@ def test_a_name_that_stands_for_a_scale_is_refused(tmp_path: Path) -> None:
 
     with pytest.raises(FormatError, match="stands for another's scale"):
         told(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=after)))
+
+
+def test_a_constant_at_the_scale_of_what_it_is_copied_into_is_not_too_coarse(tmp_path: Path) -> None:
+    """LiteRT gives MAXIMUM's operands one scale: 0.4 beside values up to ten has few codes."""
+
+    def sharing(scale: float, *, quantized: bool):
+        def after(maker: Maker) -> None:
+            last = maker.graph.operators[-1] if quantized else None
+            y = int(last.inputs[0]) if last is not None else int(maker.graph.outputs[0])
+            kind, step = (TYPES.INT8, scale) if quantized else (TYPES.FLOAT32, None)
+            values = np.array([0.4], np.float32)
+            codes = np.rint(values / scale).astype(np.int8) if quantized else values
+            floor = maker.tensor("floor", [1], kind, codes, step)
+            made = maker.tensor("held", [1, 5], kind, scale=0.15 if quantized else None)
+            options = schema.MaximumMinimumOptionsT()
+            maker.operator(OPS.MAXIMUM, [y, floor], [made], options, OPTIONS.MaximumMinimumOptions)
+            if last is None:
+                maker.graph.outputs = np.array([made], np.int32)
+            else:
+                last.inputs = np.array([made], np.int32)
+                maker.graph.operators[-2:] = maker.graph.operators[:-3:-1]
+
+        return after
+
+    reference = network(quantized=False, change=lambda _, v: v.update(after=sharing(1, quantized=False)))
+    for scale, coarse in ((0.15, False), (0.14, True)):
+        after = sharing(scale, quantized=True)
+        every = found(
+            tmp_path, network(quantized=True, change=lambda _, v, a=after: v.update(after=a)), reference
+        )
+        assert "structure.difference" not in every
+        told_of = [m.detail["codes"] for m in every.get("weight.coarse_scale", [])]
+        assert told_of == (["floor"] if coarse else [])

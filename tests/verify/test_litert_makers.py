@@ -131,6 +131,19 @@ def test_planted_faults_are_named(change, rules: set[str], tmp_path: Path) -> No
         assert layer.detail["outside"] > 0.02
 
 
+def test_ends_that_a_converter_named_anew_are_met_by_position(tmp_path: Path) -> None:
+    def renamed(model: schema.ModelT) -> None:
+        for number, name in (
+            (model.subgraphs[0].inputs[0], "args_0"),
+            (model.subgraphs[0].outputs[0], "Identity"),
+        ):
+            tensor(model, number).name = name
+
+    target = report("cnn_int8", edited(tmp_path, "cnn_int8", renamed))
+    assert target.verdict is Verdict.PASS, target.reason
+    assert any(m.name == "layer.count" and m.value == 12 for m in target.measurements)
+
+
 def test_what_is_brought_to_a_concatenations_scale_is_no_added_quantizer(tmp_path: Path) -> None:
     """AI Edge Quantizer narrows an operand to the scale of the concatenation; to another scale it would be a fault."""
 

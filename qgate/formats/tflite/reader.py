@@ -90,10 +90,16 @@ def _unread(flat: Flat, what: str) -> FormatError:
 
 
 def _buffer(buffer: Table, flat: Flat) -> tuple[int, int]:
-    """Where a buffer's bytes lie, and how many there are."""
-    if buffer.scalar(schema.DATA_OFFSET, "Q") > 1 or buffer.scalar(schema.DATA_SIZE, "Q") > 1:
-        raise _unread(flat, "weights behind its own end (more than 2 GiB)")
-    return buffer.bytes_at(schema.DATA)
+    """Where a buffer's bytes lie, and how many there are: within the FlatBuffer, or behind its end in the same file."""
+    begin, size = buffer.scalar(schema.DATA_OFFSET, "Q"), buffer.scalar(schema.DATA_SIZE, "Q")
+    inner = buffer.bytes_at(schema.DATA)
+    if begin <= 1 and size <= 1:  # the schema's placeholders
+        return inner
+    if inner[1]:
+        flat.refuse("a buffer whose bytes lie in two places")
+    if begin <= 1 or begin + size > len(flat.view):
+        flat.refuse("a buffer that leads out of the file")
+    return begin, size
 
 
 def _names(tensors: list[Table]) -> list[str]:
