@@ -6,6 +6,8 @@ VENV ?= .venv
 TORCH_INDEX_URL ?= auto
 # empty: the version that tools/install_torch.py names
 TORCH_REQUIREMENT ?=
+# Without the 20 packages it asks for: only its compiled interpreter is imported, which needs torch alone
+EXECUTORCH := executorch==1.5.1
 # For each harness of `make fuzz SECONDS=600`; make and not the shell gives SECONDS
 FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),60)
 FUZZ ?=
@@ -86,4 +88,5 @@ $(VENV)/.demo: pyproject.toml $(PINS) $(VENV)/.torch
 
 $(VENV)/.test: $(VENV)/.demo
 	$(PIP) --constraint requirements/image.txt --constraint requirements/dev.txt --editable '.[torch,hub,test,e2e,lint,fuzz]'
+	$(PIP) --no-deps '$(EXECUTORCH)'
 	@touch $@

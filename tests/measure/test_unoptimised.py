@@ -11,9 +11,9 @@ import pytest
 from qgate.align.walk import align
 from qgate.formats.read import read_model
 from qgate.measure import unoptimised
-from qgate.measure.observing import measure
 from qgate.measure.describe_unoptimised import unoptimised_measurements
 from qgate.measure.layers.plan import plan_layers
+from qgate.measure.observing import measure
 from qgate.measure.request import PairRequest
 from qgate.measure.result import PairState
 from qgate.quant.build import float_view

@@ -23,7 +23,9 @@ def script(tmp_path, monkeypatch):
         path.write_text("" if body is None else f"def test_{part}():\n    {body}\n")
         parts[part] = ["-p", "no:cacheprovider", str(path)]
     monkeypatch.setattr(module, "PARTS", parts)
-    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # they take longer to load than the tests to run
+    monkeypatch.setenv(
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1"
+    )  # they take longer to load than the tests to run
     monkeypatch.delenv("CI", raising=False)
     return module
 

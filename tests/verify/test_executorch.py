@@ -18,7 +18,7 @@ from qgate.verify.target import verify
 MADE = Path(__file__).parent.parent / "runtimes" / "pte"
 installed = pytest.mark.skipif(
     find_spec("executorch") is None,
-    reason="qgate[executorch] is not installed: 130 MB, in no image and no CI",
+    reason="qgate[executorch] is not installed",
 )
 
 
