@@ -188,6 +188,8 @@ def loaded() -> Callable[[str], ModuleType]:
         assert specification is not None
         assert specification.loader is not None
         module = importlib.util.module_from_spec(specification)
+        # A dataclass looks its module up.
+        sys.modules[specification.name] = module
         specification.loader.exec_module(module)
         return module
 
