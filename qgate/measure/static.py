@@ -28,8 +28,8 @@ from qgate.measure.structure import measure_structure
 from qgate.measure.tensors import inspect_tensors
 from qgate.measure.unread import measure_unread
 from qgate.measure.untouched import measure_untouched
+from qgate.measure.watched import watched_ranges
 from qgate.measure.weights import measure_weights
-from qgate.quant.alignment import Alignment
 from qgate.quant.build import float_view
 from qgate.quant.floatgraph import FloatGraph
 from qgate.quant.joining import join
@@ -94,11 +94,12 @@ def inspect_pair(
         found += measure_untouched(alignment, scheme)
         weights = measure_weights(alignment, view, original)
         found += weights.measurements
-        taken = _taps(alignment, original, view, weights.scaled)
+        taken, held = watched_ranges(alignment, original, view, weights.scaled)
         # Tensors of a function's body have names that no runtime knows.
         taps = tuple(tap for tap in taken if tap.tensor not in reference.inlined)
         if not reference.inlined:
-            layers = plan_layers(alignment, original, view, weights.scaled | candidate.inlined)
+            planned = plan_layers(alignment, original, view, weights.scaled | candidate.inlined)
+            layers = tuple(each for each in planned if (each.reference, each.low, each.high) not in held)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
     return Inspection(
@@ -126,22 +127,3 @@ def _steps(view: FloatGraph) -> Iterator[tuple[str, float]]:
 
 def _norms(model: StaticModel) -> int:
     return sum(node.op == "BatchNormalization" for node in model.graph.nodes)
-
-
-def _taps(
-    alignment: Alignment, reference: FloatGraph, view: FloatGraph, scaled: frozenset[str]
-) -> Iterator[Tap]:
-    """Quantizers whose tensor the reference has as well; an equalised one differs on purpose."""
-    seen: set[tuple[str, str]] = set()
-    constant = set(reference.constants)
-    for tensor, quantizers in view.quantizers.items():
-        for quantizer in quantizers if tensor not in scaled else ():
-            matched = alignment.quantized(quantizer, tensor)
-            low, high = quantizer.bounds()
-            if matched is None or matched in constant or (matched, quantizer.scale_name) in seen:
-                continue
-            if not (np.isfinite(low) and np.isfinite(high)):
-                continue
-            seen.add((matched, quantizer.scale_name))
-            bits = 16 if quantizer.dtype.endswith("16") else 4 if quantizer.dtype.endswith("4") else 8
-            yield Tap(matched, low, high, quantizer.scale_name, quantizer.node, bits)

@@ -210,7 +210,9 @@ RULES = (
         "Activation ranges hold the reference's activations",
         why="A range that was calibrated on the wrong data clips what it never saw.",
         how="The reference's tensor behind each quantizer is observed on the given data; reported are the share of "
-        "values outside the range and the share of energy that clipping removes. A note on generated data.",
+        "values outside the range and the share of energy that clipping removes. A range in front of Relu or Clip is not "
+        "watched where the one behind it cuts off as much, for the function flattens what is cut off before. A note on "
+        "generated data.",
         remedy="Calibrate again on data like those that the model will see",
         generated_remedy=ADD_INPUTS,
         params=(
