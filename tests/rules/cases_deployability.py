@@ -133,6 +133,8 @@ CASES = (
     Case("DEP302", "less than quantization costs", (measured("runtime.lsb", 7.0, _THERE, rms=0.1, own_rms=0.4),), SILENT),
     Case("DEP302", "as much as quantization costs", (measured("runtime.lsb", 7.0, _THERE, rms=0.3, own_rms=0.4),),
          ("error", None, None), declared={"deploy": "avx2"}),
+    Case("DEP302", "a toy's allowance", (measured("runtime.lsb", 3.0, _THERE, rms=0.6, own_rms=0.4),),
+         ("error", "error", None), declared={"deploy": "avx2"}),
     Case("DEP302", "declared", (measured("runtime.lsb", 15.0, _THERE, rms=3.8, own_rms=0.4),
          measured("runtime.sqnr_db", 14.9, Place(output="logits", runtime="avx2"), onnxruntime_db=33.6),
          measured("runtime.parting", 45.0, Place(node="c2", runtime="onnxruntime and avx2"))), ERROR,
