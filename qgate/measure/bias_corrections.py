@@ -14,6 +14,12 @@ from qgate.quant.floatgraph import FloatGraph, Quantizer
 
 _PASSED = 8
 MILD = 1.5
+FEWEST = 3
+"""Fewer codes that are cut off towards zero cannot be told from one that was changed by a step."""
+
+_QUOTIENT = 2.0**-21
+"""Relative error of a quotient of two float32 numbers, and of the scale's own rounding."""
+
 _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool",
                   "GlobalAveragePool", "GlobalMaxPool", "Relu", "Clip", "Slice", "Gather", "ReduceMean", "Pad"}  # fmt: skip
 
@@ -30,6 +36,14 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         if nothing:
             entry.derivation = replace(
                 entry.derivation, verdict="not-derived", outsiders=(), reason="all of it is zero"
+            )
+            continue
+        if _cut_off(pair):
+            entry.derivation = replace(
+                entry.derivation,
+                verdict="bias-corrected",
+                outsiders=(),
+                reason="every code is cut off towards zero, as PyTorch's legacy exporter does, by less than a step",
             )
             continue
         weight = weights.get(id(pair.candidate_node))
@@ -54,6 +68,32 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
             outsiders=(),
             reason=f"moved by what rounding its layer shifts, {_root_mean_square(layer):.3g} on average",
         )
+
+
+def _cut_off(pair: ConstantPair) -> bool:
+    """Whether all codes of a bias are the reference's values over their steps without what is behind the point.
+
+    That is ``int32(bias / scale)``, which PyTorch's legacy exporter folds QuantizeLinear of a bias to. Of few codes
+    it would also be what a flipped bit leaves.
+    """
+    before = reference_values(pair)
+    if (
+        before is None
+        or not pair.candidate.is_quantized
+        or pair.candidate.dtype != "int32"
+        or pair.candidate.size < FEWEST
+    ):
+        return False
+    codes = pair.candidate.codes().astype(np.float64).reshape(-1)
+    steps, zeros = pair.candidate.scales().reshape(-1), pair.candidate.zero_points().reshape(-1)
+    values = before.astype(np.float64).reshape(-1)
+    if values.shape != codes.shape or np.any(zeros) or not (np.isfinite(steps).all() and np.all(steps > 0)):
+        return False
+    quotients = values / steps
+    slack = _QUOTIENT * np.abs(quotients)
+    size, low = np.abs(codes), np.trunc(np.abs(quotients) - slack)
+    same_way = (codes == 0) | (np.sign(codes) == np.sign(quotients))
+    return bool(np.all(same_way & (size >= low) & (size <= np.trunc(np.abs(quotients) + slack))))
 
 
 def _root_mean_square(layer: Layer) -> float:

@@ -71,3 +71,23 @@ def test_an_erased_bias_is_called_so(models):
 
 def test_the_candidate_as_it_stands_passes(models):
     assert blocking(models, LAST, lambda codes: codes) == []
+
+
+def cut_off(models):
+    """The codes of the inner bias as PyTorch's legacy exporter has them."""
+    reference, candidate = models
+    scale = candidate.graph.constants[f"{INNER}_scale"].load().astype(np.float64)
+    return np.trunc(reference.graph.constants["f1.bias"].load().astype(np.float64) / scale).astype(np.int64)
+
+
+def test_codes_that_are_all_cut_off_towards_zero_are_an_exporters(models):
+    cut = cut_off(models)
+    stored = models[1].graph.constants[INNER].load()
+    assert 0 < np.count_nonzero(cut != stored) < cut.size
+    assert not blocking(models, INNER, lambda codes: cut)
+
+
+def test_a_code_that_is_cut_off_by_more_is_found(models):
+    cut = cut_off(models)
+    cut[5] -= 3000 * np.sign(cut[5])
+    assert [f.at.tensor for f in blocking(models, INNER, lambda codes: cut)] == [INNER]
