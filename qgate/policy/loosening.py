@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from qgate.policy.document import quoted
+from qgate.policy.piece_changes import piece_differences
 from qgate.policy.schema import Policy, Target, Waiver
 from qgate.policy.target_changes import loosened_profile, target_differences
-from qgate.policy.threshold_changes import threshold_changes
+from qgate.policy.threshold_changes import judged_metric, threshold_changes
 from qgate.policy.trust_changes import added_code
 from qgate.rules.base import Rule
 
@@ -151,7 +152,14 @@ def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iter
     for before, after in common:
         # Resolving is slow, and most targets of a large policy have the same thresholds.
         key = tuple(
-            (t.profile, t.scheme, repr(t.thresholds), repr(t.slice_thresholds), repr(t.metric_thresholds))
+            (
+                t.profile,
+                t.scheme,
+                judged_metric(t),
+                repr(t.thresholds),
+                repr(t.slice_thresholds),
+                repr(t.metric_thresholds),
+            )
             for t in (before, after)
         )
         if key not in known:
@@ -169,6 +177,7 @@ def _thresholds(
         # The origin names the target, which would keep alike sentences of two targets apart.
         sentence = str(change).replace(f"target {new[1].name} (", "the target's own thresholds (")
         yield "changed" if change.looser is False else "loosened", sentence
+    yield from piece_differences(old[1], new[1])
 
 
 def _names(names: list[str], of: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 
 from qgate.policy.document import Path, quoted
@@ -46,6 +47,7 @@ def check_pieces(policy: Policy, rules: Mapping[str, Rule], check: Check) -> Ite
             yield from _known_rules(thresholds, place, METRIC_RULES, "metrics")
             yield from _speaking(thresholds, place, TaskSpec(metric=metric))
             yield from check(_only(thresholds, METRIC_RULES), place, rules)
+            yield from _finite(thresholds, place, rules)
     for position, target in enumerate(policy.targets):
         path: Path = ("targets", position)
         yield from _slices(target, (*path, "slice_thresholds"), rules, check)
@@ -75,6 +77,7 @@ def _slices(target: Target, path: Path, rules: Mapping[str, Rule], check: Check)
                 f"Write `{array}=VALUE`, or a class as `label=3`",
             )
         yield from check(_only(thresholds, (*SLICE_RULES, *CLASS_RULES)), place, rules)
+        yield from _finite(thresholds, place, rules)
 
 
 def _heard(target: Target, thresholds: Thresholds, place: Path) -> Iterator[Problem]:
@@ -111,6 +114,7 @@ def _metrics(target: Target, path: Path, rules: Mapping[str, Rule], check: Check
             yield from _other_or_judged(task.metric, metric, thresholds, place)
             yield from _speaking(thresholds, place, task.model_copy(update={"metric": metric}))
         yield from check(_only(thresholds, METRIC_RULES), place, rules)
+        yield from _finite(thresholds, place, rules)
 
 
 def _other_or_judged(judged: str, metric: str, thresholds: Thresholds, place: Path) -> Iterator[Problem]:
@@ -150,6 +154,20 @@ def _known_rules(
                 f"{quoted(rule)} does not look at single {what}",
                 f"{', '.join(allowed)} {verb}",
             )
+
+
+def _finite(thresholds: Thresholds, place: Path, rules: Mapping[str, Rule]) -> Iterator[Problem]:
+    """Bounds that are off by default (BEH110's) cannot be put off for one slice, class or metric."""
+    for rule, values in thresholds.items():
+        for name, value in values.items():
+            param = rules[rule].param(name) if rule in rules else None
+            infinite = isinstance(value, float) and math.isinf(value)
+            if param is not None and infinite and value in (param.strict, param.balanced, param.permissive):
+                yield Problem(
+                    (*place, rule, name),
+                    f"must be a finite number here, not {value}: it would switch the bound off",
+                    "Write a number, or set the `severity` to note",
+                )
 
 
 def _only(thresholds: Thresholds, allowed: tuple[str, ...]) -> Thresholds:

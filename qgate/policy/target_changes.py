@@ -82,7 +82,7 @@ def _inputs(before: Target, after: Target) -> Iterator[Difference]:
     dropped = {
         "reference": before.reference is not None and after.reference is None,
         "data": before.data is not None and after.data is None,
-        "task": _has_task(before) and not _has_task(after),
+        "task": _may_have_task(before) and not _may_have_task(after),
     }
     for key in ("labels", "slices"):
         gone = _data_key(before.data, key) is not None and _data_key(after.data, key) is None
@@ -159,6 +159,11 @@ def _requirements(old: Policy, new: Policy, before: Target, after: Target) -> It
 
 def _has_task(target: Target) -> bool:
     return target.task is not None and target.task.metric != "none"
+
+
+def _may_have_task(target: Target) -> bool:
+    """Whether something is judged: labels alone are enough for qgate to find a task."""
+    return _has_task(target) or (target.task is None and _data_key(target.data, "labels") is not None)
 
 
 def _task(target: Target) -> str:

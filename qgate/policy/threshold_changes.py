@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from qgate.policy.schema import Policy, Target
 from qgate.policy.thresholds import profile_chain, profile_name, resolve
 from qgate.records import Limit, Severity, Value
-from qgate.rules.base import SCHEMES, Param, Rule, slice_of
+from qgate.rules.base import SCHEMES, Param, Rule, limit_in_force, slice_key, slice_of
 
 _SEVERITIES = tuple(severity.value for severity in (Severity.ERROR, Severity.WARNING, Severity.NOTE))
 _Limits = dict[str, dict[str, Limit]]
+_Sides = Mapping[str | None, _Limits]
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class ThresholdChange:
 
     Args:
         rule: The rule's id.
-        param: The parameter's name, with the slice behind it where it is that of one.
+        param: The parameter's name, with the slice, class or metric behind it where it is that of one.
         old: The value in force before.
         new: The value in force after.
         unit: Unit of both.
@@ -85,7 +86,9 @@ def threshold_changes(
     """Every threshold in force for a target that differs between two policies.
 
     Where either side leaves the scheme open, every scheme is compared; otherwise the new one alone, on
-    both sides, because a changed scheme is a change of its own.
+    both sides, because a changed scheme is a change of its own. What holds for a slice may come from its
+    metric, so that each slice and class is compared for each metric; and where the judged metric is another, what held
+    for the one with what holds for the other.
 
     Args:
         old: The policy before and the target's lines in it.
@@ -100,22 +103,56 @@ def threshold_changes(
     after = {scheme: _resolve(new, scheme, rules) for scheme in schemes}
     for rule in rules.values():
         for param in rule.params:
-            yield from _changes(rule.id, param, param.name, before, after)
-            for key in _slice_keys(rule.id, param, before, after):
-                yield from _changes(rule.id, param, key, before, after)
+            told: set[tuple[object, ...]] = set()
+            for place in _places(rule.id, param, before, after, judged_metric(old[1]), judged_metric(new[1])):
+                for change in _changes(rule.id, param, place, before, after):
+                    # What holds for all and for each metric alike is one change, not one for each.
+                    same = (place.piece, change.old, change.new, change.schemes)
+                    if same not in told:
+                        told.add(same)
+                        yield change
 
 
-def _slice_keys(
-    rule: str, param: Param, before: Mapping[str | None, _Limits], after: Mapping[str | None, _Limits]
-) -> Iterator[str]:
-    """The slices that have a threshold of their own on either side."""
-    found = {key: None for side in (before, after) for limits in side.values() for key in limits[rule]}
-    yield from (key for key in found if key != param.name and slice_of(key)[0] == param.name)
+@dataclass(frozen=True)
+class _Place:
+    """What a threshold is looked up for: a slice or class, and the metric on either side."""
+
+    piece: str | None
+    old: str | None
+    new: str | None
+
+    def key(self, name: str) -> str:
+        of = "" if self.old is self.new is None else self.new or "no metric"
+        if self.old != self.new:
+            of = f"{of}, it was {self.old or 'no metric'}"
+        if self.piece is None:
+            return slice_key(name, of) if of else name
+        return slice_key(name, self.piece) + (f" of {of}" if of else "")
 
 
-def _limit(limits: Mapping[str, Limit], key: str) -> Limit:
-    """The threshold in force: a slice without one of its own has that of all."""
-    return limits.get(key, limits[slice_of(key)[0]])
+def judged_metric(target: Target) -> str | None:
+    """The metric that the target's task names; None where it names none, or leaves it to the labels."""
+    return None if target.task is None or target.task.metric == "none" else target.task.metric
+
+
+def _places(
+    rule: str, param: Param, before: _Sides, after: _Sides, old: str | None, new: str | None
+) -> Iterator[_Place]:
+    """Every slice, class and metric that has a threshold of its own on either side, what holds for all first."""
+    keys = {key: None for side in (before, after) for limits in side.values() for key in limits[rule]}
+    own = [slice_of(key)[1] for key in keys if key != param.name and slice_of(key)[0] == param.name]
+    pieces = [None, *(each for each in own if "=" in each)]
+    metrics: list[str | None] = [None, *dict.fromkeys((*(each for each in own if "=" not in each), old, new))]
+    metrics = list(dict.fromkeys(metrics))
+    for piece in pieces:
+        yield from (_Place(piece, metric, metric) for metric in metrics)
+        if old != new:  # a side that names no task is judged by any of them
+            yield from (
+                _Place(piece, first, last)
+                for first in ([old] if old is not None else metrics)
+                for last in ([new] if new is not None else metrics)
+                if first != last
+            )
 
 
 def _layers(policy: Policy, target: Target) -> object:
@@ -123,6 +160,7 @@ def _layers(policy: Policy, target: Target) -> object:
         target.thresholds,
         target.slice_thresholds,
         target.metric_thresholds,
+        judged_metric(target),
     )
 
 
@@ -135,21 +173,24 @@ def _resolve(side: tuple[Policy, Target], scheme: str | None, rules: Mapping[str
 def _changes(
     rule: str,
     param: Param,
-    key: str,
-    before: Mapping[str | None, _Limits],
-    after: Mapping[str | None, _Limits],
+    place: _Place,
+    before: _Sides,
+    after: _Sides,
 ) -> Iterator[ThresholdChange]:
     groups: dict[tuple[Value, Value], list[str | None]] = {}
     for scheme in before:
-        pair = _limit(before[scheme][rule], key).value, _limit(after[scheme][rule], key).value
+        pair = (
+            limit_in_force(before[scheme][rule], param.name, place.piece, place.old).value,
+            limit_in_force(after[scheme][rule], param.name, place.piece, place.new).value,
+        )
         if pair[0] != pair[1]:
             groups.setdefault(pair, []).append(scheme)
     for (old, new), schemes in groups.items():
-        limit = _limit(after[schemes[0]][rule], key)
+        limit = limit_in_force(after[schemes[0]][rule], param.name, place.piece, place.new)
         origin = limit.origin if len(schemes) == 1 else limit.origin.partition(", scheme ")[0]
         yield ThresholdChange(
             rule,
-            key,
+            place.key(param.name),
             old,
             new,
             param.unit,

@@ -101,6 +101,21 @@ def slice_of(key: str) -> tuple[str, str]:
     return (name, rest[:-1]) if bracket and rest.endswith("]") else (key, "")
 
 
+def limit_in_force(limits: Mapping[str, Limit], name: str, piece: str | None, metric: object = None) -> Limit:
+    """The threshold that a slice, class or metric is held to: the piece's own, else the metric's, else that of all.
+
+    Rules judge by it and two policies are compared by it, so that what is told to be in force is what judges.
+
+    Args:
+        limits: One rule's thresholds.
+        name: The parameter.
+        piece: A slice or class, as ``country=DE``.
+        metric: What was measured, as a policy or a measurement names it.
+    """
+    keys = [slice_key(name, each) for each in (piece, metric_key(metric) if metric else None) if each]
+    return next((limits[key] for key in keys if key in limits), limits[name])
+
+
 @dataclass(frozen=True)
 class RuleContext:
     """What a rule may look at: measurements, its own thresholds and the target's declaration.
@@ -132,8 +147,7 @@ class RuleContext:
 
     def limit_of(self, name: str, piece: str | None, metric: object = None) -> Limit:
         """A threshold of this rule for one slice, class or metric: its own where the policy gives one, a slice's first."""
-        keys = [slice_key(name, each) for each in (piece, metric_key(metric) if metric else None) if each]
-        return next((self.limits[key] for key in keys if key in self.limits), self.limits[name])
+        return limit_in_force(self.limits, name, piece, metric)
 
     def limit_for(self, name: str, found: Measurement) -> Limit:
         """A threshold of this rule for what was measured: by its slice or class, by its metric, or for all."""
