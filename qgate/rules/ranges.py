@@ -212,12 +212,13 @@ RULES = (
         how="The reference's tensor behind each quantizer is observed on the given data; reported are the share of "
         "values outside the range and the share of energy that clipping removes. A range in front of Relu or Clip is not "
         "watched where the one behind it cuts off as much, for the function flattens what is cut off before. A note on "
-        "generated data.",
+        "generated data. NNCF's default recipe takes the mean of the batches' extremes, which clips up to 5 % of the values and "
+        "3 % of the energy of honest models.",
         remedy="Calibrate again on data like those that the model will see",
         generated_remedy=ADD_INPUTS,
         params=(
-            Param("max_share", "Largest share of clipped values, where energy is lost with them.", 0.02, 0.05, 0.2, unit="ratio"),
-            Param("max_energy", "Largest share of energy lost.", 0.005, 0.02, 0.1, unit="ratio"),
+            Param("max_share", "Largest share of clipped values, where energy is lost with them.", 0.02, 0.08, 0.2, unit="ratio"),
+            Param("max_energy", "Largest share of energy lost.", 0.005, 0.04, 0.1, unit="ratio"),
         ),
         check=_clipping,
     ),
