@@ -25,8 +25,13 @@ RELATIVE, IDS = ".relative", ".ids"
 """Behind it: as shares of the image's width and height; with COCO's own ids as classes."""
 
 COLUMNS = ("x1", "y1", "x2", "y2", "class")
-MAX_JSON_BYTES = 64 << 20
 MAX_BOXES = 1_000_000
+MAX_JSON_BYTES = 32 << 20
+MAX_JSON_PARTS, MAX_JSON_COMMAS = 1_000_000, 4_000_000
+"""Objects with lists, and what commas part: each takes far more memory than the two bytes that it is written with."""
+
+MAX_PIXELS = 2.0**31
+"""No corner lies further out: what is finite by itself need not be so as an area."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,8 @@ def folded(
             rows[at, 5] = float(cells[5][i] or 0) if len(cells) > 5 else 0
         except ValueError:
             raise refuse(f"has a box in line {i + 2} that is no four numbers") from None
+        if not np.isfinite(rows[at, 5]) or not (np.abs(rows[at, :4]) <= MAX_PIXELS).all():
+            raise refuse(f"has a box in line {i + 2} that is NaN, infinite or beyond 2^31 pixels")
     rows[:, 4] = numbers
     sample = np.searchsorted(np.array(starts), there, side="right") - 1
     lengths = np.bincount(sample, minlength=len(starts)).astype(np.int64)
@@ -136,20 +143,19 @@ def read_coco(path: Path, label: str, classes: Sequence[str] = ()) -> tuple[dict
         return DataError(what, where=label, remedy=remedy)
 
     try:
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise refuse(f"has more than {MAX_JSON_BYTES >> 20} MiB", "Leave out the segmentations")
-        raw = json.loads(path.read_bytes())
+        raw = json.loads(_bounded(path, refuse))
         images = sorted((_whole(each["id"]), _text(each["file_name"])) for each in raw["images"])
         kinds = sorted((_whole(each["id"]), _text(each.get("name", ""))) for each in raw["categories"])
         notes = [
             (
                 _whole(n["image_id"]),
                 _whole(n["category_id"]),
-                *_box(n["bbox"]),
+                *_box(n["bbox"], position),
                 float(bool(n.get("iscrowd", 0))),
             )
-            for n in raw["annotations"]
+            for position, n in enumerate(raw["annotations"])
         ]
+        del raw
     except OSError as error:
         raise refuse(f"cannot be read ({error.strerror})", "Check the path") from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -176,6 +182,24 @@ def read_coco(path: Path, label: str, classes: Sequence[str] = ()) -> tuple[dict
     return {"image": [name for _, name in images]}, BoxRows(lengths, rows, ids)
 
 
+def _bounded(path: Path, refuse: Any) -> bytes:
+    """The file's bytes, if what they describe can be held."""
+    with path.open("rb") as stream:
+        held = stream.read(MAX_JSON_BYTES + 1)
+    if len(held) > MAX_JSON_BYTES:
+        raise refuse(f"has more than {MAX_JSON_BYTES >> 20} MiB", "Leave out the segmentations")
+    for count, most, what in (
+        (held.count(b"{") + held.count(b"["), MAX_JSON_PARTS, "objects and lists"),
+        (held.count(b","), MAX_JSON_COMMAS, "commas"),
+    ):
+        if count > most:
+            raise refuse(
+                f"has {count:,} {what}, more than {most:,}",
+                "Leave out the segmentations, or give fewer images",
+            )
+    return held
+
+
 def _whole(value: object) -> int:
     if type(value) is not int or not 0 <= value < 2**53:
         raise ValueError("an id is no whole number")
@@ -188,7 +212,11 @@ def _text(value: object) -> str:
     return value
 
 
-def _box(value: Any) -> tuple[float, float, float, float]:
+def _box(value: Any, position: int) -> tuple[float, float, float, float]:
     """Corner and size, [x, y, width, height], as corners."""
-    x, y, width, height = (float(each) if type(each) in (int, float) else float("nan") for each in value)
+    four = value if isinstance(value, list) and len(value) == 4 else ()
+    # By comparison: a whole number of JSON may be too large to be a float, and NaN is not below anything.
+    if not four or not all(type(each) in (int, float) and abs(each) <= MAX_PIXELS for each in four):
+        raise ValueError(f"annotations[{position}].bbox is no four numbers within 2^31 pixels")
+    x, y, width, height = map(float, four)
     return x, y, x + width, y + height

@@ -214,8 +214,29 @@ def test_a_class_is_the_position_of_its_id_its_own_id_or_declared(scenes, stage)
         (
             '{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1}], '
             '"annotations": [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1]}]}',
-            "not enough values",
+            r"annotations\[0\]\.bbox is no four numbers",
         ),
+        *(
+            (
+                '{"images": [{"id": 1, "file_name": "a.png"}], "categories": [{"id": 1}], "annotations": '
+                '[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}, '
+                f'{{"image_id": 1, "category_id": 1, "bbox": {box}}}]}}',
+                r"annotations\[1\]\.bbox is no four numbers within",
+            )
+            for box in (
+                f"[{10**400}, 1, 2, 3]",
+                "[1e308, 1, 1e308, 3]",
+                "[NaN, 1, 2, 3]",
+                "[0, 1, 2, Infinity]",
+                "[0, 1, 2, true]",
+                '"0123"',
+                "null",
+                '{"a": 1, "b": 2, "c": 3, "d": 4}',
+            )
+        ),
+        ('{"images": [' + "{}," * 1_000_000 + "{}]}", "more than 1,000,000. Leave out the segmentations"),
+        ('{"images": [' + "0," * 4_000_001 + "0]}", "has 4,000,001 commas, more than 4,000,000"),
+        (" " * (2**25 + 1), "has more than 32 MiB"),
     ],
 )
 def test_annotations_that_are_none_are_refused(stage, text, says):
@@ -251,6 +272,10 @@ def test_lines_of_one_sample_are_one_sample():
         ({"image": ["a.png", "b.png", "a.png"]}, (), "lines of one sample in several places"),
         ({"x1": ["one", "2", ""]}, (), "box in line 2 that is no four numbers"),
         ({"x1": ["", "2", ""]}, (), "box in line 2 that is no four numbers"),
+        ({"x2": ["3", "inf", ""]}, (), "box in line 3 that is NaN, infinite or beyond"),
+        ({"y1": ["nan", "2", ""]}, (), "box in line 2 that is NaN, infinite or beyond"),
+        ({"y1": ["-1e300", "2", ""]}, (), "box in line 2 that is NaN, infinite or beyond"),
+        ({"crowd": ["nan", "0", ""]}, (), "box in line 2 that is NaN"),
         ({"class": ["cat", "dog", ""]}, ("cat",), "the class 'dog', which is none"),
     ],
 )
