@@ -211,9 +211,62 @@ def padding_that_data_decide(graph: onnx.GraphProto) -> None:
     graph.node.extend(chain)
 
 
+def bias_of(graph: onnx.GraphProto) -> tuple[np.ndarray, ...]:
+    """Codes and scales of the last bias."""
+    held = {t.name: numpy_helper.to_array(t).copy() for t in graph.initializer}
+    return held["f2.bias_quantized"], held["f2.bias_quantized_scale"]
+
+
+def put(graph: onnx.GraphProto, name: str, value: np.ndarray) -> None:
+    next(t for t in graph.initializer if t.name == name).CopyFrom(numpy_helper.from_array(value, name))
+
+
+def bias_in_other_steps(graph: onnx.GraphProto, k: float) -> None:
+    """The file says the same bias; a fused layer adds k times as much to one class."""
+    codes, scales = bias_of(graph)
+    stated = float(codes[3]) * float(scales[3])
+    scales[3] /= np.float32(k)
+    codes[3] = np.rint(stated / float(scales[3]))
+    put(graph, "f2.bias_quantized", codes)
+    put(graph, "f2.bias_quantized_scale", scales)
+
+
+def bias_in_finer_steps(graph: onnx.GraphProto) -> None:
+    bias_in_other_steps(graph, 120)
+
+
+def bias_in_coarser_steps(graph: onnx.GraphProto) -> None:
+    """Too little for the lint of coarse scales: up to 16 times the natural one is none of its business."""
+    bias_in_other_steps(graph, 1 / 8)
+
+
+def bias_behind_a_dead_quantizer(graph: onnx.GraphProto) -> None:
+    """A quantizer that nothing reads has the input scale with which the bias's scale would be right, for one channel."""
+    bias_in_finer_steps(graph)
+    reader = next(n for n in graph.node if n.op_type == "Gemm" and "f2.bias" in n.input)
+    read = next(n for n in graph.node if reader.input[0] in n.output)
+    made = next(n for n in graph.node if read.input[0] in n.output)
+    scale = constant(graph, "evil_scale", np.float32(step_of(graph, made.input[1]) / 120))
+    graph.node.append(
+        helper.make_node("QuantizeLinear", [made.input[0], scale, made.input[2]], ["evil_codes"], "evil_dead")
+    )
+
+
+def bias_with_a_zero_point(graph: onnx.GraphProto) -> None:
+    codes, _ = bias_of(graph)
+    zeros = np.zeros(codes.shape, np.int32)
+    zeros[3] = 5000
+    put(graph, "f2.bias_quantized", codes + zeros)
+    put(graph, next(n for n in graph.node if "f2.bias" in n.output).input[2], zeros)
+
+
 @pytest.mark.parametrize(
     ("edit", "place"),
     [
+        (bias_in_finer_steps, "f2.bias_quantized_scale node /f2/Gemm [3]"),
+        (bias_in_coarser_steps, "f2.bias_quantized_scale node /f2/Gemm [3]"),
+        (bias_behind_a_dead_quantizer, "f2.bias_quantized_scale node /f2/Gemm [3]"),
+        (bias_with_a_zero_point, "f2.bias_quantized_scale node /f2/Gemm [3]"),
         (weights_behind_a_shape, "f2"),
         (dynamic_codes_with_a_constant_zero_point, "image"),
         (padding_that_data_decide, "evil_pad"),
@@ -274,7 +327,22 @@ def a_few_bytes_left_over(graph: onnx.GraphProto) -> None:
     constant(graph, "leftover", np.zeros(16, np.int64))
 
 
-@pytest.mark.parametrize("edit", [quantizer_of_the_same_range, weights_in_other_words, a_few_bytes_left_over])
+def bias_scales_of_a_wider_product(graph: onnx.GraphProto) -> None:
+    """A converter that multiplies before it rounds scales to float32: the last digit of the product is another."""
+    codes, scales = bias_of(graph)
+    put(graph, "f2.bias_quantized_scale", np.nextafter(np.nextafter(scales, np.float32(1)), np.float32(1)))
+    assert codes.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        bias_scales_of_a_wider_product,
+        quantizer_of_the_same_range,
+        weights_in_other_words,
+        a_few_bytes_left_over,
+    ],
+)
 def test_the_honest_twin_of_an_edit_passes_without_a_warning(edit: Edit, tmp_path: Path) -> None:
     model = onnx.load(DIGITS / "digits_int8_pc.onnx")
     edit(model.graph)

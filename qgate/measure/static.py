@@ -10,6 +10,7 @@ import numpy as np
 from qgate.align.fingerprint import match_by_values
 from qgate.align.walk import align
 from qgate.formats.model import StaticModel
+from qgate.measure.bias_scales import measure_bias_scales
 from qgate.measure.demand.measured import measure_demand
 from qgate.measure.deploy import measure_deployment
 from qgate.measure.inspection import (
@@ -78,6 +79,7 @@ def inspect_pair(
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
     found += measure_activation_cover(view)
+    found += measure_bias_scales(view)
     found += measure_unread(reference, candidate)
     found += measure_deployment(candidate, view, runtimes)
     taps: tuple[Tap, ...] = ()
@@ -94,12 +96,12 @@ def inspect_pair(
         found += measure_untouched(alignment, scheme)
         weights = measure_weights(alignment, view, original)
         found += weights.measurements
-        taken, held = watched_ranges(alignment, original, view, weights.scaled)
+        taken, watched = watched_ranges(alignment, original, view, weights.scaled)
         # Tensors of a function's body have names that no runtime knows.
         taps = tuple(tap for tap in taken if tap.tensor not in reference.inlined)
         if not reference.inlined:
             planned = plan_layers(alignment, original, view, weights.scaled | candidate.inlined)
-            layers = tuple(each for each in planned if (each.reference, each.low, each.high) not in held)
+            layers = tuple(each for each in planned if (each.reference, each.low, each.high) not in watched)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
     return Inspection(

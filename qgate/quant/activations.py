@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from qgate.quant.edges import is_quantized
 from qgate.quant.floatgraph import FloatGraph, FloatNode
-from qgate.quant.layout import LAYOUT
 
 _POSITIONS = {
     "Conv": (0, 1), "ConvTranspose": (0, 1), "MatMul": (0, 1), "Gemm": (0, 1), "LSTM": (0, 1), "GRU": (0, 1),
     "RNN": (0, 1), "Einsum": (0, 1),
 }  # fmt: skip
-_PASSED = LAYOUT | {"MaxPool", "Relu", "Clip", "LeakyRelu", "Concat", "Split", "Slice", "Resize", "Gather"}
-"""What converters let codes flow through without a quantizer of its own."""
-
 _INTEGER_PREFIXES = ("QLinear", "DynamicQuantize", "MatMulInteger", "ConvInteger")
 _INTEGER = frozenset({"QGemm", "QAttention", "QMoE"})
 
@@ -55,17 +52,16 @@ def activation_cover(view: FloatGraph) -> ActivationCover:
             if not any(_is_integer(graph, name) for name in operands):
                 continue
             others = [name for name in operands if name not in graph.constants]
-            if _runs_on_integers(node) and not _runs_dynamically(node):
-                calibrated += 1
-            elif _runs_dynamically(node):
+            read = {is_quantized(graph, makers, node, name) for name in others} - {""}
+            if _runs_dynamically(node):
                 dynamic += 1
-            elif any(_is_quantized(graph, makers, name) for name in others):
+            elif _runs_on_integers(node) or "static" in read:
                 calibrated += 1
+            elif read:
+                # Written as DynamicQuantizeLinear, DequantizeLinear and a float operation.
+                dynamic += 1
             else:
                 left.append(node.label)
-    if view.dynamic and not dynamic:
-        # Written as DynamicQuantizeLinear, DequantizeLinear and a float operation.
-        dynamic, left = len(left), []
     return ActivationCover(calibrated + dynamic + len(left), calibrated + dynamic, dynamic, tuple(left))
 
 
@@ -85,19 +81,3 @@ def _runs_dynamically(node: FloatNode) -> bool:
     own = node.node.op
     integer = own.startswith(("DynamicQuantize", "MatMulInteger", "ConvInteger"))
     return integer or (own == "MatMulNBits" and _runs_on_integers(node))
-
-
-def _is_quantized(graph: FloatGraph, makers: dict[str, FloatNode], name: str) -> bool:
-    """Whether codes stand behind a tensor, with nothing between that makes other numbers of them."""
-    seen: set[str] = set()
-    waiting = [name]
-    while waiting:
-        found = waiting.pop()
-        if found in graph.quantizers:
-            return True
-        maker = makers.get(found)
-        if found in seen or maker is None or maker.op not in _PASSED:
-            continue
-        seen.add(found)
-        waiting += [each for each in maker.inputs if each and each not in graph.constants]
-    return False

@@ -14,6 +14,7 @@ from qgate.formats.model import Graph, Node, StaticModel
 from qgate.quant.attributes import normalised
 from qgate.quant.codes import carry, operands
 from qgate.quant.constants import Array, ConstantValue, Quantized
+from qgate.quant.edges import DYNAMIC, read_behind
 from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer, held_graphs, named_graphs, outer_names
 from qgate.quant.folding import fold
 from qgate.quant.operators.table import HANDLERS
@@ -23,6 +24,8 @@ from qgate.quant.scope import Scope
 from qgate.quant.simplify import simplify
 from qgate.quant.tables import quantize_table
 from qgate.quant.wellformed import check_signature
+
+_DYNAMIC = ("DynamicQuantize", "MatMulInteger", "ConvInteger")
 
 
 def float_view(model: StaticModel, *, fold_norms: bool = True) -> FloatGraph:
@@ -62,6 +65,7 @@ class Builder(Scope):
         fold_norms: bool = True,
     ) -> None:
         super().__init__(graph, outer)
+        self.around = outer
         self.opsets = opsets
         self.fold_norms = fold_norms
         self.quantizers: dict[str, list[Quantizer]] = defaultdict(list)
@@ -284,6 +288,7 @@ class Builder(Scope):
             held = self.constant(name) if name not in self.own and name not in self.constants else None
             if held is not None:
                 self.constants[name] = held
+        behind = read_behind(self, {name for node in self.nodes for name in node.node.inputs if name})
         graph = FloatGraph(
             inputs=self.graph.inputs,
             outputs=tuple(outputs),
@@ -291,12 +296,25 @@ class Builder(Scope):
             constants=self.constants,
             quantizers=dict(self.quantizers),
             defects=self.defects,
-            dynamic=self.dynamic,
+            dynamic=self.dynamic and self._is_dynamic(),
             names={name: self.ref(name) for name in self.alias},
             types=self.graph.types,
+            read_static={name: each for name, each in behind.items() if isinstance(each, Quantizer)},
+            read_dynamic=frozenset(name for name, each in behind.items() if each is DYNAMIC),
         )
         graph.prune()
         return graph
+
+    def _is_dynamic(self) -> bool:
+        """Whether an output depends on something that quantizes while the model runs: a node that is read by none does not."""
+        needed = {out.name for out in self.graph.outputs}
+        for node in reversed(in_order(self.graph)):
+            if needed.isdisjoint(node.outputs):
+                continue
+            if node.op.startswith(_DYNAMIC) or held_graphs(node):
+                return True
+            needed.update(node.inputs)
+        return False
 
 
 def _first(values: Array) -> float:

@@ -131,7 +131,12 @@ class Defect:
 
 @dataclass
 class FloatGraph:
-    """Nodes in topological order with constants, quantizers and defects beside them."""
+    """Nodes in topological order with constants, quantizers and defects beside them.
+
+    ``read_static`` is the quantizer whose codes a tensor of the file is, as they are or dequantized, and ``read_dynamic``
+    are the tensors that are codes made while the model runs; None where the format gives a tensor one range for all who
+    read it. ``dynamic``: something that an output depends on quantizes while the model runs.
+    """
 
     inputs: tuple[TensorType, ...]
     outputs: tuple[tuple[str, str], ...]
@@ -142,6 +147,8 @@ class FloatGraph:
     dynamic: bool
     names: dict[str, str]
     types: Mapping[str, TensorType]
+    read_static: Mapping[str, Quantizer] | None = None
+    read_dynamic: frozenset[str] = frozenset()
 
     def producers(self) -> dict[str, FloatNode]:
         """The node that makes each tensor."""

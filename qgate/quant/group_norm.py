@@ -135,6 +135,8 @@ def _settings(graph: FloatGraph, given: Mapping[str, str], *, by_group: bool) ->
         return None
     if rows.values().tolist() != [0, 0, -1] or groups.shape != (1,) or scale.shape != bias.shape:
         return None
+    if groups.dtype != "int64":
+        return None
     count = int(groups.values().reshape(-1)[0])
     if len(scale.shape) != 3 or scale.shape != (1, scale.size, 1) or (by_group and scale.size != count):
         return None

@@ -165,8 +165,9 @@ RULES = (
         "Where int8 is declared, layers compute on integer activations too",
         why="A file whose weights alone are int8 is smaller and no faster: hardware that the declaration promises integer "
         "arithmetic to runs it in float.",
-        how="Of the layers of an ONNX graph with integer weights, those whose other operand is quantized, with calibrated or "
-        "with dynamic ranges; operations that only move, choose or clip codes are looked through. Judged where "
+        how="Of the layers of an ONNX graph with integer weights, those that read their other operand behind a quantizer, with "
+        "calibrated or with dynamic ranges; a quantizer beside it counts for nothing. Operations that only "
+        "move, choose or clip codes are looked through. Judged where "
         "`scheme: int8` is declared, not under `auto`.",
         remedy="Quantize activations too (calibrated or dynamically), or declare `scheme: auto` for weight-only quantization",
         pair_remedy="Quantize activations too (calibrated or dynamically), or leave --scheme out for weight-only quantization",

@@ -1,4 +1,4 @@
-"""RNG108, RNG110: the steps of weights, biases and constants beside what they scale."""
+"""RNG108, RNG110, RNG112: the steps of weights, biases and constants beside what they scale."""
 
 from __future__ import annotations
 
@@ -37,6 +37,24 @@ def _coarse(context: RuleContext) -> Iterator[Finding]:
         )
 
 
+def _biases(context: RuleContext) -> Iterator[Finding]:
+    most = context.limit("max_deviation")
+    for found in context.all("bias.odd_scale"):
+        if found.number <= most:
+            continue
+        seen = found.detail
+        channel = f" of channel {found.at.index[0]}" if found.at.index else ""
+        zero = seen.get("zero_point")
+        what = f"zero point {zero}" if zero else f"the step {_g(seen.get('scale'))}"
+        right = f"{_g(seen.get('natural'))} (input scale times weight scale)"
+        yield context.finding(
+            f"the int32 bias {seen.get('codes')!r}{channel} is written with {what}; integer arithmetic reads its codes in steps "
+            f"of {right} from zero, so that it adds {_g(seen.get('added'))} where the file says {_g(seen.get('stated'))}",
+            at=found.at,
+            evidence={"deviation": found.number, "allowed": most, "channels": found.n, **seen},
+        )
+
+
 def _g(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
 
@@ -67,5 +85,17 @@ RULES = (
             Param("min_used_constant", "Least share that a bias or another constant uses.", 0.25, 0.12, 0.03, unit="ratio"),
         ),
         check=_coarse,
+    ),
+    rule(
+        "RNG112",
+        "An int32 bias has the scale that integer arithmetic reads it with",
+        why="A fused layer adds the codes of its bias to the sum of products as they are, and never looks at the scale that the "
+        "file has beside them: with another one the file says the reference's bias, and what is deployed has any bias at all.",
+        how="Of layers with a quantized input and a quantized weight: input scale times weight scale over the bias's own scale, "
+        "less one, by channel, less what a scale in half precision leaves open; the zero point is 0. Rounding in float32 makes "
+        "up to 2e-7 of it. Holds for every profile and whatever is declared of the derivation.",
+        remedy="Quantize the biases again with input scale times weight scale, or leave them in float",
+        params=(Param("max_deviation", "Largest deviation.", 1e-4, 1e-3, 1e-2, unit="ratio"),),
+        check=_biases,
     ),
 )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
@@ -68,10 +69,51 @@ def test_a_model_of_weights_alone_is_told(tmp_path: Path, keep: int, quantized: 
     assert cover.recipe == ("mixed" if keep else "weights only")
 
 
+def beside(graph: onnx.GraphProto, dynamic: bool, *, read: bool) -> None:
+    """Quantizers on what every layer reads; with ``read`` the last layer reads its own."""
+    scale, zero = (
+        onnx.numpy_helper.from_array(np.float32(0.2), "hs"),
+        onnx.numpy_helper.from_array(np.uint8(128), "hz"),
+    )
+    graph.initializer.extend([scale, zero])
+    layers = [node for node in graph.node if node.op_type in ("Conv", "Gemm")]
+    for k, layer in enumerate(layers):
+        if dynamic:
+            made = onnx.helper.make_node(
+                "DynamicQuantizeLinear", [layer.input[0]], [f"q{k}", f"s{k}", f"z{k}"]
+            )
+            pair = [f"q{k}", f"s{k}", f"z{k}"]
+        else:
+            made = onnx.helper.make_node("QuantizeLinear", [layer.input[0], "hs", "hz"], [f"q{k}"])
+            pair = [f"q{k}", "hs", "hz"]
+        again = onnx.helper.make_node("DequantizeLinear", pair, [f"d{k}"])
+        at = list(graph.node).index(layer)
+        graph.node.insert(at, again)
+        graph.node.insert(at, made)
+        if read and layer is layers[-1]:
+            layer.input[0] = f"d{k}"
+
+
+@pytest.mark.parametrize("dynamic", [True, False])
+@pytest.mark.parametrize("read", [True, False])
+def test_a_quantizer_counts_for_the_layer_that_reads_it_alone(
+    tmp_path: Path, dynamic: bool, read: bool
+) -> None:
+    model = onnx.load(DIGITS / "digits_int8_pc.onnx")
+    without_activations(model)
+    beside(model.graph, dynamic, read=read)
+    onnx.checker.check_model(model)
+    onnx.save(model, tmp_path / "beside.onnx")
+    view = float_view(read_model(tmp_path / "beside.onnx"))
+    cover = activation_cover(view)
+    assert (cover.layers, cover.quantized, cover.dynamic) == (6, int(read), int(read and dynamic))
+    assert len(cover.left) == 6 - int(read)
+    # What nothing reads makes no model answer by the batch.
+    assert view.dynamic is (read and dynamic)
+
+
 def packed(accuracy: int | None) -> onnx.ModelProto:
     """One MatMulNBits of 8 bits."""
-    import numpy as np
-
     rng = np.random.default_rng(0)
     codes = rng.integers(0, 256, (8, 2, 32)).astype(np.uint8)
     scales = np.full(16, 0.01, np.float32)

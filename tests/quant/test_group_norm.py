@@ -117,7 +117,16 @@ def quantized(proto, made):
         proto.graph.node.insert(place + 1 + back, made_node)
 
 
+def typed(proto, name, value):
+    """A constant of another type, as no runtime would take it."""
+    tensor = next(t for t in proto.graph.initializer if t.name.endswith(f"_{name}"))
+    tensor.CopyFrom(numpy_helper.from_array(value, tensor.name))
+
+
 TAMPERED = {
+    "groups are no number": lambda p: typed(p, "NumGroups", np.array([np.nan], np.float32)),
+    "infinitely many groups": lambda p: typed(p, "NumGroups", np.array([np.inf], np.float32)),
+    "groups in another type": lambda p: typed(p, "NumGroups", np.array([GROUPS], np.float32)),
     "epsilon": lambda p: constant(p, "FloatEpsilon", lambda v: v * 50),
     "groups": lambda p: constant(p, "NumGroups", lambda v: v * 2),
     "one group": lambda p: constant(p, "NumGroups", lambda v: v // 2),

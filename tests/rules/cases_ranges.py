@@ -54,6 +54,20 @@ def _coarse(value: float, role: str = "weight"):
     return (measured("weight.coarse_scale", value, at, n=1, **detail),)
 
 
+def _bias_scale(value: float, zero: int = 0):
+    at = Place(tensor="b1_scale", node="conv1", index=(3,))
+    scale = 0.5 / (1 + value)
+    detail = {
+        "codes": "b1_q",
+        "scale": scale,
+        "natural": 0.5,
+        "zero_point": zero,
+        "stated": 4 * scale,
+        "added": 2.0,
+    }
+    return (measured("bias.odd_scale", value, at, n=1, **detail),)
+
+
 def _levels(value: float):
     return (measured("weight.levels", value, n=4096),)
 
@@ -105,7 +119,7 @@ CASES = (
     Case("RNG104", "values at strict's share, little energy", _clip(_SHARES[0], _LITTLE), SILENT),
     Case("RNG104", "values past strict's share, little energy", _clip(_SHARES[0] + _STEP, _LITTLE), ("error", None, None)),
     Case("RNG104", "values past balanced's share, little energy", _clip(_SHARES[1] + _STEP, _LITTLE), ("error", None, None)),
-    Case("RNG104", "values past balanced's share, half its energy", _clip(_SHARES[1] + _STEP, 0.011), ("error", "error", None)),
+    Case("RNG104", "values past balanced's share, half its energy", _clip(_SHARES[1] + _STEP, 0.021), ("error", "error", None)),
     Case("RNG104", "NaN energy", _clip(0.0, math.nan), ERROR),
     Case("RNG104", "many values, no energy", _clip(0.9, 0.0), SILENT),
     Case("RNG104", "generated data", _clip(0.9, 0.9), NOTE, declared={"data": "generated"}),
@@ -142,6 +156,12 @@ CASES = (
     Case("RNG110", "a bias with half of the codes", _coarse(0.49, "bias"), SILENT),
     Case("RNG110", "QNT201 explains it better", (*_coarse(0.001), _derivation("outsiders")), SILENT),
     Case("RNG110", "fine-tuned without lineage", _coarse(0.001), SILENT, declared={"derivation": "none"}),
+    *ladder("RNG112", "max_deviation", _bias_scale, at_least=False, step=1e-5, says="the int32 bias 'b1_q' of channel 3",
+            at="tensor b1_scale node conv1 [3]"),
+    Case("RNG112", "what is added", _bias_scale(119.0), ERROR, "adds 2 where the file says 0.01667"),
+    Case("RNG112", "a zero point", _bias_scale(math.inf, 7), ERROR, "zero point 7"),
+    Case("RNG112", "fine-tuned without lineage", _bias_scale(1.0), ERROR, declared={"derivation": "none"}),
+    Case("RNG112", "none", (), SILENT),
     Case("RNG108", "edited by a tenth", _odd(1.1), ERROR, "1.1 times", "tensor w1_scale node conv1 [3]"),
     Case("RNG108", "NaN", _odd(math.nan), ERROR),
     Case("RNG108", "the rule itself", _odd(1.0), SILENT),
