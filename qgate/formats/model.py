@@ -148,6 +148,19 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class Signature:
+    """Names by which applications feed and read a graph, beside those of its tensors.
+
+    Args:
+        inputs: Each name with the positions of the tensor among the graph's inputs: one, unless a tensor stands there twice.
+        outputs: Likewise among the outputs.
+    """
+
+    inputs: Mapping[str, tuple[int, ...]]
+    outputs: Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
 class StaticModel:
     """A model file as data.
 
@@ -167,6 +180,7 @@ class StaticModel:
         root: What the names of the model's own tensors begin with, with its dot; tensors of a checkpoint by other names
             (an optimizer's) are no part of the model. Empty where all of them are.
         state: Which tensors a runner puts into a module, see ``formats.torch.root.state_record``; empty where none.
+        signatures: Of a LiteRT model, by their keys.
     """
 
     path: Path
@@ -183,6 +197,7 @@ class StaticModel:
     idle: tuple[Graph, ...] = ()
     root: str = ""
     state: str = ""
+    signatures: Mapping[str, Signature] = field(default_factory=dict)
 
 
 def unread_model(path: Path, form: str, file_bytes: int) -> StaticModel:

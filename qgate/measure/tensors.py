@@ -17,6 +17,8 @@ from qgate.measure.demand.measured import measure_demand
 from qgate.measure.executable import why_not_run
 from qgate.measure.flat_programs import measure_flat_programs
 from qgate.measure.flat_quantizers import given_scales
+from qgate.measure.flat_scales import measure_flat_scales
+from qgate.measure.flat_signatures import measure_flat_signatures
 from qgate.measure.inspection import (
     Inspection,
     measure_constants,
@@ -80,6 +82,8 @@ def inspect_tensors(
     view = _view(candidate)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
+    if candidate.format == "tflite":
+        found += measure_flat_scales(candidate)
     if reference is not None:
         found.append(measure_sizes(_bytes(reference), _bytes(candidate)))
         original = _view(reference)
@@ -96,6 +100,7 @@ def inspect_tensors(
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
         found += measure_flat_programs(reference, candidate)
+        found += measure_flat_signatures(reference, candidate)
         found += measure_untouched(alignment, scheme)
         given = given_scales(candidate) if candidate.format == "tflite" else set()
         found += [

@@ -39,7 +39,7 @@ def _interface(context: RuleContext) -> Iterator[Finding]:
         # fp16 converters may change the interface's float type; a caller sees that, a model's meaning does not.
         halved = {found.detail.get("reference"), found.detail.get("candidate")} == {"float", "float16"}
         soft = found.value == "float-type" and context.scheme == "fp16" and halved
-        soft |= found.value == "overridable"
+        soft |= found.value in ("overridable", "signature-missing")
         # Two exports of one float model differ in which sizes they fix; a quantizer has no reason to fix any.
         soft |= found.value == "fixed" and context.declared.get("scheme") == "none"
         yield context.finding(
@@ -171,7 +171,8 @@ RULES = (
         "Inputs and outputs are the reference's",
         why="A renamed input or a batch that became fixed breaks the caller; an extra output leaks or hides.",
         how="Names, element types and shapes of both models are compared; `io` in the policy declares intended "
-        "differences.",
+        "differences. The signatures of LiteRT models must give the same inputs and outputs by the same names; a name or a "
+        "signature that one of the models lacks is a warning.",
         remedy="Export with the reference's interface, or declare the difference under `io`",
         pair_remedy="Export with the reference's interface, or tell the difference (--io-map, --io-type, --io-shape)",
         check=_interface,

@@ -89,7 +89,7 @@ def _may_be_optimised(found: Measurement) -> bool:
 
 def _requantized(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("structure.defect"):
-        if found.value in ("requantized", "computed"):
+        if found.value in ("requantized", "computed", "ignored"):
             yield context.finding(
                 str(found.detail["message"]),
                 at=found.at,
@@ -150,7 +150,9 @@ RULES = (
         "QNT302",
         "Codes are read with the scale that they were made with, and it is a constant",
         why="Another scale or zero point on the reading side multiplies or shifts a tensor unseen.",
-        how="Scale and zero point of every quantizer against those of the operations that read its codes.",
+        how="Scale and zero point of every quantizer against those of the operations that read its codes; in LiteRT models those "
+        "of every constant against what the kernel that reads it goes by: the axis of several scales, no zero point of signed "
+        "weights, biases in units of input scale times weight scale (LiteRT's quantization specification).",
         remedy="Quantize again",
         check=_requantized,
     ),

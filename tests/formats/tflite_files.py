@@ -60,6 +60,24 @@ class Maker:
         return bytes(builder.Output())
 
 
+def sign(
+    maker: Maker, *, outputs: dict[str, int] | None = None, key: str = "serving_default", graph: int = 0
+) -> None:
+    """Adds a signature: the input ``x`` and outputs by the tensors' numbers, by default the first as ``a``."""
+
+    def named(name: str, tensor: int):
+        made = schema.TensorMapT()
+        made.name, made.tensorIndex = name, tensor
+        return made
+
+    held = schema.SignatureDefT()
+    held.signatureKey, held.subgraphIndex = key, graph
+    held.inputs = [named("x", int(maker.graph.inputs[0]))]
+    ends = {"a": int(maker.graph.outputs[0])} if outputs is None else outputs
+    held.outputs = [named(name, tensor) for name, tensor in ends.items()]
+    maker.model.signatureDefs = [*(maker.model.signatureDefs or []), held]
+
+
 def _float(seed: int = 0):
     random = np.random.default_rng(seed)
     return {

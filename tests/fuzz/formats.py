@@ -121,11 +121,28 @@ def safetensors(data: bytes) -> None:
             assert {name for name, _ in deserialize(data)} == set(model.graph.constants)
 
 
-@harness(lambda: [b"\x1c\0\0\0TFL3" + bytes(60)], runs=800, length=8192)
+def litert_seeds() -> Iterable[bytes]:
+    """A model with a signature, packed by LiteRT's own schema where that is there."""
+    yield b"\x1c\0\0\0TFL3" + bytes(60)
+    if importlib.util.find_spec("ai_edge_litert"):
+        from tests.formats.tflite_files import network, sign
+
+        yield network(quantized=True, change=lambda _, values: values.update(after=sign))
+
+
+@harness(litert_seeds, runs=800, length=16384)
 def litert_file(data: bytes) -> None:
     if data:
         path = as_file(data, "model.tflite")
-        examined(read_tflite(path, Mapped(path)))
+        model = read_tflite(path, Mapped(path))
+        examined(model)
+        for signature in model.signatures.values():
+            for names, ends in (
+                (signature.inputs, model.graph.inputs),
+                (signature.outputs, model.graph.outputs),
+            ):
+                met = sorted({place for places in names.values() for place in places})
+                assert met == list(range(len(ends))), signature
 
 
 def graph_json() -> dict[str, object]:

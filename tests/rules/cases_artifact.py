@@ -54,6 +54,8 @@ CASES = (
     Case("ART110", "batch became fixed", _FIXED, ERROR, "shape"),
     Case("ART110", "batch fixed in another float export", _FIXED, WARNING, declared={"scheme": "none"}),
     Case("ART110", "every weight is an input, as in old files", _difference("overridable", "m"), WARNING),
+    Case("ART110", "exchanged names of a signature", _difference("signature", "gives number 1"), ERROR, "number 1"),
+    Case("ART110", "a signature that one side lacks", _difference("signature-missing", "has none"), WARNING, "has none"),
     Case("ART110", "the same interface", (), SILENT),
     Case("ART111", "NaN in a weight", _constant("Conv", 3), ERROR, "3 values", "tensor w1_q node conv1"),
     Case("ART111", "infinity in a weight", _constant("MatMul", 0), ERROR),

@@ -84,6 +84,8 @@ CASES = (
     Case("QNT301", "an axis, nothing moved", (_difference("attribute", ("Gather",), ("Gather",), attribute="axis"),), ERROR),
     Case("QNT301", "the same", (), SILENT),
     Case("QNT302", "read with another scale", (_REQUANTIZED,), ERROR, "another scale", "tensor t"),
+    Case("QNT302", "a scale that no kernel reads", (measured("structure.defect", "ignored", message="takes no zero point"),),
+         ERROR, "no zero point"),
     Case("QNT302", "another kind of defect", (measured("structure.defect", "graph", message="m"),), SILENT),
     *ladder("QNT303", "min_share", lambda v: (measured("alignment.coverage", v, _MODEL, n=20),), at_least=True, step=1e-6,
             says="compute layers", **_DOUBT),

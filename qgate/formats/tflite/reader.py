@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from qgate.errors import FormatError
 from qgate.formats.elements import Mapped, Span, spanned
 from qgate.formats.model import Constant, Dim, Graph, Node, StaticModel, StoredQuantization, TensorType
 from qgate.formats.tflite import schema
 from qgate.formats.tflite.flat import Flat, Table
 from qgate.formats.tflite.options import read_options
+from qgate.formats.tflite.refusal import several_graphs, unread
+from qgate.formats.tflite.signatures import read_signatures
 
 PREFIX = "tfl."
+_CODES = ("int4", "int8", "int16", "int32", "int64", "uint4", "uint8", "uint16", "uint32", "uint64")
 
 
 def read_tflite(path: Path, file: Mapped) -> StaticModel:
@@ -31,10 +33,10 @@ def read_tflite(path: Path, file: Mapped) -> StaticModel:
     flat = Flat(file.view, path.name)
     model = flat.root()
     if model.scalar(0, "I") != schema.VERSION:
-        raise _unread(flat, f"version {model.scalar(0, 'I')} of the schema")
+        raise unread(flat, f"version {model.scalar(0, 'I')} of the schema")
     graphs = model.tables(schema.SUBGRAPHS)
     if len(graphs) != 1:
-        raise _unread(flat, f"{len(graphs)} graphs, one for each branch and loop")
+        raise several_graphs(flat, len(graphs))
     buffers = [_buffer(each, flat) for each in model.tables(schema.BUFFERS)]
     tensors = graphs[0].tables(schema.GRAPH_TENSORS)
     names = _names(tensors)
@@ -46,7 +48,7 @@ def read_tflite(path: Path, file: Mapped) -> StaticModel:
         if held is not None:
             constants[name] = held
         else:
-            ranges |= _range(name, tensor, flat)
+            ranges |= _range(name, types[name], tensor, flat)
     if ranges.keys() & types.keys():
         flat.refuse("a tensor with the name that stands for another's scale or zero point")
     constants |= ranges
@@ -62,6 +64,7 @@ def read_tflite(path: Path, file: Mapped) -> StaticModel:
     return StaticModel(
         path=path, format="tflite", graph=graph, opsets={}, ir_version=schema.VERSION,
         producer=model.text(schema.DESCRIPTION, 2000), metadata={}, functions=(), side_files={}, file_bytes=len(file.view),
+        signatures=read_signatures(model, graphs[0], flat),
     )  # fmt: skip
 
 
@@ -78,15 +81,8 @@ def read_names(path: Path, file: Mapped) -> list[str]:
     flat = Flat(file.view, path.name)
     graphs = flat.root().tables(schema.SUBGRAPHS)
     if len(graphs) != 1:
-        raise _unread(flat, f"{len(graphs)} graphs, one for each branch and loop")
+        raise several_graphs(flat, len(graphs))
     return _names(graphs[0].tables(schema.GRAPH_TENSORS))
-
-
-def _unread(flat: Flat, what: str) -> FormatError:
-    return FormatError(
-        f"a LiteRT model with {what}, which is not read", where=flat.where, remedy="Export the model to ONNX and verify that",
-        rule="ART103",
-    )  # fmt: skip
 
 
 def _buffer(buffer: Table, flat: Flat) -> tuple[int, int]:
@@ -119,7 +115,7 @@ def _names(tensors: list[Table]) -> list[str]:
 def _type(name: str, tensor: Table, flat: Flat) -> TensorType:
     code = tensor.scalar(schema.TYPE, "b")
     if code not in schema.TYPES:
-        raise _unread(flat, f"a tensor of type {code}")
+        raise unread(flat, f"a tensor of type {code}")
     sizes = [int(n) for n in tensor.numbers(schema.SHAPE, "i")]
     free = [int(n) for n in tensor.numbers(schema.SIGNATURE, "i")]
     if len(free) == len(sizes):
@@ -136,7 +132,7 @@ def _constant(
     """The constant of a tensor; None where nothing is stored for it."""
     file, flat = held
     if tensor.scalar(schema.EXTERNAL, "I"):
-        raise _unread(flat, "weights in another file")
+        raise unread(flat, "weights in another file")
     number = tensor.scalar(schema.BUFFER, "I")
     if number >= max(len(buffers), 1):
         flat.refuse(f"tensor {name!r} names a buffer that there is not")
@@ -144,24 +140,26 @@ def _constant(
     if not size or kind.dtype == "string":
         return None
     if tensor.table(schema.SPARSITY) is not None:
-        raise _unread(flat, "sparse weights")
+        raise unread(flat, "sparse weights")
     sizes = tuple(int(n) for n in tensor.numbers(schema.SHAPE, "i"))
     constant = spanned(name, Span(file, begin, kind.dtype, sizes), size, flat.where)
     if constant.bytes != size:
         flat.refuse(f"tensor {name!r} declares {constant.bytes} bytes and has {size}")
     quantization = tensor.table(schema.QUANTIZATION)
-    return constant if quantization is None else _quantized(constant, quantization, flat)
+    # Kernels take numbers in floating point for what they are, whatever scale the file gives them.
+    plain = quantization is None or kind.dtype not in _CODES
+    return constant if plain or quantization is None else _quantized(constant, quantization, flat)
 
 
-def _range(name: str, tensor: Table, flat: Flat) -> dict[str, Constant]:
+def _range(name: str, kind: TensorType, tensor: Table, flat: Flat) -> dict[str, Constant]:
     """Scale and zero point of an activation as constants, which is how other files keep them."""
-    stored = tensor.table(schema.QUANTIZATION)
+    stored = tensor.table(schema.QUANTIZATION) if kind.dtype in _CODES else None
     scales = None if stored is None else stored.numbers(schema.SCALE, "f")
     if stored is None or scales is None or not scales.size:
         return {}
     zeros = stored.numbers(schema.ZERO_POINT, "q")
     if scales.size != 1 or zeros.size > 1:
-        raise _unread(flat, f"the activation {name!r} in several scales")
+        raise unread(flat, f"the activation {name!r} in several scales")
     zero = zeros if zeros.size else np.zeros(1, np.int64)
     return {
         f"{name}.scale": _numbers(f"{name}.scale", scales, "float", 32),
@@ -174,7 +172,7 @@ def _quantized(constant: Constant, stored: Table, flat: Flat) -> Constant:
     if not scales.size:
         return constant
     if stored.scalar(schema.DETAILS_TYPE, "B"):
-        raise _unread(flat, "a custom kind of quantization, or one in blocks")
+        raise unread(flat, "a custom kind of quantization, or one in blocks")
     zeros = stored.numbers(schema.ZERO_POINT, "q")
     axis = stored.scalar(schema.AXIS, "i")
     if scales.size > 1 and not (0 <= axis < len(constant.shape) and constant.shape[axis] == scales.size):
@@ -234,5 +232,5 @@ def _operator(code: Table, flat: Flat) -> str:
     if number == schema.CUSTOM:
         return f"{PREFIX}custom.{code.text(schema.CODE_CUSTOM)}"
     if not 0 <= number < len(schema.OPERATORS):
-        raise _unread(flat, f"the operator number {number}")
+        raise unread(flat, f"the operator number {number}")
     return PREFIX + schema.OPERATORS[number]
