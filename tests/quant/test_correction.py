@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qgate.quant.correction import Layer, objection
+from qgate.quant.correction import Layer, _reach, objection
 
 SHAPES = [
     (10, 64, 1, 1),
@@ -86,6 +86,17 @@ def test_what_no_means_of_the_inputs_give_is_no_correction():
 def test_a_shift_larger_than_rounding_can_make_is_no_correction():
     held = layer(0, (10, 64, 1, 1))
     assert "more than" in objection(moved(held, held.shift * 100))
+
+
+@pytest.mark.parametrize("shape", [(10, 64, 9, 1), (32, 32, 9, 1), (10, 512, 1, 1)])
+@pytest.mark.parametrize(("most", "others"), [(3.9, 3.9), (1.9, 1.9), (3.9, 0.28)])
+def test_a_shift_that_many_inputs_could_just_give_is_no_correction(shape, most, others):
+    """With as many unknown means as a wide convolution has, some within their range give any shift: its size tells."""
+    held = layer(0, shape, rounding=0.0)
+    reach = _reach(held)
+    shift = reach * others * np.where(np.arange(reach.size) % 2, -1, 1)
+    shift[3] = most * reach[3]
+    assert "than the layer's rounding error" in objection(moved(held, shift))
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
