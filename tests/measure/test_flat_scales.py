@@ -280,3 +280,57 @@ def test_a_signature_that_is_not_the_graphs_is_refused(
         read_model(path)
     assert refused.value.rule == rule
     assert says in str(refused.value)
+
+
+def product(*, adjoint: bool, axis: int, zero: int = 0) -> bytes:
+    """A product of numbers in floating point with a matrix of codes."""
+    maker = Maker()
+    x, y = (maker.tensor(name, [1, 2], TYPES.FLOAT32) for name in "xy")
+    w = maker.tensor("w", [2, 2], TYPES.INT8, np.int8([[1, 2], [3, 4]]), [0.1, 0.2], zero, axis)
+    options = schema.BatchMatMulOptionsT()
+    options.adjY = adjoint
+    maker.operator(OPS.BATCH_MATMUL, [x, w], [y], options, OPTIONS.BatchMatMulOptions)
+    maker.graph.inputs, maker.graph.outputs = np.int32([x]), np.int32([y])
+    return maker.data()
+
+
+@pytest.mark.parametrize("adjoint", [False, True])
+def test_a_matrix_is_scaled_by_the_columns_of_its_product(adjoint: bool, tmp_path: Path) -> None:
+    right = 0 if adjoint else 1
+    data = product(adjoint=adjoint, axis=right)
+    assert ignored(found(tmp_path, data, data)) == {}
+    data = product(adjoint=adjoint, axis=1 - right)
+    assert f"along axis {right}, and" in ignored(found(tmp_path, data, data))["w"]
+    data = product(adjoint=adjoint, axis=right, zero=1)
+    assert "no zero point" in ignored(found(tmp_path, data, data))["w"]
+
+
+def test_codes_beside_floating_point_are_signed(tmp_path: Path) -> None:
+    maker = Maker()
+    x, y = (maker.tensor(name, [1, 2], TYPES.FLOAT32) for name in "xy")
+    w = maker.tensor("w", [2, 2], TYPES.UINT8, np.uint8([[200, 1], [1, 1]]), 0.1)
+    maker.operator(
+        OPS.FULLY_CONNECTED, [x, w, -1], [y], schema.FullyConnectedOptionsT(), OPTIONS.FullyConnectedOptions
+    )
+    maker.graph.inputs, maker.graph.outputs = np.int32([x]), np.int32([y])
+    assert "for signed ones" in ignored(found(tmp_path, maker.data(), maker.data()))["w"]
+
+
+def test_the_bias_of_an_operation_whose_unit_is_unknown_is_told_as_not_compared(tmp_path: Path) -> None:
+    maker = Maker()
+    x, y = (maker.tensor(name, [1, 2], TYPES.INT8, scale=0.1) for name in "xy")
+    w = maker.tensor("w", [2, 2], TYPES.INT8, np.int8([[1, 2], [3, 4]]), 0.1)
+    b = maker.tensor("b", [2], TYPES.INT32, np.int32([3, 4]), 0.5)
+    maker.operator(OPS.SVDF, [x, w, w, b, -1], [y])
+    maker.graph.inputs, maker.graph.outputs = np.int32([x]), np.int32([y])
+    measured = found(tmp_path, maker.data(), maker.data())
+    told = [m for m in measured if m.name == "structure.difference" and m.at.tensor == "b"]
+    assert [m.value for m in told] == ["uncompared"]
+
+
+def test_several_graphs_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    path.write_bytes(made(lambda maker: maker.model.subgraphs.append(maker.graph)))
+    with pytest.raises(FormatError, match="2 graphs") as refused:
+        read_model(path)
+    assert "Convert each signature to a file of its own" in refused.value.remedy

@@ -65,6 +65,20 @@ def test_one_flipped_code_is_found_and_named(tmp_path: Path) -> None:
     assert target.verdict is Verdict.FAIL
 
 
+def test_a_bias_in_a_unit_that_no_kernel_reads_fails(tmp_path: Path) -> None:
+    def finer(maker) -> None:
+        bias = next(tensor for tensor in maker.graph.tensors if tensor.name == "fc/b")
+        bias.quantization.scale = bias.quantization.scale / np.float32([1, 1, 1, 40, 1])
+        held = maker.model.buffers[bias.buffer]
+        codes = held.data.view(np.int32) * np.int32([1, 1, 1, 40, 1])
+        held.data = codes.view(np.uint8)
+
+    target = report(tmp_path, network(quantized=True, change=lambda _, v: v.update(after=finer)))
+    (finding,) = (f for f in target.findings if f.rule == "QNT302")
+    assert finding.at.tensor == "fc/b"
+    assert target.verdict is Verdict.FAIL
+
+
 def test_another_checkpoint_is_not_this_one(tmp_path: Path) -> None:
     target = report(tmp_path, network(quantized=True, seed=1))
     assert target.verdict is Verdict.FAIL
