@@ -389,3 +389,14 @@ def test_labels_are_rows_with_the_samples_number_or_padded_rows():
 def test_labels_that_are_no_boxes_are_refused(values, says):
     with pytest.raises(DataError, match=says):
         read_boxes(Arrays(values), "gt", 3, "xyxy")
+
+
+@pytest.mark.parametrize("form", ["xyxy", "xywh", "cxcywh"])
+@pytest.mark.parametrize("far", [1e200, 1e308])
+def test_boxes_whose_area_is_infinite_are_no_boxes(form, far):
+    """The overlap of two of them is NaN, which passed for a match."""
+    held = np.array([[[-far, -far, far, far, 0.9, 0], [0, 0, 10, 10, 0.8, 0]]])
+    read = BoxReader(BoxOutputs("o"), form).read
+    assert read({"o": held}, 1) == [None]
+    (fine,) = read({"o": np.where(np.abs(held) > 100, 100.0, held)}, 1)
+    assert fine is not None and len(fine) == 2

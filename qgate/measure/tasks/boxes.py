@@ -22,6 +22,9 @@ FORMATS = ("xyxy", "yxyx", "xywh", "cxcywh")
 MOST = 100
 """Boxes of one class in one image that count, the highest scores first; COCO's number."""
 
+_FURTHEST = 1e100
+"""Beyond it an area is infinite, and the overlap of two such boxes NaN, which would pass for a match."""
+
 
 class Shaped(Protocol):
     """An output as its first sample shows it."""
@@ -180,7 +183,10 @@ def _kept(rows: Doubles | None, form: str) -> Doubles | None:
         return None
     rows = rows[rows[:, 5] >= 0]
     rows = rows[np.argsort(-rows[:, 4], kind="stable")]
-    return np.column_stack([corners(rows[:, :4], form), rows[:, 4:]])[_first_of_each(rows[:, 5])]
+    placed = corners(rows[:, :4], form)
+    if not (np.abs(placed) <= _FURTHEST).all():
+        return None
+    return np.column_stack([placed, rows[:, 4:]])[_first_of_each(rows[:, 5])]
 
 
 def _first_of_each(classes: Doubles) -> NDArray[np.bool_]:
