@@ -22,7 +22,7 @@ from qgate.measure.inspection import (
 )
 from qgate.measure.interface import Interface, measure_interface
 from qgate.measure.layers.layer import Layer
-from qgate.measure.layers.plan import plan_layers
+from qgate.measure.layers.plan import keep_layers, plan_layers
 from qgate.measure.operators import unknown_operators
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
@@ -101,7 +101,7 @@ def inspect_pair(
         taps = tuple(tap for tap in taken if tap.tensor not in reference.inlined)
         if not reference.inlined:
             planned = plan_layers(alignment, original, view, weights.scaled | candidate.inlined)
-            layers = tuple(each for each in planned if (each.reference, each.low, each.high) not in watched)
+            layers = keep_layers(planned, lambda each: (each.reference, each.low, each.high) not in watched)
     # A loop that the reference does not have may never end: it is judged, and not run.
     loops = {"Loop", "Scan"} & _operators(candidate) - (_operators(reference) if reference else set())
     return Inspection(

@@ -8,7 +8,7 @@ ONNX Runtime from fusing it, and the observed model would not be the one that is
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -54,6 +54,26 @@ def plan_layers(
     return tuple(
         replace(layer, before=readers[place]) if readers.get(place) else layer
         for place, layer in enumerate(found)
+    )
+
+
+def keep_layers(layers: Sequence[Layer], keep: Callable[[Layer], bool]) -> tuple[Layer, ...]:
+    """Those layers that are kept; what read another reads, in its place, what that one read."""
+    kept = [place for place, layer in enumerate(layers) if keep(layer)]
+    number = {place: position for position, place in enumerate(kept)}
+    nearest: dict[int, frozenset[int]] = {}
+    for place, layer in enumerate(layers):
+        # Layers stand in the order of computing, so that those above have been seen.
+        above = frozenset().union(*(nearest.get(each, frozenset()) for each in layer.before))
+        nearest[place] = frozenset({number[place]}) if place in number else above
+    return tuple(
+        replace(
+            layers[place],
+            before=tuple(
+                sorted(frozenset().union(*(nearest.get(each, frozenset()) for each in layers[place].before)))
+            ),
+        )
+        for place in kept
     )
 
 
