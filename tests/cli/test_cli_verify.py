@@ -238,7 +238,7 @@ def test_half_a_pair_is_refused(shop: Shop, options: tuple[str | Path, ...]) -> 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--scheme", "int9"), "'int9' is not one of 'auto', 'int8'"),
+        (("--scheme", "int9"), "there is no 'int9'. Did you mean 'int8'?"),
         (("--samples", "0"), "0 is not in the range"),
         (("--reprt", "x"), "No such option"),
     ],

@@ -215,7 +215,8 @@ def signalled(number: int, *, measuring: bool) -> Callable[[Path], Ended]:
 
     def run(folder: Path) -> Ended:
         # A test run under nohup hands an ignored SIGHUP down, and what is ignored cannot end the command.
-        argv = ["env", f"--default-signal={number}", *_qgate(folder), "--samples", "100000"]
+        heard = [] if number == signal.SIGKILL else ["env", f"--default-signal={number}"]
+        argv = [*heard, *_qgate(folder), "--samples", "100000"]
         with subprocess.Popen(argv, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as gate:
             pid = _child_of(gate)
             handle = os.pidfd_open(pid)
