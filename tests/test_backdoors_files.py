@@ -107,9 +107,9 @@ def test_a_name_that_is_no_text_is_an_error_and_no_crash(
 ) -> None:
     code, said = asked(b"\xff\xfe.onnx", tmp_path, capfd, monkeypatch)
     assert code == 2
-    assert "the file's name is not UTF-8" in said
+    assert "the file's name is not UTF-8" in " ".join(said.split())
     assert "Traceback" not in said
-    assert not (tmp_path / "report").exists()
+    assert not list((tmp_path / "report").iterdir())
 
 
 def exit_code(line: list[str]) -> object:

@@ -26,6 +26,7 @@ from qgate.measure.layers.comparison import (
 from qgate.measure.layers.layer import Layer
 from qgate.measure.layers.ledger import sizes_of
 from qgate.measure.layers.parts import Parts, UnjoinableError, read_fields, read_varint, take_apart
+from qgate.measure.layers.unsigned import use_unsigned
 
 _IR, _OPSET, _GRAPH = 1, 8, 7
 _DOMAIN, _VERSION = 1, 2
@@ -58,12 +59,13 @@ def join(reference: Path, candidate: Path, layers: Sequence[Layer], target: Path
     ours = take_apart(reference, str(reference.relative_to(folder)), lambda name: reference_name(mark, name))
     theirs = take_apart(candidate, str(candidate.relative_to(folder)))
     head, version = _head(ours, theirs)
+    read = use_unsigned(theirs, layers, mark)
     sized = set(sizes_of(layers)[0])
     places: dict[tuple[int | str, ...], str] = {}
     # In the order of computing: the first layer of a shape says where the sketches of that shape read.
     written = [
         Comparison(layer, mark, position, version=version, sized=position in sized, places=places)
-        for position, layer in enumerate(layers)
+        for position, layer in enumerate(read)
     ]
     # ONNX Runtime puts the nodes into an order of its own, and takes them in any.
     nodes = [*ours.nodes, *theirs.nodes]
