@@ -9,6 +9,7 @@ that is deployed. So the same is done here, exactly, to the codes that are compa
 from __future__ import annotations
 
 import platform
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -52,6 +53,7 @@ def use_unsigned(parts: Parts, layers: Sequence[Layer], mark: str) -> tuple[Laye
     if any(node.op in _WITH_BODIES for node in nodes) or platform.machine() not in _X86:
         return tuple(layers)
     ends = {_name_of(entry, 1) for entry in parts.outputs}
+    uses = Counter(name for node in nodes for name in node.inputs) + Counter(ends)
     signed = {layer.candidate: layer.zero for layer in layers if _may_change(layer)}
     touched: dict[str, list[int]] = {name: [] for name in signed}
     for place, node in enumerate(nodes):
@@ -64,6 +66,7 @@ def use_unsigned(parts: Parts, layers: Sequence[Layer], mark: str) -> tuple[Laye
         if zero in zeros
         and codes not in ends
         and all(_is_plain(nodes[p], codes, zero) for p in touched[codes])
+        and _reads_once([nodes[p] for p in touched[codes]], uses)
     }
     for codes, zero in changed.items():
         for place in touched[codes]:
@@ -93,6 +96,14 @@ def _is_plain(node: _Node, codes: str, zero: str) -> bool:
         and node.inputs[2:] == (zero,)
         and not {"output_dtype", "block_size"} & set(node.attributes)
     )
+
+
+def _reads_once(nodes: Sequence[_Node], uses: Counter[str]) -> bool:
+    """Whether one node dequantizes the codes and one reads that: of several readers each gets a DequantizeLinear of its own
+    before (``EnsureUniqueDQForNodeUnit``), and codes that several read stay signed.
+    """
+    reading = [node for node in nodes if node.op == "DequantizeLinear"]
+    return len(reading) == 1 and uses[reading[0].outputs[0]] <= 1
 
 
 def _zero_points(parts: Parts, wanted: set[str]) -> Iterator[tuple[str, tuple[int, tuple[int, ...]]]]:
