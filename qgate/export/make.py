@@ -203,7 +203,8 @@ class _Export:
             )
         if change is not None and change.problem:
             raise ExportError(
-                f"symmetric int8, which TensorRT asks for, costs too much: {change.problem}", where=self.where,
+                f"symmetric int8, which TensorRT asks for, costs too much or cannot be judged: {change.problem}",
+                where=self.where,
                 remedy="Give --calibration X.npz, whose samples narrow the ranges, or quantize symmetrically from the float "
                 "model; examples/article/quantize.py has the recipe", parity=change.parity,
             )  # fmt: skip

@@ -53,11 +53,13 @@ class Change:
         """Why the change costs too much; empty where it does not."""
         for each in self.parity.outputs:
             least = max(FLOOR_DB, min(ALONE_DB, each.rounding_db - MAX_COST_DB))
-            if each.reason or math.isnan(each.rounding_db) or not each.sqnr_db >= least:
-                reason = f" ({each.reason})" if each.reason else ""
+            if each.reason or math.isnan(each.rounding_db):
+                why = each.reason or "rounding could not be measured"
+                return f"output {each.name!r} cannot be judged: {why}; give more inputs with --inputs"
+            if not each.sqnr_db >= least:
                 return (
                     f"output {each.name!r} keeps {each.sqnr_db:.1f} dB of the quantized model's, at least {least:.1f} dB "
-                    f"asked for{reason}"
+                    "asked for"
                 )
         for name, db in self.parity.layers.items():
             if not db >= LAYER_DB:

@@ -57,7 +57,9 @@ class TableFile:
         }
         if images is not None and self._boxes is None:
             for name, files in self._pictures.items():
-                self._values.setdefault(f"{name}{FOLDER}", self._folders(files, images))
+                # One folder tells no classes.
+                if images.classes or len({PurePosixPath(file).parent for file in files}) > 1:
+                    self._values.setdefault(f"{name}{FOLDER}", self._folders(files, images))
         self.arrays = {name: ArraySpec(values.shape, values.dtype) for name, values in self._values.items()}
         if self._boxes is not None:
             self.arrays |= dict.fromkeys(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from qgate.commands.preparation import PRESETS, parse_preparation
 from qgate.errors import DataError, SourceError, UsageError
 from qgate.measure.preprocessing import Preprocessing
+from qgate.records import Verdict
 from qgate.sandbox.limits import Limits
 from qgate.sources.context import SourceContext
 from qgate.sources.pictures import LISTING, PicturesSource
@@ -87,7 +89,11 @@ def test_a_bare_folder_needs_no_labels(tmp_path: Path) -> None:
     flat.mkdir()
     for path in sorted((tmp_path / "val").rglob("*.png")):
         path.rename(flat / f"{path.parent.name}_{path.name}")
-    report = verify_ad_hoc(AdHoc(candidate, reference, pictures=flat, images=PREPARED, scheme="none"))
+    asked = AdHoc(candidate, reference, pictures=flat, images=PREPARED, scheme="none")
+    labelled = verify_ad_hoc(replace(asked, labels="image.folder"))
+    assert labelled.verdict is Verdict.ERROR
+    assert any("holds no array 'image.folder'" in f.message for f in labelled.findings)
+    report = verify_ad_hoc(asked)
     found = {m.name: m for m in report.measurements}
     assert found["output.sqnr_db"].n == 15
     assert "task.metric_drop" not in found
