@@ -249,6 +249,12 @@ SCORES, IDS = ("s", (50,), "f4"), ("c", (50,), "i8")
         ([FOUR, SCORES, ("k", (50,), "f4")], {"boxes": "b", "scores": "s", "classes": "k"}, ("b", "s", "k")),
         ([FOUR, SCORES, ("k", (50,), "f4")], {}, "not plain"),
         ([("raw", (84, 8400), "f4")], {}, "not plain"),
+        (
+            [("boxes", (4, 4), "f4"), ("scores", (4,), "f4"), ("labels", (4,), "i8")],
+            {},
+            ("boxes", "scores", "labels"),
+        ),
+        ([("boxes", (4, 4), "f4"), ("scores", (4,), "f4"), ("k", (4,), "i8")], {}, "not plain"),
         ([SIX], {"output": "e"}, "lacks"),
         ([FOUR], {"boxes": "b"}, "all of"),
         ([SIX], {"output": "d", "boxes": "d", "scores": "d", "classes": "d"}, "either"),

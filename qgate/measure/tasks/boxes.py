@@ -26,6 +26,10 @@ _FURTHEST = 1e100
 """Beyond it an area is infinite, and the overlap of two such boxes NaN, which would pass for a match."""
 
 
+_CLASSES_CALLED = ("classes", "labels")
+"""What exporters call the output of classes; torchvision's detectors say labels."""
+
+
 class Shaped(Protocol):
     """An output as its first sample shows it."""
 
@@ -67,16 +71,16 @@ def find_outputs(outputs: Sequence[Shaped], given: Mapping[str, str | None]) -> 
     names = {each.name for each in outputs}
     lacking = next((name for name in given.values() if name is not None and name not in names), None)
     if lacking is not None:
-        return f"need the output {lacking[:60]!r}, which the reference lacks"
+        return f"needs the output {lacking[:60]!r}, which the reference lacks"
     three = [given.get(role) for role in ("boxes", "scores", "classes")]
     if given.get("output") is not None:
         return (
-            "need either `output`, or `boxes`, `scores` and `classes`"
+            "needs either `output`, or `boxes`, `scores` and `classes`"
             if any(three)
             else BoxOutputs(str(given["output"]))
         )
     if any(three):
-        return BoxOutputs(*map(str, three)) if all(three) else "need all of `boxes`, `scores` and `classes`"
+        return BoxOutputs(*map(str, three)) if all(three) else "needs all of `boxes`, `scores` and `classes`"
     whole = [each.name for each in outputs if _ends(each, 6)]
     boxes = [each.name for each in outputs if _ends(each, 4)]
     flat = [each for each in outputs if len(each.shape) <= 1]
@@ -86,8 +90,12 @@ def find_outputs(outputs: Sequence[Shaped], given: Mapping[str, str | None]) -> 
         return BoxOutputs(boxes[0], scores[0], classes[0])
     if len(whole) == 1 and not boxes:
         return BoxOutputs(whole[0])
+    # As many boxes as a box has numbers: only the names tell.
+    called = [name for name in _CLASSES_CALLED if name in {each.name for each in flat}]
+    if "boxes" in boxes and "scores" in scores and called:
+        return BoxOutputs("boxes", "scores", called[0])
     return (
-        "need one output of [boxes, 6], or one of [boxes, 4] with scores and classes, [boxes], and it is not plain "
+        "needs one output of [boxes, 6], or one of [boxes, 4] with scores and classes, [boxes], and it is not plain "
         "which outputs these are"
     )
 
