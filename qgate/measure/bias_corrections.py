@@ -20,6 +20,9 @@ FEWEST = 3
 _QUOTIENT = 2.0**-21
 """Relative error of a quotient of two float32 numbers, and of the scale's own rounding."""
 
+_TOLD = 0.05
+"""Of a step: the rounding of quotients up to which it is plain what is behind the point."""
+
 _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "MaxPool", "AveragePool",
                   "GlobalAveragePool", "GlobalMaxPool", "Relu", "Clip", "Slice", "Gather", "ReduceMean", "Pad"}  # fmt: skip
 
@@ -38,7 +41,8 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
                 entry.derivation, verdict="not-derived", outsiders=(), reason="all of it is zero"
             )
             continue
-        if _cut_off(pair):
+        # One code alone may as well be a flipped bit.
+        if len(entry.derivation.outsiders) > 1 and _cut_off(pair):
             entry.derivation = replace(
                 entry.derivation,
                 verdict="bias-corrected",
@@ -91,6 +95,8 @@ def _cut_off(pair: ConstantPair) -> bool:
         return False
     quotients = values / steps
     slack = _QUOTIENT * np.abs(quotients)
+    if np.any(slack > _TOLD):
+        return False  # Codes so large that float32 does not tell cutting off from rounding.
     size, low = np.abs(codes), np.trunc(np.abs(quotients) - slack)
     same_way = (codes == 0) | (np.sign(codes) == np.sign(quotients))
     return bool(np.all(same_way & (size >= low) & (size <= np.trunc(np.abs(quotients) + slack))))

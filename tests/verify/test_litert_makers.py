@@ -92,7 +92,7 @@ OPS = schema.BuiltinOperator
 
 def narrow_sum(model: schema.ModelT) -> None:
     held = tensor(model, made_by(model, OPS.ADD).outputs[0]).quantization
-    held.scale = held.scale * np.float32(0.25)
+    held.scale = held.scale * np.float32(0.15)
 
 
 def flipped_code(model: schema.ModelT) -> None:
