@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -21,6 +22,9 @@ def _fail(error: QgateError) -> NoReturn:
 
     click.echo(f"qgate: {visible(str(error))}", err=True)
     sys.exit(EXIT_CANNOT)
+
+
+_NO_MEMORY = b"qgate: there is not enough memory; nothing was decided. Give it more, or fewer samples\n"
 
 
 def _defect(error: Exception) -> QgateError:
@@ -58,6 +62,10 @@ def guarded(command: Callable[P, int]) -> Callable[P, None]:
                     remedy="Check that the disk has room and that this user may read and write there",
                 )
             )
+        except MemoryError:
+            # Whatever takes memory may fail again, imports and the interpreter's own way out as well.
+            os.write(2, _NO_MEMORY)
+            os._exit(EXIT_CANNOT)
         except Exception as error:
             # Exit 1 would say FAIL; nothing was decided.
             _fail(_defect(error))
