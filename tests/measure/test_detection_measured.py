@@ -297,5 +297,5 @@ def test_boxes_are_labels_of_no_other_task(scenes, stage, pair, measure):
             task="map",
             task_options={"label_format": "xywh"},
         )
-    with pytest.raises(DataError, match="need the output 'nothing', which the reference lacks"):
+    with pytest.raises(DataError, match="task map needs the output 'nothing', which the reference lacks"):
         measure(**pair, inputs=coco, labels="boxes", images=STEPS, task="map", task_output="nothing")
