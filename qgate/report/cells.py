@@ -94,6 +94,8 @@ def _figures(target: TargetReport, family: str, measured: Mapping[str, list[Meas
     elif family in _LOWEST_SQNR:
         if lowest := _lowest(measured, _LOWEST_SQNR[family]):
             yield figures.value(lowest.value, "dB")
+        if family == "FEA" and (lowest := _lowest(measured, "output.same_boxes")):
+            yield f"{figures.value(lowest.value, 'ratio')} same boxes"
     elif family == "BEH":
         if lowest := _lowest(measured, "output.top1_agreement"):
             yield figures.value(lowest.value, "ratio")

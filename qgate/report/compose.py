@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from qgate.records import Finding, Severity, Verdict, worst
 from qgate.report.schema import PolicyUsed, Provenance, Report, Skipped, Summary, TargetReport
-from qgate.report.unproven import without_data
+from qgate.report.unproven import with_doubts, without_data
 
 
 def compose_report(
@@ -76,6 +76,11 @@ def _headline(
     if not judged:
         return nothing_to_judge or "No target was judged"
     lacking = len(without_data(judged)) if verdict is Verdict.PASS else 0
+    doubted = len(with_doubts(judged)) if verdict is Verdict.PASS else 0
     if len(judged) == 1:
-        return f"{judged[0].name}: {judged[0].reason}" + ("; no data" if lacking else "")
-    return f"All {len(judged)} targets pass" + (f", {lacking} of them without data" if lacking else "")
+        said = "; no data" * bool(lacking) + "; labels in doubt" * bool(doubted)
+        return f"{judged[0].name}: {judged[0].reason}{said}"
+    said = f", {lacking} of them without data" * bool(lacking) + f", {doubted} with labels in doubt" * bool(
+        doubted
+    )
+    return f"All {len(judged)} targets pass{said}"

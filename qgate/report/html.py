@@ -20,7 +20,7 @@ from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report
-from qgate.report.unproven import no_data
+from qgate.report.unproven import unproven
 
 _ROWS = 5000
 
@@ -33,7 +33,7 @@ def render_html(report: Report) -> str:
         report=report,
         mark=view.MARK_OF_VERDICT[report.verdict],
         step=view.first_step(report),
-        no_data=no_data(report),
+        unproven=unproven(report),
         rows=rows,
         columns=view.columns(rows),
         titles=view.FAMILIES,

@@ -15,7 +15,7 @@ from qgate.report.ladder import Section, block
 from qgate.report.markdown import templates
 from qgate.report.origin import run_origin
 from qgate.report.schema import Report, TargetReport
-from qgate.report.unproven import no_data
+from qgate.report.unproven import unproven
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ class Writer:
             yield block(templates().box(report.verdict, report.summary.headline, step))
         else:
             yield block(templates().line(report.summary.headline))
-        if lacking := no_data(report):
-            yield block(templates().no_data(lacking))
+        for lacking in unproven(report):
+            yield block(templates().unproven(lacking))
         yield Section(report.notices, templates().bullet, kind="notices")
         if report.policy.changes:
             yield Section(

@@ -16,7 +16,7 @@ from qgate.report import escape, view
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
 from qgate.report.schema import Report
-from qgate.report.unproven import no_data
+from qgate.report.unproven import unproven
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,7 +119,7 @@ def _print_verdict(report: Report, console: Console, write: Callable[..., Text])
         body.append_text(write(f"  {same} of {len(report.targets)} targets"))
     body.append_text(write(f"\n{escape.visible(report.summary.headline)}"))
     step = view.first_step(report) if report.verdict is not Verdict.PASS else ""
-    for label, text in (("What to do", step), ("No data", no_data(report))):
+    for label, text in (("What to do", step), *unproven(report)):
         if text:
             body.append_text(write(f"\n{label}: ", "bold"))
             body.append_text(write(escape.visible(text)))

@@ -50,6 +50,15 @@ def test_the_metric_of_both_models_stands_beside_their_difference() -> None:
     assert row(alone).cells["BEH"].figures == ("top1 −0.5 pp (−2 … +1)",)
 
 
+def test_a_detector_is_shown_by_the_share_of_boxes_that_both_models_find() -> None:
+    figures = tuple(
+        Measurement(name="output.same_boxes", at=Place(output=name), value=value, unit="ratio", n=40)
+        for name, value in (("boxes", 0.975), ("scores", 0.975))
+    )
+    target = samples.target("detector", Verdict.PASS, "r").model_copy(update={"measurements": figures})
+    assert row(target).cells["FEA"].figures == ("97.5 % same boxes",)
+
+
 def test_measurements_of_one_tensor_share_a_row() -> None:
     one, other = Place(tensor="a", node="n"), Place(tensor="b", node="n")
     found = (
