@@ -115,8 +115,9 @@ def _run(asked: argparse.Namespace) -> list[Outcome]:
 
     try:
         if asked.examples and asked.shard.startswith("1/"):
-            turns = lambda place: machines(2 * place, asked.repeat, 0, [])  # noqa: E731
-            for outcome in example_outcomes(asked.examples, done, turns):
+            for outcome in example_outcomes(
+                asked.examples, done, lambda place: machines(2 * place, asked.repeat, 0, [])
+            ):
                 keep(outcome)
         for number in numbers(asked.first, asked.cases, asked.shard):
             if number not in done:

@@ -101,13 +101,13 @@ def _by(made: list[Outcome], title: str, key: Callable[[Outcome], str]) -> Itera
     yield "|:--|--:|--:|--:|--:|--:|--:|"
     held = sorted((each for each in made if key(each)), key=key)
     for name, group in groupby(held, key):
-        count: Counter[str] = Counter()
+        count: Counter[str | tuple[str, str]] = Counter()
         for each in group:
             over, verdict = _over(each, "balanced") > 1, _said(each, "balanced", "verdict")
             what = "damaged" if over else "honest" if each.honest else "weak"
             count[what] += 1
-            count[what, "yes"] += verdict == "PASS" if over else verdict in BLOCKS  # type: ignore[index]
-        cells = [str(count[each]) for what in ("honest", "damaged", "weak") for each in (what, (what, "yes"))]  # type: ignore[index]
+            count[what, "yes"] += verdict == "PASS" if over else verdict in BLOCKS
+        cells = [str(count[each]) for what in ("honest", "damaged", "weak") for each in (what, (what, "yes"))]
         yield "| " + " | ".join([name, *cells]) + " |"
 
 

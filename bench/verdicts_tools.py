@@ -103,7 +103,7 @@ def _with_ranges(job: Job, settings: dict[str, Any]) -> None:
 def _reader(samples: np.ndarray) -> Any:
     from onnxruntime.quantization import CalibrationDataReader
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._batches: Iterator[np.ndarray] = iter(np.array_split(samples, -(-len(samples) // 32)))
 

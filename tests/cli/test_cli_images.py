@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -199,9 +200,9 @@ def test_preparations_that_make_no_sense_are_refused(given: tuple[str, ...], say
         ({"images": PREPARED}, "no images to prepare"),
     ],
 )
-def test_options_that_belong_together_are_asked_for(given: dict[str, object], says: str) -> None:
+def test_options_that_belong_together_are_asked_for(given: dict[str, Any], says: str) -> None:
     with pytest.raises(UsageError, match=says):
-        ad_hoc_pair(AdHoc(Path("c"), Path("r"), **given))  # type: ignore[arg-type]
+        ad_hoc_pair(AdHoc(Path("c"), Path("r"), **given))
 
 
 def test_the_limits_are_the_usual_ones() -> None:

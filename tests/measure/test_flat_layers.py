@@ -18,8 +18,7 @@ from qgate.measure.layers.layer import CODES, VALUES
 from qgate.measure.request import Tap
 from qgate.measure.result import TapState
 from qgate.quant.flatview import flat_view
-
-from ..formats.tflite_files import OPS, OPTIONS, TYPES, network, schema, weights_only  # noqa: TID252
+from tests.formats.tflite_files import OPS, OPTIONS, TYPES, network, schema, weights_only
 
 MADE = Path(__file__).parent.parent / "formats" / "tflite"
 

@@ -15,8 +15,7 @@ from qgate.errors import FormatError
 from qgate.formats.read import read_model
 from qgate.measure.tensors import inspect_tensors
 from qgate.records import Measurement
-
-from ..formats.tflite_files import OPS, OPTIONS, TYPES, Maker, network, schema, weights_only  # noqa: TID252
+from tests.formats.tflite_files import OPS, OPTIONS, TYPES, Maker, network, schema, weights_only
 
 
 @pytest.fixture

@@ -17,8 +17,7 @@ from qgate.errors import FormatError
 from qgate.formats.read import read_model
 from qgate.measure.tensors import inspect_tensors
 from qgate.records import Measurement
-
-from ..formats.tflite_files import OPS, OPTIONS, TYPES, Maker, network, schema, sign  # noqa: TID252
+from tests.formats.tflite_files import OPS, OPTIONS, TYPES, Maker, network, schema, sign
 
 MADE = Path(__file__).parents[1] / "formats/tflite"
 

@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch", reason="of the extra `torch`")
+pytest.importorskip("torch", reason="of the extra `torch`")
+
+import torch
+from torch.ao.quantization.fx import _decomposed  # noqa: F401  registers the operators of programs
+
+from qgate.errors import QgateError
+from qgate.formats.read import read_model
+from qgate.measure.tensors import inspect_tensors
+from qgate.runtimes.base import ModelRefusedError, TensorInfo
+from qgate.runtimes.pytorch.load import load_torch, module_runner
+
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-from torch.ao.quantization.fx import _decomposed  # noqa: E402, F401  registers the operators of programs
-
-from qgate.errors import QgateError  # noqa: E402
-from qgate.formats.read import read_model  # noqa: E402
-from qgate.measure.tensors import inspect_tensors  # noqa: E402
-from qgate.runtimes.base import ModelRefusedError, TensorInfo  # noqa: E402
-from qgate.runtimes.pytorch.load import load_torch, module_runner  # noqa: E402
 
 ARTICLE = Path(__file__).parents[2] / "examples" / "article"
 Edit = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], None]
@@ -132,7 +134,7 @@ def test_another_activation_is_told_where_the_reference_has_no_operations(tmp_pa
 
 
 class Failing(torch.nn.Module):
-    def forward(self, image):  # type: ignore[no-untyped-def]
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         if image.sum() > -1.0:
             raise RuntimeError("\x1b[31mnot today\n::error::x")
         return image

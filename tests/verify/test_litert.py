@@ -19,8 +19,7 @@ from qgate.records import Verdict
 from qgate.sandbox.staging import staging_directory
 from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
-
-from ..formats.tflite_files import OPS, network, schema, weights_only  # noqa: TID252
+from tests.formats.tflite_files import OPS, network, schema, weights_only
 
 
 def report(folder: Path, candidate: bytes, **options):
