@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 
 from qgate.errors import FormatError, MeasureError, UsageError
@@ -17,7 +16,8 @@ from qgate.formats.model import StaticModel
 from qgate.formats.read import read_model
 from qgate.measure.operators import unknown_operators
 from qgate.measure.plugin import Plugin
-from qgate.runtimes.pytorch.libraries import TORCH_FORMS, require_torch, require_torchao
+from qgate.runtimes.pytorch.libraries import TORCH_FORMS
+from qgate.runtimes.required import require
 from qgate.sandbox.launch import run_child
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.quoting import one_line
@@ -111,18 +111,15 @@ def export_model(
         raise UsageError(
             "calibration data are for a change of recipe", where=str(calibration), remedy="Say --tensorrt"
         )
-    require_torch(str(model))
+    require("torch", str(model))
     context = SourceContext(repo=Path())
     with staging_directory() as staging:
         read = read_model(acquire_file(model, staging / "model", context).main)
         _require_exportable(read, model, factory, trust)
-        if read.format == "torch-export" and find_spec("onnxscript") is None:
-            raise MeasureError(
-                "PyTorch's dynamo exporter needs onnxscript, which is not installed", where=str(model),
-                remedy="Install the extra `export`: pip install 'qgate[export]'",
-            )  # fmt: skip
+        if read.format == "torch-export":
+            require("onnxscript", str(model))
         if _is_torchao(read):
-            require_torchao(str(model))
+            require("torchao", str(model))
         ranging = _data(calibration, staging / "calibration", context)
         data = _data(inputs, staging / "data", context) or ranging
         work = _Export(read, str(model), _code(factory, staging), data, limits or Limits(), staging)

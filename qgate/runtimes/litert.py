@@ -6,13 +6,11 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qgate.errors import MeasureError
 from qgate.runtimes.base import ModelRefusedError, TensorInfo
 from qgate.runtimes.litert_ends import Ends
 from qgate.sandbox.quoting import one_line
@@ -23,20 +21,6 @@ if TYPE_CHECKING:
 _MODULE = "ai_edge_litert"
 _WATCHED = ("float32", "float16", "int8", "uint8", "int16")
 _NO_MEMORY = ("bad_alloc", "Cannot allocate memory", "memory allocation")
-
-
-def require_litert(where: str) -> None:
-    """Says what to install where LiteRT is not.
-
-    Raises:
-        MeasureError: It is not installed.
-    """
-    if find_spec(_MODULE) is None:
-        raise MeasureError(
-            "LiteRT is not installed, and this model is run by it",
-            where=where,
-            remedy="Install the extra `litert`: pip install 'qgate[litert]'",
-        )
 
 
 def import_library() -> Any:

@@ -81,9 +81,7 @@ def run(
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
     from qgate.measure.pair import measure_pair
-    from qgate.runtimes.litert import require_litert
-    from qgate.runtimes.pytorch.executorch import require_executorch
-    from qgate.runtimes.pytorch.libraries import require_torch, require_torchao
+    from qgate.runtimes.required import require
 
     if not inspection.runnable:
         return
@@ -92,14 +90,14 @@ def run(
     started = time.perf_counter()
     try:
         forms = set(request.forms.values())
-        if "tflite" in forms:
-            require_litert(pair.candidate_locator)
-        if forms - {"tflite"}:
-            require_torch(pair.candidate_locator)
-        if "executorch" in forms:
-            require_executorch(pair.candidate_locator)
-        if request.torchao:
-            require_torchao(pair.candidate_locator)
+        for package, needed in (
+            ("ai_edge_litert", "tflite" in forms),
+            ("torch", bool(forms - {"tflite"})),
+            ("executorch", "executorch" in forms),
+            ("torchao", request.torchao),
+        ):
+            if needed:
+                require(package, pair.candidate_locator)
         # PyTorch's files name neither inputs nor outputs that could be held against the answer.
         result = measure_pair(request, progress, child, None if forms - {"tflite"} else known)
     except SandboxError as error:

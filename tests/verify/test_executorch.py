@@ -44,9 +44,9 @@ def test_without_trust_it_is_not_run() -> None:
 
 @pytest.mark.skipif(find_spec("torch") is None, reason="qgate[torch] is not installed")
 def test_where_executorch_is_not_installed_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    import qgate.runtimes.pytorch.executorch as ours
+    from qgate.runtimes import required
 
-    monkeypatch.setattr(ours, "find_spec", lambda name: None)
+    monkeypatch.setattr(required, "find_spec", lambda name: None if name == "executorch" else find_spec(name))
     target = report(trust="code")
     assert target.verdict is Verdict.ERROR
     assert "qgate[torch,executorch]" in " ".join(f.remedy or "" for f in target.findings)

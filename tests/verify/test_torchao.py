@@ -5,13 +5,12 @@ from __future__ import annotations
 import copy
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from qgate.errors import MeasureError
 from qgate.records import Verdict
-from qgate.runtimes.pytorch import libraries
 from qgate.verifier.adhoc import AdHoc, verify_ad_hoc
 
 torch = pytest.importorskip("torch", reason="of the extra `torch`")
@@ -41,14 +40,14 @@ def build():
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("torchao")
     (folder / "net.py").write_text(FACTORY)
-    space: dict[str, object] = {}
+    space: dict[str, Any] = {}
     exec(FACTORY, space)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         import torchao.quantization as q
 
         torch.manual_seed(0)
-        net = space["Net"]().eval()  # type: ignore[operator]
+        net = space["Net"]().eval()
         torch.save(net.state_dict(), folder / "fp32.pt")
         for name, config in (
             ("weights", q.Int8WeightOnlyConfig()),
@@ -83,10 +82,3 @@ def test_an_honest_checkpoint_passes_and_a_flipped_code_is_found(shop: Path, nam
     assert report.verdict is Verdict.FAIL
     (found,) = [f for f in report.findings if f.rule == "QNT201"]
     assert found.at.tensor == "second.weight" and found.at.index == (3, 5)
-
-
-def test_without_torchao_the_message_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "find_spec", lambda name: None)
-    with pytest.raises(MeasureError, match="torchao is not installed") as caught:
-        libraries.require_torchao("m.pt")
-    assert "qgate[torch,torchao]" in caught.value.remedy

@@ -8,11 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qgate.errors import MeasureError
 from qgate.runtimes.base import ModelRefusedError, TensorInfo
 from qgate.runtimes.pytorch.runner import TorchRunner, refusal
 
@@ -23,20 +21,6 @@ _TYPES = {
     0: "uint8", 1: "int8", 2: "int16", 3: "int32", 4: "int64", 5: "float16", 6: "float32", 7: "float64", 11: "bool",
 }  # fmt: skip
 """Element types by PyTorch's numbers (c10/core/ScalarType.h)."""
-
-
-def require_executorch(where: str) -> None:
-    """Says what to install where ExecuTorch is not.
-
-    Raises:
-        MeasureError: It is not installed.
-    """
-    if find_spec("executorch") is None:
-        raise MeasureError(
-            "ExecuTorch is not installed, and this model is run by it",
-            where=where,
-            remedy="Install the extra `executorch`: pip install 'qgate[torch,executorch]'",
-        )
 
 
 def import_interpreter() -> Any:
@@ -64,11 +48,23 @@ def load_program(path: Path) -> TorchRunner:
     except Exception as error:
         raise refusal(error) from error
 
-    def call(*arguments: Any) -> Any:
-        return module.run_method(_METHOD, arguments)
+    return TorchRunner(_Method(module, data), inputs, unknown=False, observe=_unobserved)
 
-    call.data = data  # type: ignore[attr-defined]  # the interpreter reads from these very bytes for as long as it runs
-    return TorchRunner(call, inputs, unknown=False, observe=_unobserved)
+
+class _Method:
+    """A program's ``forward``, called with its inputs.
+
+    Args:
+        module: The loaded program.
+        data: Its file's content, which the interpreter reads from for as long as it runs and does not keep itself.
+    """
+
+    def __init__(self, module: Any, data: bytes) -> None:
+        self._module = module
+        self._data = data
+
+    def __call__(self, *inputs: Any) -> Any:
+        return self._module.run_method(_METHOD, inputs)
 
 
 def _declared(number: int, info: Any) -> TensorInfo:

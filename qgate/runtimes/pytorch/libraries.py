@@ -11,11 +11,9 @@ import contextlib
 import importlib
 import warnings
 from collections.abc import Collection
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from qgate.errors import MeasureError
 from qgate.runtimes.pytorch.executorch import import_interpreter
 from qgate.runtimes.registry import TORCH
 
@@ -30,34 +28,6 @@ _LIBRARIES = (
     "torch.ao.quantization.fx._decomposed", "torch.fx",
 )  # fmt: skip
 _TORCHAO = ("torchao.quantization", "torchao.quantization.pt2e.quantize_pt2e")
-
-
-def require_torch(where: str) -> None:
-    """Says what to install where PyTorch is not.
-
-    Raises:
-        MeasureError: It is not installed.
-    """
-    if find_spec("torch") is None:
-        raise MeasureError(
-            "PyTorch is not installed, and this model is run by it",
-            where=where,
-            remedy="Install the extra `torch`: pip install 'qgate[torch]'",
-        )
-
-
-def require_torchao(where: str) -> None:
-    """Says what to install where torchao is not, whose tensors or operations a model has.
-
-    Raises:
-        MeasureError: It is not installed.
-    """
-    if find_spec("torchao") is None:
-        raise MeasureError(
-            "torchao is not installed, and this model's tensors or operations are torchao's",
-            where=where,
-            remedy="Install the extra `torchao`: pip install 'qgate[torch,torchao]'",
-        )
 
 
 def import_torch(forms: Collection[str], *, torchao: bool = False) -> None:
