@@ -15,7 +15,8 @@ from qgate.quant.floatgraph import FloatGraph, Quantizer
 _PASSED = 8
 MILD = 1.5
 FEWEST = 3
-"""Fewer codes that are cut off towards zero cannot be told from one that was changed by a step."""
+"""Codes of a model that were cut off where rounding would have gone up, below which they may as well be flipped bits. One
+flipped bit makes one such code, and only where it is the lowest and all others of its bias were to be rounded down."""
 
 _QUOTIENT = 2.0**-21
 """Relative error of a quotient of two float32 numbers, and of the scale's own rounding."""
@@ -28,7 +29,8 @@ _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Ma
 
 
 def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) -> None:
-    """A bias moved by no more, and no otherwise, than its layer's rounding shifts the output."""
+    """A bias moved by no more, and no otherwise, than its layer's rounding shifts the output, or cut off by the exporter."""
+    cut = _exporters_cuts(judged)
     weights = {id(e.pair.candidate_node): e for e in judged if e.pair.position == 1}
     for entry in judged:
         pair = entry.pair
@@ -41,8 +43,7 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
                 entry.derivation, verdict="not-derived", outsiders=(), reason="all of it is zero"
             )
             continue
-        # One code alone may as well be a flipped bit.
-        if len(entry.derivation.outsiders) > 1 and _cut_off(pair):
+        if id(entry) in cut:
             entry.derivation = replace(
                 entry.derivation,
                 verdict="bias-corrected",
@@ -74,19 +75,29 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         )
 
 
-def _cut_off(pair: ConstantPair) -> bool:
+def _exporters_cuts(judged: Sequence[Judged]) -> set[int]:
+    """The biases, by ``id``, that an exporter cut off towards zero; none of a model where that may be a handful of flipped bits.
+
+    What is excused has one form: every code of a bias is the one that cutting off gives, whatever rounding would have
+    given, so that whoever changes codes by hand has no choice of his own and moves each by less than a step.
+    """
+    found = [
+        entry
+        for entry in judged
+        if entry.pair.role == "bias"
+        and entry.derivation.verdict in ("outsiders", "not-derived")
+        and _is_cut_off(entry.pair)
+    ]
+    return {id(entry) for entry in found} if sum(each.derivation.count for each in found) >= FEWEST else set()
+
+
+def _is_cut_off(pair: ConstantPair) -> bool:
     """Whether all codes of a bias are the reference's values over their steps without what is behind the point.
 
-    That is ``int32(bias / scale)``, which PyTorch's legacy exporter folds QuantizeLinear of a bias to. Of few codes
-    it would also be what a flipped bit leaves.
+    That is ``int32(bias / scale)``, which PyTorch's legacy exporter folds QuantizeLinear of a bias to.
     """
     before = reference_values(pair)
-    if (
-        before is None
-        or not pair.candidate.is_quantized
-        or pair.candidate.dtype != "int32"
-        or pair.candidate.size < FEWEST
-    ):
+    if before is None or not pair.candidate.is_quantized or pair.candidate.dtype != "int32":
         return False
     codes = pair.candidate.codes().astype(np.float64).reshape(-1)
     steps, zeros = pair.candidate.scales().reshape(-1), pair.candidate.zero_points().reshape(-1)
