@@ -89,6 +89,7 @@ class TaskRecord:
             "confusion": [],
             "changes": 0,
             "chance": None,
+            "reading": None,
         }
         if self.broken or not len(rows):
             return {**found, **empty, "outcomes": None}
@@ -100,9 +101,12 @@ class TaskRecord:
         right = getattr(task, "right", None)
         chance = getattr(task, "chance", None)
         blind = chance(columns) if chance is not None else None
+        reading = getattr(task, "reading", None)
+        other = reading(columns) if reading is not None else None
         return {
             **found,
             "chance": None if blind is None else blind.state(),
+            "reading": None if other is None else other.state(),
             "figures": [each.state() for each in task.figures(columns)],
             "classes": {} if classes is None else {k: v.state() for k, v in classes(columns).items()},
             "slices": self._slices(grouped(columns) if grouped is not None else columns, rows),

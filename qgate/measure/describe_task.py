@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qgate.measure.request import WHOLE_CLASSES
-from qgate.measure.result import FigureState, PairState, TaskState
+from qgate.measure.result import FigureState, PairState, ReadingState, TaskState
 from qgate.records import Measurement, Place
 from qgate.sandbox.quoting import one_line
 from qgate.stats.intervals import mcnemar, wilson
@@ -48,7 +48,7 @@ def task_measurements(state: PairState, slices: str | None, asked: bool) -> Iter
     for other in others:
         yield from _figure(other, other.metric)
     if task.chance is not None:
-        yield _above_chance(task.chance)
+        yield _above_chance(task.chance, task.reading)
     yield from _changes(task)
     yield from _groups("task.class_recall_drop", "label", task.classes)
     yield from _groups("task.slice_drop", slices or "slice", task.slices)
@@ -88,8 +88,16 @@ def _figure(found: FigureState, short: str) -> Iterator[Measurement]:
     )
 
 
-def _above_chance(found: FigureState) -> Measurement:
-    """How much better the reference is than what knows nothing of the inputs."""
+def _above_chance(found: FigureState, reading: ReadingState | None) -> Measurement:
+    """How much better the reference is than what knows nothing of the inputs, and than its boxes read otherwise."""
+    detail: dict[str, Any] = {
+        "metric": found.metric,
+        "reference": found.reference,
+        "chance": found.candidate,
+    }
+    if reading is not None:
+        low = reading.low if math.isfinite(reading.low) else None
+        detail["reading"] = {**reading.model_dump(), "low": low}
     return Measurement(
         name="task.above_chance",
         value=found.drop,
@@ -97,7 +105,7 @@ def _above_chance(found: FigureState) -> Measurement:
         n=found.n,
         low=found.low,
         high=found.high,
-        detail={"metric": found.metric, "reference": found.reference, "chance": found.candidate},
+        detail=detail,
     )
 
 

@@ -138,6 +138,18 @@ class FigureState(Record):
         return self
 
 
+class ReadingState(Record):
+    """``measure.tasks.readings.BestReading`` as data."""
+
+    format: Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+    label_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+    scale: Literal["as_is", "shares", "pixels"]
+    images: Count
+    declared: Share
+    found: Share
+    low: Number
+
+
 class TaskState(Record):
     """``measure.behaviour.TaskRecord`` as data."""
 
@@ -151,6 +163,7 @@ class TaskState(Record):
     changes: Count
     outcomes: Outcomes | None
     chance: FigureState | None = None
+    reading: ReadingState | None = None
 
     @model_validator(mode="after")
     def _whole(self) -> TaskState:
@@ -158,11 +171,13 @@ class TaskState(Record):
             raise ValueError("figures of nothing, or none")
         if self.figures and not self.figures[0].metric.startswith(_LABELS.get(self.kind, self.kind)):
             raise ValueError("figures of another task")
-        groups = self.classes or self.slices or self.confusion or self.outcomes or self.chance
+        groups = self.classes or self.slices or self.confusion or self.outcomes or self.chance or self.reading
         if not self.figures and groups:
             raise ValueError("groups of nothing")
         if any(each.n != self.n for each in (*self.figures, *([self.chance] if self.chance else []))):
             raise ValueError("figures of other samples")
+        if self.reading is not None and self.reading.images > self.n:
+            raise ValueError("boxes of more images than there are")
         if any(each.n > self.n for each in (*self.classes.values(), *self.slices.values())):
             raise ValueError("a group is larger than the whole")
         if self.changes > self.n or sum(count for _, _, count in self.confusion) > self.changes:

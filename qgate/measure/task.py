@@ -25,6 +25,7 @@ from qgate.measure.tasks import (
 )
 from qgate.measure.tasks.base import Options
 from qgate.measure.tasks.boxes import BoxReader, find_outputs
+from qgate.measure.tasks.readings import Declared, image_size
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -124,8 +125,7 @@ def _plan_detection(
     classes: tuple[int, ...] = ()
     if metric in detection.LABELLED and labels is not None:
         own, classes = read_boxes(file, labels, count, options.label_format)
-        truth = np.empty((count, 2), dtype=object)
-        truth[:, 0], truth[:, 1] = own, np.roll(own, 1)
+        truth = detection.truth_of(own)
     given = {"output": wanted, "boxes": options.boxes, "scores": options.scores, "classes": options.classes}
     found = None if function is not None else find_outputs(outputs, given)
     if isinstance(found, str):
@@ -136,7 +136,9 @@ def _plan_detection(
             "its outputs are " + ", ".join(one_line(each.name, 60) for each in outputs[:10]),
         )
     reader = BoxReader(found, options.format, function)
-    return TaskPlan(detection.Detection(metric, reader, options.score, classes), None, truth)
+    fixed = bool(getattr(file, "corners", False))
+    declared = Declared(options.format, options.label_format, fixed, image_size(file.arrays))
+    return TaskPlan(detection.Detection(metric, reader, options.score, classes, declared), None, truth)
 
 
 def _read_labels(file: DataFile, name: str, count: int) -> NDArray[Any]:

@@ -131,43 +131,6 @@ def _bounded(context: RuleContext, found: Measurement) -> Iterator[Finding]:
             )
 
 
-_CHANCE = {
-    "mae": "always answering the mean target",
-    "rmse": "always answering the mean target",
-    "r2": "always answering the mean target",
-    "perplexity": "holding every token for as likely as any other",
-    "miou": "naming the most frequent class everywhere",
-    "pixel_accuracy": "naming the most frequent class everywhere",
-    "cer": "reading the text of another sample",
-    "exact_match": "reading the text of another sample",
-    "map": "looking for the labels of another image",
-    "map50": "looking for the labels of another image",
-}
-
-
-def _chance(context: RuleContext) -> Iterator[Finding]:
-    for found in context.all("task.above_chance"):
-        if found.value is None or ends(found)[0] > 0:
-            continue
-        metric, low, high = str(found.detail.get("metric", "metric")), *ends(found)
-        blind = _CHANCE.get(metric, "always naming the most frequent class")
-        if metric.startswith("recall_at"):
-            blind = "dealing out its vectors anyhow"
-        yield context.finding(
-            f"the reference itself is not shown to be better than chance: its {metric} is "
-            f"{_number(found.detail.get('reference'))} on {found.n} samples, and {blind} gives "
-            f"{_number(found.detail.get('chance'))} (better by [{low:.4g}, {high:.4g}]); what is compared with these "
-            "labels tells nothing about behaviour",
-            at=found.at,
-            evidence={"above": found.number, "low": low, "high": high, "n": found.n, **found.detail},
-            effect=Verdict.INCONCLUSIVE,
-        )
-
-
-def _number(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
-
-
 _INFINITE, _BELOW = (float("inf"),) * 3, (float("-inf"),) * 3
 RULES = (
     rule(
@@ -241,19 +204,5 @@ RULES = (
             Param("max_value", "Largest value of an error metric; unset by default.", *_INFINITE),
         ),
         check=_own_value,
-    ),
-    rule(
-        "BEH111",
-        "The reference itself knows what the labels say",
-        why="Labels of other data, in another order or counted otherwise, make both models equally wrong, and no difference "
-        "between them means anything.",
-        how="The judged metric of the reference against an answer that knows nothing of the inputs, on the same samples with the "
-        "same paired interval: the most frequent class, the mean target, every token alike, the reference's own vectors dealt "
-        "out anyhow, its texts and boxes against another sample's labels. Reported where the interval does not exclude that the "
-        "reference is no better; INCONCLUSIVE where its severity is error.",
-        remedy="Check that the labels belong to these inputs, in their order, and count classes as the model does; or give more "
-        "samples",
-        severity=("error", "warning", "warning"),
-        check=_chance,
     ),
 )  # fmt: skip

@@ -17,7 +17,7 @@ from qgate.measure.choose_task import OutputShape
 from qgate.measure.data import ArraySpec
 from qgate.measure.plugin import PluginError
 from qgate.measure.tasks.boxes import MOST, BoxOutputs, BoxReader, corners, find_outputs
-from qgate.measure.tasks.detection import Detection
+from qgate.measure.tasks.detection import Detection, truth_of
 from qgate.measure.tasks.matching import match
 from qgate.stats.precision import THRESHOLDS, ClassMatches, average_precision
 
@@ -98,16 +98,8 @@ def objects(parts):
     return held
 
 
-def pairs(labels):
-    """The labels of each sample, and those of the one before it."""
-    held = np.empty((len(labels), 2), dtype=object)
-    held[:, 0] = objects(labels)
-    held[:, 1] = np.roll(held[:, 0], 1)
-    return held
-
-
 def run(task, labels, reference, candidate, slices=None, cuts=(7, 30)):
-    plan = TaskPlan(task, None, None if labels is None else pairs(labels), slices)
+    plan = TaskPlan(task, None, None if labels is None else truth_of(objects(labels)), slices)
     whole = plan.start()
     edges = [0, *(cut for cut in cuts if cut < len(reference)), len(reference)]
     for first, last in pairwise(edges):
@@ -149,7 +141,7 @@ def test_a_draw_of_the_images_is_what_pycocotools_says_of_the_drawn_images(scene
     ]
     weights = np.bincount(drawn, minlength=IMAGES).astype(float)[np.newaxis]
     columns, _ = Detection("map", READER, 0.25, range(CLASSES)).records(
-        {"found": spread}, {"found": spread}, pairs(labels)
+        {"found": spread}, {"found": spread}, truth_of(objects(labels))
     )
     from qgate.measure.tasks.detection import _gathered
 
@@ -223,7 +215,7 @@ def test_an_image_is_right_where_every_box_is_found_and_nothing_else():
     hit, miss, sure = [0, 0, 10, 9, 0.9, 1], [20, 20, 30, 30, 0.9, 1], [20, 20, 30, 30, 0.1, 1]
     task = Detection("map", READER, 0.25, [1])
     for boxes, right in (([hit], True), ([hit, miss], False), ([hit, sure], True), ([sure], False)):
-        columns, _ = task.records({"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, pairs([label]))
+        columns, _ = task.records({"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, truth_of(objects([label])))
         assert task.right(columns)[0].tolist() == [right]
 
 
@@ -315,7 +307,7 @@ def test_a_model_without_an_answer_has_no_figures(scenes):
     state = run(Detection("map", READER, 0.25, range(CLASSES)), labels, reference, broken)
     assert (state["broken"], state["n"], state["figures"]) == (1, IMAGES - 1, [])
     columns, fine = Detection("map", READER, 0.25, [0]).records(
-        {"found": reference[:3]}, {"other": candidate[:3]}, pairs(labels[:3])
+        {"found": reference[:3]}, {"other": candidate[:3]}, truth_of(objects(labels[:3]))
     )
     assert not fine.any()
     assert not len(columns["same"])

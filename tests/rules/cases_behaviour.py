@@ -8,6 +8,7 @@ from .cases import ERROR, NOTE, SILENT, WARNING, Case, ladder, measured, missing
 
 _NONE = Place()
 _TIGHT = 1e-9
+_DOUBTED = ("error", "warning", "warning")
 
 
 def _drop(value: float, low: float, high: float, n: int = 500, metric: str = "top1", reference: float = 1.0):
@@ -45,7 +46,7 @@ def _other(name: str, value: float, reference: float = 2.0):
     )
 
 
-def _above(value: float, low: float, metric: str = "top1"):
+def _above(value: float, low: float, metric: str = "top1", reference: float = 0.12, **more):
     return (
         measured(
             "task.above_chance",
@@ -55,10 +56,25 @@ def _above(value: float, low: float, metric: str = "top1"):
             low=low,
             high=0.1,
             metric=metric,
-            reference=0.12,
+            reference=reference,
             chance=0.1,
+            **more,
         ),
     )
+
+
+def _read(found: float, low: float | None, scale: str = "as_is"):
+    """A detector at 0.2 whose boxes are better as centre and size."""
+    told = {
+        "format": "cxcywh",
+        "label_format": "xyxy",
+        "scale": scale,
+        "images": 32,
+        "declared": 0.2,
+        "found": found,
+        "low": low,
+    }
+    return _above(0.1, 0.05, metric="map50", reference=0.2, reading=told)
 
 
 def _gain(value: float):
@@ -164,6 +180,25 @@ CASES = (
          "looking for the labels of another image", effect=Verdict.INCONCLUSIVE),
     Case("BEH111", "NaN", _above(math.nan, math.nan), ("error", "warning", "warning"), "better by [nan, 0.1]",
          effect=Verdict.INCONCLUSIVE),
+    *(Case("BEH111", f"{metric} that is next to nothing", _above(0.05, 0.04, metric=metric, reference=0.0999), _DOUBTED,
+           f"finds next to nothing: its {metric} is 0.0999 on 500 samples, below 0.1", effect=Verdict.INCONCLUSIVE)
+      for metric in ("map", "map50")),
+    Case("BEH111", "NaN of what it finds", _above(0.05, 0.04, metric="map", reference=math.nan), _DOUBTED,
+         "its map is nan on", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "a detector that finds something", _above(0.05, 0.04, metric="map", reference=0.1), SILENT),
+    Case("BEH111", "another metric may be low", _above(0.05, 0.04, metric="balanced_accuracy", reference=0.09), SILENT),
+    Case("BEH111", "boxes in another format", _read(0.4, 0.01), _DOUBTED, "read as `format: cxcywh` and labels as "
+         "`label_format: xyxy`: AP50 is 0.4 instead of 0.2 on the first 32 labelled images", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "boxes that are shares", _read(0.9, 0.5, "shares"), _DOUBTED, "the outputs are taken for shares of the image:",
+         effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "labels that are shares", _read(0.9, 0.5, "pixels"), _DOUBTED, "the labels are shares of the image:",
+         effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "a format that is a little better", _read(0.39, 0.3), SILENT),
+    Case("BEH111", "one that may be no better", _read(0.9, 0.0), SILENT),
+    Case("BEH111", "one whose interval is unknown", _read(0.9, None), SILENT),
+    Case("BEH111", "no better than chance in one format, and in another",
+         _above(0.0, -0.1, metric="map", reading={**_read(0.4, 0.01)[0].detail["reading"], "declared": 0.0}), _DOUBTED,
+         "[-0.1, 0.1]); the reference's boxes meet the labels far better", effect=Verdict.INCONCLUSIVE),
     Case("BEH111", "unlabelled", (measured("task.metric_drop", 0.0, _NONE, n=9, metric="same_boxes"),), SILENT),
     *ladder("CST101", "max_ratio", _size, at_least=False, step=1e-3,
             says="reference's size", at="file model"),

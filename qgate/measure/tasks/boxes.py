@@ -219,3 +219,18 @@ def corners(boxes: Doubles, form: str) -> Doubles:
         else:
             found = (a, b, c, d)
     return np.column_stack(found)
+
+
+def four_numbers(placed: Doubles, form: str) -> Doubles:
+    """The numbers of a format that ``corners`` makes these corners of, [boxes, 4]."""
+    x1, y1, x2, y2 = placed.T
+    with np.errstate(over="ignore"):
+        if form == "yxyx":
+            found = (y1, x1, y2, x2)
+        elif form == "xywh":
+            found = (x1, y1, x2 - x1, y2 - y1)
+        elif form == "cxcywh":
+            found = ((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1)
+        else:
+            found = (x1, y1, x2, y2)
+    return np.column_stack(found)

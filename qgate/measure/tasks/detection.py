@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from qgate.measure.tasks.base import Columns, Figure, changed, figure, share_figure
 from qgate.measure.tasks.boxes import BoxReader
 from qgate.measure.tasks.matching import Matched, match
+from qgate.measure.tasks.readings import MOST_IMAGES, BestReading, Declared, best_reading
 from qgate.stats.bootstrap import resample_rows
 from qgate.stats.differences import of_counts, of_draws, of_ratio
 from qgate.stats.precision import THRESHOLDS, ClassMatches, average_precision
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     Doubles = NDArray[np.float64]
     Bools = NDArray[np.bool_]
     Found = Mapping[int, Matched]
+    Pairs = Sequence[tuple[Doubles, Doubles]]
 
 METRICS = ("map", "map50", "same_boxes")
 LABELLED = ("map", "map50")
@@ -34,13 +37,22 @@ class Detection:
         score: Boxes of at least this score are what a user of the model sees: they make an image right or wrong, and
             are compared between the models.
         classes: Classes of which there are labels; boxes of others are not judged, as in COCO.
+        declared: How numbers are read as boxes, and what else they may be; None where that is not asked.
     """
 
-    def __init__(self, metric: str, reader: BoxReader, score: float, classes: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        metric: str,
+        reader: BoxReader,
+        score: float,
+        classes: Sequence[int] = (),
+        declared: Declared | None = None,
+    ) -> None:
         self.metric = metric
         self._reader = reader
         self._score = score
         self._classes = tuple(classes)
+        self._declared = declared
         self._drawn: tuple[Any, Doubles, Doubles] | None = None
 
     @property
@@ -49,10 +61,7 @@ class Detection:
         return self._reader.names
 
     def records(self, reference: Any, candidate: Any, truth: Any) -> tuple[Columns, NDArray[np.bool_]]:
-        """See ``base.Task``; outputs come by name, ``truth`` is [samples, 2] of [labels, 6]: corners, class, crowd.
-
-        The second are the labels of another sample, which the reference finds by chance alone.
-        """
+        """See ``base.Task``; outputs come by name, ``truth`` is [samples, 3], see ``truth_of``."""
         count = len(next(iter(reference.values()), ()))
         ours, theirs = (self._reader.read(side, count) for side in (reference, candidate))
         fine = np.array(
@@ -60,18 +69,19 @@ class Detection:
         )
         rows = [i for i in range(count) if fine[i]]
         columns: dict[str, Any] = {"same": np.zeros((len(rows), 5))}
-        for side in "rcx" if truth is not None else "":
-            columns[f"found_{side}"] = np.empty(len(rows), dtype=object)
+        for name in ("found_r", "found_c", "found_x", "again") if truth is not None else ():
+            columns[name] = np.empty(len(rows), dtype=object)
         for at, i in enumerate(rows):
             a, b = ours[i], theirs[i]
             if a is None or b is None:
                 raise AssertionError("only whole samples are looked at")
             columns["same"][at] = self._agreement(a, b)
             if truth is not None:
-                own, other = truth[i]
+                own, other, again = truth[i]
                 columns["found_r"][at] = self._matched(a, own)
                 columns["found_c"][at] = self._matched(b, own)
                 columns["found_x"][at] = self._matched(a, other)
+                columns["again"][at] = (a, own) if again else None
         return columns, fine
 
     def _matched(self, boxes: Doubles, labels: Doubles) -> dict[int, Matched]:
@@ -132,6 +142,30 @@ class Detection:
             return None
         return self._precision(self.metric, {**columns, "found_c": columns["found_x"]})
 
+    def reading(self, columns: Columns) -> BestReading | None:
+        """The other reading of the reference's boxes, or of the labels, that is best; None where none is better."""
+        kept = [] if self._declared is None or not self._classes else [e for e in columns["again"] if e]
+        better = (
+            None if self._declared is None or not kept else best_reading(self._declared, kept, self._half)
+        )
+        if better is None:
+            return None
+        pairs = {"found_r": self._all_matched(better.pairs), "found_c": self._all_matched(kept)}
+        return replace(better.told, low=self._precision("map50", pairs).low)
+
+    def _all_matched(self, pairs: Pairs) -> NDArray[Any]:
+        """What was found in each image, of its boxes and labels."""
+        held = np.empty(len(pairs), dtype=object)
+        held[:] = [self._matched(*pair) for pair in pairs]
+        return held
+
+    def _half(self, pairs: Pairs) -> float:
+        """AP50 of some images; 0 where they have no label that counts."""
+        found, once = self._all_matched(pairs), np.ones((1, len(pairs)))
+        each = [average_precision(once, _gathered(found, label))[0, 0] for label in self._classes]
+        there = [value for value in each if np.isfinite(value)]
+        return float(np.mean(there)) if there else 0.0
+
     def right(self, columns: Columns) -> tuple[Bools, Bools]:
         """Whether each model finds every labelled box at an IoU of 0.5 and nothing else; unlabelled, both the same."""
         if self._classes:
@@ -190,6 +224,20 @@ class Detection:
         whole = score(np.ones((1, n)))[0]
         self._drawn = held, whole, resample_rows(n, score, work=work)
         return self._drawn[1], self._drawn[2]
+
+
+def truth_of(labels: NDArray[Any]) -> NDArray[Any]:
+    """What ``records`` takes of each sample, [samples, 3]: its labels, those of another, and whether they are read again.
+
+    The reference finds those of another sample by chance alone. The first images with labels are read in other ways.
+
+    Args:
+        labels: [samples] of arrays [labels, 6]: corners, class, crowd.
+    """
+    truth = np.empty((len(labels), 3), dtype=object)
+    truth[:, 0], truth[:, 1], truth[:, 2] = labels, np.roll(labels, 1), False
+    truth[[i for i, own in enumerate(labels) if len(own)][:MOST_IMAGES], 2] = True
+    return truth
 
 
 def _gathered(found: Any, label: int) -> ClassMatches:
