@@ -12,14 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qgate.quant.bias_units import TOLERANCE, departures
 from qgate.quant.constants import Array, ConstantValue, Quantized, numbers
 from qgate.quant.edges import static_quantizers
 from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
 from qgate.quant.side_by_side import half_ulp
 
 LAYERS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
-RECORDED = 1e-5
-"""Relative deviations below which float32's own rounding, of three scales and of their product, is all there is to see."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class BiasScale:
         deviation: The bias that the arithmetic adds over the one that the file states, minus one, as an absolute value less
             what the scale's storage type leaves open; infinite where a zero point is not 0 or the scales do not fit.
         stated: The bias of that channel as the file states it; ``added`` what integer arithmetic adds.
-        count: Channels with a deviation above ``RECORDED``.
+        count: Channels with a deviation above ``TOLERANCE``.
         zero_point: The zero point there.
     """
 
@@ -96,12 +95,9 @@ def deviation(node: FloatNode, bias: ConstantValue, source: Quantizer, weight: Q
         return (
             None if bias.misfit() else _odd(node, bias, (own, product, zeros), codes, 0, float("inf"), size)
         )
-    with np.errstate(all="ignore"):
-        off = np.abs(product / own - 1) - 2 * half_ulp(own, held.scale_dtype)
-    # Nothing is large in steps that are no normal numbers of float32, whose own rounding is coarse there.
-    off = np.where(np.abs(product - own) <= np.finfo(np.float32).tiny, 0.0, off)
-    off = np.where(np.isnan(off) | (zeros != 0), np.inf, np.broadcast_to(off, size))
-    count = int(np.count_nonzero(off > RECORDED))
+    off = departures(own, product, 2 * half_ulp(own, held.scale_dtype))
+    off = np.where(zeros != 0, np.inf, np.broadcast_to(off, size))
+    count = int(np.count_nonzero(off > TOLERANCE))
     if not count:
         return None
     at = int(np.argmax(off))

@@ -7,7 +7,30 @@ import numpy as np
 from qgate.quant.constants import Array
 
 TOLERANCE = 1e-6
-"""Relative difference: float32's rounding of the product (6e-8), and what LiteRT's older kernels demanded themselves."""
+"""Departures up to which a scale is its unit: what float32 rounds of three scales and their product (2e-7), and what LiteRT's
+older kernels demanded themselves."""
+
+
+def departures(stated: Array, unit: Array, left_open: Array | float = 0.0) -> Array:
+    """How far scales are from the units that codes are read in: ``|unit / stated - 1|``, the part of a bias that is added and
+    that the file does not state.
+
+    Nothing is large in steps that are no normal numbers of float32, whose own rounding is coarse there: two that differ by
+    no more than the least of these do not depart.
+
+    Args:
+        stated: Scales of a bias, one or one for each output channel.
+        unit: The product of input's and weight's scale, likewise.
+        left_open: What the storage type of ``stated`` rounds away, relative to it.
+
+    Returns:
+        Of the shape that both broadcast to, float64; infinite of what is no number.
+    """
+    one, two = stated.astype(np.float64), unit.astype(np.float64)
+    with np.errstate(all="ignore"):
+        off = np.abs(two / one - 1) - left_open
+        off = np.where(np.abs(two - one) <= np.finfo(np.float32).tiny, 0.0, off)
+    return np.where(np.isnan(off), np.inf, off)
 
 
 def off_unit(bias: Array, step: Array, weight: Array) -> tuple[int, float] | None:
@@ -29,15 +52,9 @@ def off_unit(bias: Array, step: Array, weight: Array) -> tuple[int, float] | Non
     two = weight.astype(np.float64).reshape(-1) * float(step.reshape(-1)[0])
     if not one.size or not two.size or (one.size != two.size and 1 not in (one.size, two.size)):
         return 0, float("nan")
-    one, two = np.broadcast_arrays(one, two)
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # A product below float32's numbers is no unit that a bias could be large in.
-        agrees = np.abs(one - two) <= TOLERANCE * np.abs(two) + np.finfo(np.float32).tiny
-        agrees &= np.isfinite(one) & np.isfinite(two)
-        ratio = one / two
-        # Another sign, and what is no number, are as far off as can be.
-        away = np.where(ratio > 0, np.abs(np.log(ratio)), np.inf)
-    if np.all(agrees):
+    off = departures(one, two)
+    worst = int(np.argmax(off))
+    if off[worst] <= TOLERANCE:
         return None
-    worst = int(np.argmax(np.where(agrees, -1.0, away)))
-    return worst, float(ratio[worst])
+    with np.errstate(all="ignore"):
+        return worst, float(one[min(worst, one.size - 1)] / two[min(worst, two.size - 1)])

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from qgate.quant.bias_units import off_unit
+from qgate.quant.bias_units import departures, off_unit
 
 STEP, WEIGHT = np.float32([0.03]), np.float32([0.002, 0.004, 0.001])
 PRODUCT = STEP * WEIGHT
@@ -54,3 +54,16 @@ def test_one_scale_for_channels_of_several_units_is_off() -> None:
     found = off_unit(PRODUCT[:1], STEP, WEIGHT)
     assert found is not None
     assert found[0] != 0
+
+
+def test_a_departure_is_the_part_of_the_added_bias_that_the_file_does_not_state() -> None:
+    stated = np.array([1.0, 0.5, 2.0, -1.0, 0.0, np.nan, np.inf])
+    assert departures(stated, np.ones(1)) == pytest.approx([0, 1, 0.5, 2, np.inf, np.inf, 1])
+    assert departures(np.ones(1), np.array([np.nan, np.inf])).tolist() == [np.inf, np.inf]
+    assert departures(np.array([np.inf]), np.array([np.inf])).tolist() == [np.inf]
+    assert departures(np.array([1.0]), np.array([1.01]), 0.02)[0] < 0, "within what its storage type rounds"
+
+
+def test_what_float32_has_no_normal_number_for_departs_by_nothing() -> None:
+    stated = np.array([0.0, 1e-40, 1e-37])
+    assert departures(stated, np.array([1e-39, 3e-39, 3e-37])) == pytest.approx([0, 0, 2])
