@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +61,7 @@ def test_codes_of_a_few_bits(dtype: str, bits: int, data: st.DataObject) -> None
     places = sorted(data.draw(st.sets(st.integers(0, count - 1), min_size=1)))
     other[places] ^= 1 << data.draw(st.integers(0, bits - 1))
     old, new = (
-        Constant("w", dtype, (count,), bits, lambda: codes, raw=lambda c=c: packed(c, bits))  # type: ignore[misc]
+        Constant("w", dtype, (count,), bits, lambda: codes, raw=partial(packed, c, bits))
         for c in (codes, other)
     )
     found = difference(old, new)
@@ -79,7 +80,7 @@ def test_the_same_values_differ_nowhere_and_bits_count() -> None:
 
 def test_strings() -> None:
     old, new = (
-        Constant("w", "string", (2,), 0, lambda: None, raw=lambda s=s: strings_as_bytes(s))  # type: ignore[misc,arg-type,return-value]
+        Constant("w", "string", (2,), 0, lambda: None, raw=partial(strings_as_bytes, s))
         for s in ([b"a", b"\xff"], [b"a", b"\\xff"])
     )
     found = difference(old, new)
