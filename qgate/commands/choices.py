@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from qgate.policy.nearest import nearest
+from qgate.rules.nearest import nearest
 
 
 class Nearest(click.Choice[str]):

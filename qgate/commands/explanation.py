@@ -36,7 +36,7 @@ def explain_target(
     policy, where = _policy(config, base)
     target = policy.target(name)
     if target is None:
-        from qgate.policy.problems import did_you_mean
+        from qgate.rules.nearest import did_you_mean
 
         known = [each.name for each in policy.targets]
         raise UsageError(f"there is no target {name!r}", where=where, remedy=did_you_mean(name, known))

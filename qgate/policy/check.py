@@ -8,13 +8,13 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 
 from qgate.policy.document import Path, quoted, type_name
-from qgate.policy.nearest import nearest
 from qgate.policy.pieces import check_pieces
-from qgate.policy.problems import Problem, did_you_mean
+from qgate.policy.problems import Problem
 from qgate.policy.schema import BOXES, OPTIONS, UNLABELLED, ImagesSpec, Policy, Target, TaskSpec
 from qgate.policy.values import Thresholds
 from qgate.records import Value
 from qgate.rules.base import PROFILES, Param, Rule
+from qgate.rules.nearest import did_you_mean, nearest
 
 UNWAIVABLE = "TRC104"
 """The rule that reports expired waivers."""
@@ -127,6 +127,11 @@ def _task_options(task: TaskSpec, path: Path) -> Iterator[Problem]:
         )
     if task.python is not None and task.output is not None:
         yield Problem((*path, "output"), "an own function is given all outputs", "Remove `output`")
+    yield from check_readings(task, path)
+
+
+def check_readings(task: TaskSpec, path: Path) -> Iterator[Problem]:
+    """How outputs are read as boxes or text, where only a part of that is said."""
     yield from _boxes(task, path)
     if task.blank is not None and task.text != "ctc":
         yield Problem(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 
 from qgate.policy.document import Path, quoted
@@ -74,16 +75,28 @@ def _slices(target: Target, path: Path, rules: Mapping[str, Rule], check: Check)
             yield Problem(
                 place,
                 f"{quoted(name)} is no slice of the array {quoted(array)}",
-                f"Write `{array}=VALUE`, or a class as `label=3`",
+                f"Write `{array}={_value(name)}`, or a class as `label=3`",
             )
         yield from check(_only(thresholds, (*SLICE_RULES, *CLASS_RULES)), place, rules)
         yield from _finite(thresholds, place, rules)
+
+
+def _value(name: str) -> str:
+    """What follows the array in a slice's name, if it is plain."""
+    value = name.partition("=")[2]
+    return value if re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", value) else "VALUE"
 
 
 def _heard(target: Target, thresholds: Thresholds, place: Path) -> Iterator[Problem]:
     """Rules that say nothing of the target's metric in a slice or of a class."""
     task = target.task
     if task is None:
+        if target.data is None or target.data.labels is None:
+            yield Problem(
+                place,
+                "the target has no labels to judge slices by",
+                "Name their array in `data: {labels: ...}`",
+            )
         return
     if task.metric == "none":
         yield Problem(place, "the target has no task to judge slices by", "Name one under `task`")

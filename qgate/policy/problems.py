@@ -14,11 +14,10 @@ from pydantic_core import ErrorDetails
 
 from qgate.errors import PolicyError
 from qgate.policy.document import Node, Path, quoted, type_name
-from qgate.policy.nearest import nearest
 from qgate.policy.schema import Policy
+from qgate.rules.nearest import did_you_mean, nearest
 
 _SHOWN = 5
-_NAMED = 20
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 _WANTED = {
     "string_type": "text",
@@ -27,6 +26,11 @@ _WANTED = {
     "dict_type": "a mapping of keys to values",
     "model_type": "a mapping of keys to values",
     "tuple_type": "a list",
+}
+_BOUNDS = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
 }
 _KINDS_OF_PLACE = ("git", "url", "release", "hf", "path")  # pydantic puts the kind into an error's path
 _UNITS = {"_mb": "MiB", "_seconds": "seconds"}
@@ -47,15 +51,9 @@ class Problem:
     what: str
     remedy: str | Callable[[], str] = ""
 
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """A remedy that names the nearest known word, or all of them."""
-    options = list(known)
-    near = nearest(word, options)
-    if near is not None:
-        return f"Did you mean `{near}`?"
-    more = ", ..." if len(options) > _NAMED else ""
-    return f"Known here: {', '.join(options[:_NAMED])}{more}" if options else ""
+    def advice(self) -> str:
+        """The remedy, worked out."""
+        return self.remedy if isinstance(self.remedy, str) else self.remedy()
 
 
 def policy_error(problems: list[Problem], root: Node, where: str) -> PolicyError:
@@ -66,7 +64,7 @@ def policy_error(problems: list[Problem], root: Node, where: str) -> PolicyError
     )
     (first, problem), rest = placed[0], placed[1:]
     key = f"{key_path(first.path)}: " if first.path else ""
-    remedy = problem.remedy if isinstance(problem.remedy, str) else problem.remedy()
+    remedy = problem.advice()
     more = "".join(
         f"; line {trace.line}: {key_path(trace.path) or 'the policy'}: {other.what}"
         for trace, other in rest[: _SHOWN - 1]
@@ -142,9 +140,9 @@ def _reason(error: ErrorDetails, context: Mapping[str, Any]) -> str:
         return f"it must match {context['pattern']}"
     if kind in ("string_too_short", "string_too_long"):
         return "it is empty" if kind == "string_too_short" else f"it is longer than {context['max_length']}"
-    if kind in ("greater_than", "less_than_equal"):
-        bound = f"more than {context['gt']}" if kind == "greater_than" else f"at most {context['le']}"
-        return f"must be {bound}"
+    if kind in _BOUNDS:
+        key, words = _BOUNDS[kind]
+        return f"must be {words} {context[key]}"
     return error["msg"][:1].lower() + error["msg"][1:]
 
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from qgate.errors import UsageError
-from qgate.policy.problems import did_you_mean
 from qgate.policy.schema import Policy, ProfileSpec, Target
 from qgate.policy.values import Thresholds
 from qgate.records import Limit
 from qgate.rules.base import PROFILES, Rule, slice_key, slice_of
+from qgate.rules.nearest import did_you_mean
 
 DEFAULT_PROFILE = "balanced"
 

@@ -55,7 +55,7 @@ def _no_data(report: Report) -> Unproven:
 def _doubted(report: Report) -> Unproven:
     found = with_doubts(report.targets)
     doubt = _doubt(found[0]) if found else None
-    unlike = "by its labels the reference itself is not shown to be better than chance"
+    unlike = "the reference itself is not shown to know what its labels say"
     return Unproven("Labels in doubt", f"{_about(unlike, found, report)}. {doubt.remedy}" if doubt else "")
 
 

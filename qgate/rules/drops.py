@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from qgate.records import Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import RuleContext
+from qgate.rules.nearest import did_you_mean, nearest
 
 ERRORS = ("mae", "rmse", "perplexity", "error")
 """Metrics that are judged by their growth, as a share of the reference's value."""
@@ -71,8 +72,18 @@ def unjudged_pieces(context: RuleContext, name: str, *, counted: bool = False) -
             evidence={"n": n},
             effect=Verdict.INCONCLUSIVE,
             severity=Severity(str(context.limit_of("severity", piece).value)),
-            remedy="Check its name under `slice_thresholds`, or give more samples of it",
+            remedy=f"{_meant(piece, groups)}Check its name under `slice_thresholds`, or give more samples of it",
         )
+
+
+def _meant(piece: str, groups: Mapping[str | None, Measurement]) -> str:
+    """Which of the slices that the data have was probably meant; nothing of one that they do have."""
+    array, _, value = piece.partition("=")
+    known = [each.removeprefix(f"{array}=") for each in groups if each and each.startswith(f"{array}=")]
+    if piece in groups or not known:
+        return ""
+    near = nearest(value, known)
+    return f"Did you mean `{array}={near}`? " if near is not None else f"{did_you_mean(value, known)}. "
 
 
 def told(found: Measurement, allowed: float) -> tuple[str, dict[str, Any]]:

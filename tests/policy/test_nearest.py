@@ -9,7 +9,7 @@ from qgate.cli import main
 from qgate.commands.options import SCHEMES, TASKS
 from qgate.errors import PolicyError
 from qgate.policy.load import load_policy
-from qgate.policy.nearest import nearest
+from qgate.rules.nearest import nearest
 from qgate.runtimes.registry import RUNTIMES
 
 

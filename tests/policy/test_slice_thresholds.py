@@ -286,3 +286,49 @@ def test_a_looser_bound_of_a_metric_is_told() -> None:
         "BEH101.max_drop[top1] is looser: 0.02 before, 0.4" in line
         for line in compare(old, new, rules=RULES).loosened
     )
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("country=NORWAI", "Did you mean `country=NORWAY`? Check its name"),
+        ("country=norway", "Did you mean `country=NORWAY`? Check its name"),
+        ("country=XX", "Known here: DE, NORWAY. Check its name"),
+        ("country=DE", "Check its name under `slice_thresholds`, or give more samples of it"),
+    ],
+)
+@pytest.mark.parametrize("rule", ["BEH101", "BEH104"])
+def test_a_slice_that_the_data_do_not_have_is_answered_with_the_one_that_was_meant(
+    written, says, rule
+) -> None:
+    given = measured("country=DE", 0.0, n=7), measured("country=NORWAY", 0.0)
+    (only,) = found(f"{{{written}: {{{rule}: {{max_drop: 0.01}}}}}}", *given, rule=rule)
+    assert only.effect is Verdict.INCONCLUSIVE and only.at.slice == written
+    assert only.remedy.startswith(says)
+
+
+def test_without_slices_in_the_data_no_name_is_made_up() -> None:
+    (only,) = found(f"{{{OWN}}}")
+    assert only.remedy.startswith("Check its name")
+
+
+@pytest.mark.parametrize(
+    ("written", "says"),
+    [
+        ("contry=DE", "Write `country=DE`"),
+        ("DE", "Write `country=VALUE`"),
+        ("contry=a b", "Write `country=VALUE`"),
+    ],
+)
+def test_another_array_than_that_of_the_slices_is_refused_with_its_name(written: str, says: str) -> None:
+    with pytest.raises(PolicyError, match=f"is no slice of the array.*{says}"):
+        load(TEXT.replace("SLICES", f"{{{written}: {{BEH104: {{max_drop: 0.1}}}}}}"))
+
+
+def test_slices_of_a_target_without_labels_are_refused_because_no_task_would_judge_them() -> None:
+    with pytest.raises(PolicyError, match="the target has no labels to judge slices by"):
+        load(TEXT.replace("labels: y, ", "").replace("SLICES", f"{{{OWN}}}"))
+    load(
+        TEXT.replace("labels: y, ", "").replace("SLICES", f"{{{OWN}}}")
+        + "    task: {metric: decoded, python: a.py:f}\n"
+    )

@@ -94,7 +94,7 @@ def test_nothing_is_said_where_inputs_were_given() -> None:
     )
 
 
-LABELS = "by its labels the reference itself is not shown to be better than chance"
+LABELS = "the reference itself is not shown to know what its labels say"
 
 
 def doubted(name: str = "digits", **change: object) -> TargetReport:

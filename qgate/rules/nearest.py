@@ -12,7 +12,7 @@ _OTHER_NAMES = {
 }  # fmt: skip
 """What others call it, where letters alone do not lead to it."""
 
-_LEAST = 3
+_LEAST, _NAMED = 3, 20
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:
@@ -27,3 +27,13 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
         return lowered[match[0]]
     within = [option for option in options if len(given) >= _LEAST and given in option.lower()]
     return within[0] if len(within) == 1 else None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """A remedy that names the nearest known word, or all of them."""
+    options = list(known)
+    near = nearest(word, options)
+    if near is not None:
+        return f"Did you mean `{near}`?"
+    more = ", ..." if len(options) > _NAMED else ""
+    return f"Known here: {', '.join(options[:_NAMED])}{more}" if options else ""
