@@ -19,6 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from tests.corpus import graph, rewrites
+from tests.optimised import optimised
 
 
 @dataclass(frozen=True)
@@ -112,28 +113,14 @@ def external_one_file_each(model, work):
     onnx.save(model, work / "model.onnx")
 
 
-def _optimised(model: onnx.ModelProto, work: Path, level: str) -> onnx.ModelProto:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, level)
-    target = work / "optimised.onnx"
-    options.optimized_model_filepath = str(target)
-    ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    out = onnx.load(target)
-    target.unlink()
-    return out
-
-
 @variant()
 def ort_basic(model, work):
-    return _optimised(model, work, "ORT_ENABLE_BASIC")
+    return optimised(model, work, "ORT_ENABLE_BASIC")
 
 
 @variant()
 def ort_extended(model, work):
-    return _optimised(model, work, "ORT_ENABLE_EXTENDED")
+    return optimised(model, work, "ORT_ENABLE_EXTENDED")
 
 
 @variant(needs=("onnxslim",))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
@@ -23,6 +22,7 @@ from qgate.measure.layers.plan import plan_layers
 from qgate.measure.layers.session import JoinedModel
 from qgate.quant.build import float_view
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
+from tests.optimised import optimised
 
 pytestmark = pytest.mark.skipif(
     platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere ONNX Runtime leaves int8 as it is"
@@ -123,21 +123,6 @@ SIGNED = {
 }  # fmt: skip
 
 
-def optimised_types(model: onnx.ModelProto, folder: Path) -> dict[str, int]:
-    """The type of the zero point of each QuantizeLinear in what ONNX Runtime makes of a model."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.optimized_model_filepath = str(folder / "optimised.onnx")
-    onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    graph = onnx.load(folder / "optimised.onnx").graph
-    types = {constant.name: constant.data_type for constant in graph.initializer}
-    return {
-        node.name: types.get(node.input[2], TensorProto.INT8)
-        for node in graph.node
-        if node.op_type == "QuantizeLinear"
-    }
-
-
 def changed(
     model: onnx.ModelProto, folder: Path, *codes: str, zeros: dict[str, str] | None = None
 ) -> tuple[onnx.GraphProto, tuple[Layer, ...]]:
@@ -168,7 +153,7 @@ def types_of(graph: onnx.GraphProto) -> dict[str, int]:
 def test_codes_are_unsigned_where_the_runtime_has_them_so_and_nowhere_else(tmp_path: Path, name: str) -> None:
     model = (UNSIGNED | SIGNED)[name]
     wanted = TensorProto.UINT8 if name in UNSIGNED else TensorProto.INT8
-    assert optimised_types(model, tmp_path) == {"quantize c": wanted}
+    assert types_of(optimised(model, tmp_path).graph) == {"quantize c": wanted}
     graph, (layer,) = changed(model, tmp_path, "c")
     assert types_of(graph) == {"quantize c": wanted}
     if name in UNSIGNED:

@@ -1,10 +1,7 @@
 """GroupNormalization as ONNX Runtime's offline optimiser writes it out is the operator, of either opset; no near miss is."""
 
-from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime as ort
 import pytest
 from onnx import helper, numpy_helper
 
@@ -14,6 +11,7 @@ from qgate.measure.interface import Interface
 from qgate.measure.static import inspect_pair
 from qgate.policy.thresholds import resolve
 from qgate.records import Severity
+from tests.optimised import optimised
 from tests.quant.twin import model, save
 
 GROUPS, CHANNELS = 2, 4
@@ -47,12 +45,7 @@ def candidate(opset):
 
 def written_out(proto, folder):
     """What ONNX Runtime saves: the operator as its definition."""
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_BASIC
-    options.optimized_model_filepath = str(folder / "written.onnx")
-    options.log_severity_level = 4
-    ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    made = onnx.load(Path(options.optimized_model_filepath))
+    made = optimised(proto, folder, "ORT_ENABLE_BASIC")
     assert "GroupNormalization" not in {node.op_type for node in made.graph.node}
     return made
 

@@ -1,15 +1,14 @@
 # ruff: noqa: E501 - one graph a line
 """Fused operators and the arithmetic that other exporters write for them are one thing; near misses are not."""
 
-from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 
 from qgate.align.walk import align
 from qgate.quant.joining import join
+from tests.optimised import optimised
 from tests.quant.twin import model, run, view_of
 
 HEAD = "g (float[2,5,8] x) => (float[2,5,8] y)"
@@ -132,12 +131,7 @@ def test_what_onnx_runtime_fuses_is_the_same_model(tmp_path):
     )
     proto = model(f"g (float[10,8] x) => (float[10,8] y) {{{body}}}", opset=17, **HELD)
     onnx.checker.check_model(proto)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.optimized_model_filepath = str(tmp_path / "fused.onnx")
-    options.log_severity_level = 4
-    ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    fused = onnx.load(Path(options.optimized_model_filepath))
+    fused = optimised(proto, tmp_path, "ORT_ENABLE_EXTENDED")
     assert {n.op_type for n in fused.graph.node} & {
         "BiasGelu",
         "SkipLayerNormalization",
