@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
+from qgate.commands.part import parse_part
 from qgate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float 
     """
     if not options:
         return {}
-    from pydantic import ValidationError
-
+    from qgate.policy.check import check_readings
     from qgate.policy.schema import OPTIONS, TaskSpec
 
     where, given = "--task-option", dict(_pairs(options, "--task-option"))
@@ -97,14 +97,14 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float 
                 f"{name!r} is no option of the task {metric}", where=where, remedy=f"It has: {known}"
             )
     values = {key: _number(text) for key, text in given.items()}
-    try:
-        return TaskSpec.model_validate({"metric": metric, **values}).options()
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"{name}: {first['msg']}", where=where, remedy="See docs/policy.md, `task`"
-        ) from None
+    spec = parse_part(
+        TaskSpec,
+        {"metric": metric, **values},
+        option=where,
+        remedy="See docs/policy.md, `task`",
+        check=lambda part: check_readings(part, ()),
+    )
+    return spec.options()
 
 
 def _number(text: str) -> float | str:

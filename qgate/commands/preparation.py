@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qgate.commands.part import parse_part
 from qgate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +42,6 @@ def parse_preparation(given: tuple[str, ...]) -> Preprocessing | None:
     """
     if not given:
         return None
-    from pydantic import ValidationError
-
     from qgate.measure.preprocessing import Preprocessing
     from qgate.policy.check import check_images
     from qgate.policy.schema import ImagesSpec
@@ -65,17 +64,13 @@ def parse_preparation(given: tuple[str, ...]) -> Preprocessing | None:
         raise UsageError(
             "the size is not given", where=_WHERE, remedy="Add --prepare size=224x224 (height x width)"
         )
-    try:
-        spec = ImagesSpec.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = ".".join(map(str, first["loc"]))
-        raise UsageError(
-            f"{name}: {first['msg']}", where=_WHERE, remedy="See docs/policy.md, `images`"
-        ) from None
-    for problem in check_images(spec, ()):
-        remedy = problem.remedy if isinstance(problem.remedy, str) else problem.remedy()
-        raise UsageError(problem.what, where=_WHERE, remedy=remedy)
+    spec = parse_part(
+        ImagesSpec,
+        values,
+        option=_WHERE,
+        remedy="See docs/policy.md, `images`",
+        check=lambda part: check_images(part, ()),
+    )
     return Preprocessing.from_data(spec.model_dump())
 
 

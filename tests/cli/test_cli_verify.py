@@ -13,7 +13,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from qgate.commands.interface import parse_interface
+from qgate.commands.interface import parse_interface, parse_task
 from qgate.errors import UsageError
 from qgate.measure.interface import Interface
 
@@ -210,6 +210,27 @@ def test_io_options_that_make_no_sense_are_refused_by_name(
 ) -> None:
     with pytest.raises(UsageError, match=re.escape(says)):
         parse_interface(names, (), types, shapes)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "message"),
+    [
+        ("topk", ("k=0",), "k: must be more than 0"),
+        ("topk", ("k=x",), "k: must be a whole number, not the text 'x'"),
+        ("topk", ("blank=1",), "'blank' is no option of the task topk"),
+        ("cer", ("text=ctc", "blank=-1"), "blank: must be at least 0"),
+        ("cer", ("blank=3",), "blank: a blank belongs to `text: ctc`"),
+        ("cer", ("text=cct",), "text: must be one of argmax, ctc, ids, not the text 'cct'"),
+        ("map", ("score=nan",), "score: input should be a finite number"),
+        ("map", ("boxes=b", "scores=s"), "boxes: boxes, scores and classes belong together"),
+    ],
+)
+def test_task_options_are_refused_as_a_policy_refuses_them(
+    metric: str, options: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse_task(metric, options)
+    assert parse_task("cer", ("text=ctc", "blank=3")) == {"text": "ctc", "blank": 3}
 
 
 @pytest.mark.parametrize(
