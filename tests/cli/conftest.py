@@ -141,3 +141,8 @@ def may_mount() -> bool:
 
 def own_mounts() -> tuple[str, ...]:
     return ("unshare", "-m", "--propagation", "private")
+
+
+def without_overriding() -> tuple[str, ...]:
+    """Before a command: root stays root, and may write only where a folder's owner may, as everybody else."""
+    return ("setpriv", "--bounding-set", "-dac_override,-dac_read_search") if os.geteuid() == 0 else ()

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import sysconfig
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+import qgate
 from qgate.errors import SandboxError, UsageError
 from qgate.measure.deployed import avx2
 from qgate.records import Severity, Verdict
 from qgate.runtimes.processor import saturates
 from qgate.sandbox import emulation
 from qgate.sandbox.limits import Limits
-from qgate.sandbox.staging import staging_directory
+from qgate.sandbox.staging import staging_directory, unreadable_part
 from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 from qgate.verify.target import verify
 
@@ -125,7 +129,35 @@ def test_the_emulator_starts_without_roots_rights():
     assert emulation.unprivileged() == wanted
 
 
-def test_an_emulated_processor_answers_as_a_real_one_does(elsewhere):
+@pytest.fixture
+def readable_python(monkeypatch):
+    """An interpreter that every user can read, as the emulated process gives up root before it starts.
+
+    Where the one that runs the tests is hidden below root's home, the system's own of the same version stands in for it,
+    with the same packages.
+    """
+    if unreadable_part(Path(sys.executable)) is None:
+        yield
+        return
+    name = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    system = shutil.which(name, path=os.defpath)
+    if system is None:
+        pytest.skip(f"{sys.executable} is hidden from other users, and there is no other {name}")
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        packages = root / "lib" / name / "site-packages"
+        packages.mkdir(parents=True)
+        (root / "bin").mkdir()
+        (root / "bin" / "python").symlink_to(system)
+        (root / "pyvenv.cfg").write_text(f"home = {Path(system).parent}\n")
+        places = [sysconfig.get_path("purelib"), Path(qgate.__file__).parents[1]]
+        (packages / "same.pth").write_text("\n".join(map(str, places)))
+        root.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(root / "bin" / "python"))
+        yield
+
+
+def test_an_emulated_processor_answers_as_a_real_one_does(elsewhere, readable_python):
     reason = avx2.unavailable(REDUCED)
     if reason:
         pytest.skip(reason)
