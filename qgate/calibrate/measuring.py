@@ -6,11 +6,12 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from qgate.errors import MeasureError, QgateError
 from qgate.measure.pair import measure_pair
-from qgate.measure.request import Tap
+from qgate.measure.part import LEAST
+from qgate.measure.request import Part, Tap
 from qgate.measure.result import parse_answer
 from qgate.records import Measurement
 from qgate.runtimes.recipes import calibrated_tensors, write_recipe
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from qgate.measure.request import PairRequest
 
 Values = Mapping[tuple[str, str], Measurement]
+Ranges = Literal["none", "others", "same"]
 _STATIC = ("static per channel", "static per tensor")
 _RECIPES = {"int8": _STATIC, "fp16": ("fp16",)}
 """ONNX Runtime's plain recipes by scheme."""
@@ -31,11 +33,21 @@ _RECIPES = {"int8": _STATIC, "fp16": ("fp16",)}
 
 @dataclass(frozen=True)
 class Yardstick:
-    """The reference quantized by a plain recipe, or why it is not."""
+    """The reference quantized by a plain recipe, or why it is not.
+
+    Args:
+        recipe: Its name.
+        values: What was measured of it.
+        reason: Why nothing was.
+        samples: How many it was judged on.
+        ranges: Which samples its ranges were taken from: ``others`` than those, the ``same``, or ``none`` where it has none.
+    """
 
     recipe: str
     values: Values = field(default_factory=dict)
     reason: str = ""
+    samples: int = 0
+    ranges: Ranges = "none"
 
 
 @dataclass(frozen=True)
@@ -109,7 +121,7 @@ def measure_again(
             if key in first:
                 moved = abs(measurement.number - first[key].number)
                 noise[key] = max(noise.get(key, 0.0), moved if math.isfinite(moved) else 0.0)
-    yardsticks = tuple(_yardsticks(plain, inspection.scheme.name, request.dynamic, staging, told))
+    yardsticks = tuple(_yardsticks(plain, inspection.scheme.name, result.data.samples, staging, told))
     return Calibration(first, noise, yardsticks, result.data.samples, inspection.scheme.name)
 
 
@@ -122,27 +134,46 @@ def _named(measurements: Iterable[Measurement]) -> dict[tuple[str, str], Measure
 
 
 def _yardsticks(
-    request: PairRequest, scheme: str | None, dynamic: bool, staging: Path, told: Callable[[str], None]
+    request: PairRequest, scheme: str | None, samples: int, staging: Path, told: Callable[[str], None]
 ) -> Iterator[Yardstick]:
-    recipes = ("dynamic",) if dynamic else _RECIPES.get(scheme or "", ())
+    recipes = ("dynamic",) if request.dynamic else _RECIPES.get(scheme or "", ())
     if not recipes or request.reference is None or request.forms:
         what = "no ONNX model" if request.forms else scheme or "not quantized"
         reason = f"ONNX Runtime's plain recipes are for int8 and fp16 models of ONNX, the candidate is {what}"
         yield Yardstick("none", reason=reason)
         return
     ranges: dict[str, tuple[float, float]] = {}
+    calibration, others = _apart(request, samples)
     for recipe in recipes:
         told(f"the reference, quantized by ONNX Runtime ({recipe})")
         target = staging / f"yardstick_{recipe.replace(' ', '_')}.onnx"
         try:
             if recipe in _STATIC and not ranges:
-                ranges = _ranges(request)
+                ranges = _ranges(calibration)
             write_recipe(recipe, request.reference, target, ranges)
             target.chmod(0o644)
-            other = replace(request, candidate=target, dynamic=recipe == "dynamic", io_map={}, io_types={})
-            yield Yardstick(recipe, _values(other))
+            judged = others if recipe in _STATIC else request
+            other = replace(judged, candidate=target, dynamic=recipe == "dynamic", io_map={}, io_types={})
+            found = measure_pair(other)
+            ranges_of: Ranges = (
+                "none" if recipe not in _STATIC else "same" if calibration == judged else "others"
+            )
+            yield Yardstick(recipe, _named(found.measurements), "", found.data.samples, ranges_of)
         except (QgateError, OSError, ValueError) as error:
             yield Yardstick(recipe, reason=str(error)[:300])
+
+
+def _apart(request: PairRequest, samples: int) -> tuple[PairRequest, PairRequest]:
+    """The samples that ranges are taken from, and others that they are judged on; all and all where there are too few.
+
+    What was calibrated on the very samples that it is judged on clips nothing of them, and would be too good a measure.
+    """
+    if request.inputs is None:
+        return replace(request, seed=request.seed + 1), request
+    if samples < LEAST:
+        return request, request
+    one, other = Part(samples, "calibration"), Part(samples, "others")
+    return replace(request, part=one), replace(request, part=other)
 
 
 def _ranges(request: PairRequest) -> dict[str, tuple[float, float]]:

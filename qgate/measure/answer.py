@@ -26,6 +26,7 @@ _LIBRARIES = (
         "qgate.measure.generate",
         "qgate.measure.edges",
         "qgate.measure.unoptimised",
+        "qgate.measure.part",
     ),
 )
 _CODECS = ("unicode_escape", "ascii", "latin-1", "cp437", "utf-8")

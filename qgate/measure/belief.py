@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qgate.errors import MeasureError
+from qgate.measure.part import sample_numbers
 from qgate.measure.request import BOXES, EDGES, NO_SUCH_OUTPUT, UNLABELLED, WHOLE_CLASSES, PairRequest
 from qgate.measure.result import PairState
 from qgate.measure.states import OutputState
@@ -92,6 +93,8 @@ def _edges(request: PairRequest, state: PairState) -> tuple[str, ...]:
 def _possible_samples(request: PairRequest, known: Known | None) -> set[int]:
     if request.inputs is None:
         return {request.samples}
+    if request.part is not None:
+        return {len(sample_numbers(request.part))}
     return _rows(request, request.inputs, None if known is None else frozenset(known.inputs))
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from qgate.measure.meeting import is_whole, plan_comparison
-from qgate.measure.request import NO_SUCH_OUTPUT, PairRequest
+from qgate.measure.request import BOXES, NO_SUCH_OUTPUT, PairRequest
 
 Progress = Callable[[int, int], None]
 
@@ -110,7 +110,13 @@ def _opened(request: PairRequest) -> Iterator[Any]:
         yield None
         return
     with open_data(request.inputs, request.label("inputs"), request.images) as file:
-        yield file
+        if request.part is None:
+            yield file
+            return
+        from qgate.measure.part import PartFile
+
+        boxes = request.task in BOXES and request.labels in file.arrays
+        yield PartFile(file, request.part, (request.labels or "",) if boxes else ())
 
 
 def rows(request: PairRequest) -> int:

@@ -57,6 +57,19 @@ class Tap:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Some of the samples, see ``part.PartFile``.
+
+    Args:
+        count: How many the whole data set has.
+        side: Those to calibrate on, or the others.
+    """
+
+    count: int
+    side: Literal["calibration", "others"]
+
+
+@dataclass(frozen=True)
 class PairRequest:
     """One pair of models to run on the same inputs.
 
@@ -98,6 +111,7 @@ class PairRequest:
         code: Code of the trusted side by role, see ``measure.plugin``.
         side_files: Further files that the models are made of; the child can read no others.
         images: How images of the data become arrays.
+        part: Which samples of ``inputs`` are run; None for all.
         cost: Measures what running costs and nothing else: both in ``turns``, or one of them by itself; ``rows`` runs
             nothing and counts the samples.
     """
@@ -136,6 +150,7 @@ class PairRequest:
     torchao: bool = False
     code: Mapping[str, Plugin] = field(default_factory=dict)
     images: Preprocessing | None = None
+    part: Part | None = None
 
     def files(self) -> Iterator[Path]:
         """Every file that the run reads, for the child may read no others."""
@@ -177,6 +192,7 @@ class PairRequest:
         )
         raw["code"] = {role: Plugin.from_data(each) for role, each in raw["code"].items()}
         raw["images"] = None if raw["images"] is None else Preprocessing.from_data(raw["images"])
+        raw["part"] = None if raw["part"] is None else Part(**raw["part"])
         raw["io_optional"] = tuple(raw["io_optional"])
         raw["limits"] = Limits(**raw["limits"])
         return cls(**raw)

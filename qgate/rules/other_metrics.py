@@ -182,7 +182,7 @@ RULES = (
         "The candidate is not much worse than a plain recipe would be",
         why="What ONNX Runtime gives to everybody who asks for no more is what a model that was quantized with care must reach.",
         how="The lowest SQNR of an output and the drop of the metric against those of the same reference quantized by ONNX "
-        "Runtime's own recipe on the same data, as `qgate calibrate` measured them; silent until a policy holds its figures.",
+        "Runtime's own recipe, as `qgate calibrate` measured them with a margin; silent until a policy holds its figures.",
         remedy="Start from the plain recipe, and look at what was done beyond it; `qgate bisect` names the layers",
         params=(
             Param("yardstick_db", "What the plain recipe keeps; 0 where it was not measured.", 0.0, 0.0, 0.0, unit="dB"),

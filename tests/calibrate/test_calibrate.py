@@ -1,5 +1,6 @@
 """Thresholds from a target's own data, each with its reason."""
 
+import math
 import subprocess
 from pathlib import Path
 
@@ -43,18 +44,43 @@ def proposed(found):
 
 def test_thresholds_leave_room_for_noise_and_for_the_plain_recipe():
     noise = {("output.sqnr_db", "output y"): 0.2, ("task.metric_drop", ""): 0.001}
-    plain = Yardstick("static per channel", values(38.0, 0.004, 3))
+    plain = Yardstick("static per channel", values(38.0, 0.004, 3), "", 375, "others")
     found = proposed(Calibration(values(40.0, 0.002, 2), noise, (plain,), 500, "int8"))
     assert found[("FEA201", "min_db")].value == 34.5, "3 dB and the noise below the lower of both"
     assert found[("BEH101", "max_drop")].value == 0.015, "the larger drop, half an interval, the noise"
     assert 0.017 < found[("BEH102", "max_share")].value < 0.02
     assert found[("TRC102", "sqnr_db")].value == 0.4
-    assert (found[("BEH109", "yardstick_db")].value, found[("BEH109", "yardstick_drop")].value) == (
-        38.0,
-        0.004,
+    yardstick = found[("BEH109", "yardstick_db")]
+    assert yardstick.value == 36.8, "1 dB for the draw of the samples, and the noise"
+    assert (
+        "keeps 38.0 dB on 375 samples, none of which its ranges were taken from; 1 dB less" in yardstick.why
     )
+    assert found[("BEH109", "yardstick_drop")].value == 0.014, "and half an interval"
     assert all(each.why for each in found.values())
     assert "0.002 [-0.008, 0.012]" in found[("BEH101", "max_drop")].why
+
+
+@pytest.mark.parametrize(
+    ("ranges", "kept", "says"),
+    [
+        ("others", 37.0, "none of which its ranges"),
+        ("same", 36.0, "the very ones that its ranges were taken from, which is too good; 2 dB less"),
+        ("none", 38.0, "on 500 samples; less 0 dB of noise"),
+    ],
+)
+def test_the_yardstick_has_a_margin_for_the_samples_that_its_ranges_come_from(ranges, kept, says):
+    plain = Yardstick("a recipe", values(38.0), "", 500, ranges)
+    found = proposed(Calibration(values(40.0), {}, (plain,), 500, "int8"))[("BEH109", "yardstick_db")]
+    assert found.value == kept
+    assert says in found.why
+
+
+def test_a_recipe_that_keeps_nothing_is_no_yardstick():
+    for db in (0.5, -3.0, math.nan, math.inf):
+        plain = Yardstick("a recipe", values(db, math.nan), "", 500, "others")
+        assert not any(
+            rule == "BEH109" for rule, _ in proposed(Calibration(values(9.0), {}, (plain,), 500, "int8"))
+        )
 
 
 def test_a_damaged_candidate_is_no_measure():
@@ -168,6 +194,9 @@ def test_a_target_is_calibrated_and_holds_its_thresholds(tmp_path, monkeypatch):
     shown = CliRunner().invoke(main, ["calibrate", "--target", "digits", "--repeats", "1", "--write"])
     assert shown.exit_code == 0, shown.output
     assert "on 597 samples" in shown.output and "the plain recipe (static per channel)" in shown.output
+    assert "on 448 samples, none of which its ranges were taken from" in " ".join(
+        shown.output.replace("#", "").split()
+    )
     policy = load_policy((tmp_path / "qgate.yml").read_bytes(), "qgate.yml")
     limits = policy.targets[0].thresholds
     assert 35 < float(limits["FEA201"]["min_db"]) < 40
