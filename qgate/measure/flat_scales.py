@@ -17,6 +17,8 @@ from qgate.quant.constants import Array
 from qgate.records import Measurement, Place
 
 _FLOATS = ("float", "float16", "bfloat16", "double")
+_PLACES = ("int32", "int64", "bool")
+"""Types of operands that say where to and how far."""
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,14 @@ _CARRIES = {
     f"tfl.{name}"
     for name in (
         "gather", "gather_nd", "reshape", "squeeze", "expand_dims", "transpose", "slice", "strided_slice", "split", "split_v",
-        "pack", "unpack", "tile", "broadcast_to", "reverse_v2", "pad", "padv2", "mirror_pad", "select", "select_v2",
-        "space_to_depth", "depth_to_space", "batch_to_space_nd", "space_to_batch_nd", "resize_nearest_neighbor",
+        "pack", "unpack", "tile", "broadcast_to", "reverse_v2", "reverse_sequence", "pad", "padv2", "mirror_pad", "select",
+        "select_v2", "space_to_depth", "depth_to_space", "batch_to_space_nd", "space_to_batch_nd", "resize_nearest_neighbor",
+        "resize_bilinear", "max_pool_2d", "average_pool_2d", "reduce_max", "reduce_min", "maximum", "minimum", "topk_v2",
+        "dynamic_update_slice", "scatter_nd", "matrix_diag", "matrix_set_diag", "concatenation", "cast",
     )
 }  # fmt: skip
-"""Operations that copy codes: by the specification both sides have one scale, and not every kernel asks for it."""
+"""Operations that take codes for what they are and give them on: by the specification both sides have one scale, and not
+every kernel asks for it."""
 _ALIKE = 1e-6
 
 
@@ -77,6 +82,20 @@ def measure_flat_scales(candidate: StaticModel) -> Iterator[Measurement]:
                 yield _defect(node, name, why)
             elif node.op in _RECURRENT and constant.dtype in ("int32", "int64"):
                 yield _uncompared(node, name)
+        yield from _carried(graph, node)
+
+
+def _carried(graph: Graph, node: Node) -> Iterator[Measurement]:
+    """Activations whose codes an operation gives on, where the file gives these another scale or zero point."""
+    if node.op not in _CARRIES:
+        return
+    for name in dict.fromkeys(filter(None, node.inputs)):
+        scale, zero, _ = _parameters(graph, name)
+        if name in graph.constants or (not scale.size and graph.types[name].dtype in _PLACES):
+            continue
+        why = _of_copy(graph, node, scale, zero)
+        if why:
+            yield _defect(node, name, why)
 
 
 def _objection(graph: Graph, node: Node, operand: int, constant: Constant) -> str:
@@ -117,10 +136,16 @@ def _objection(graph: Graph, node: Node, operand: int, constant: Constant) -> st
 
 
 def _of_copy(graph: Graph, node: Node, scale: Array, zero: Array) -> str:
-    for name in filter(None, node.outputs):
+    # What has no scale is what its codes are.
+    scale, zero = (scale, zero) if scale.size else (np.ones(1), np.zeros(1))
+    outputs = node.outputs[:1] if node.op == "tfl.topk_v2" else node.outputs  # the second are places
+    for name in filter(None, outputs):
+        if node.op == "tfl.concatenation" and graph.types[name].dtype == "uint8":
+            continue  # The one type in which it brings its operands to the scale of what it makes.
         made, middle, _ = _parameters(graph, name)
+        made, middle = (made, middle) if made.size else (np.ones(1), np.zeros(1))
         if (
-            scale.size == made.size == 1
+            scale.size == made.size == zero.size == middle.size == 1
             and np.allclose(scale, made, rtol=_ALIKE, atol=0)
             and zero[0] == middle[0]
         ):

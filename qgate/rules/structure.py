@@ -152,7 +152,8 @@ RULES = (
         why="Another scale or zero point on the reading side multiplies or shifts a tensor unseen.",
         how="Scale and zero point of every quantizer against those of the operations that read its codes; in LiteRT models those "
         "of every constant against what the kernel that reads it goes by: the axis of several scales, no zero point of signed "
-        "weights, biases in units of input scale times weight scale (LiteRT's quantization specification).",
+        "weights, biases in units of input scale times weight scale, one scale before and behind what copies codes (LiteRT's "
+        "quantization specification).",
         remedy="Quantize again",
         check=_requantized,
     ),

@@ -131,6 +131,20 @@ def test_planted_faults_are_named(change, rules: set[str], tmp_path: Path) -> No
         assert layer.detail["outside"] > 0.02
 
 
+def test_a_scale_that_reshape_passes_over_is_found(tmp_path: Path) -> None:
+    """It makes the softmax behind it a third hotter: no weight, option or range tells, and the outputs hardly do."""
+
+    def hotter(model: schema.ModelT) -> None:
+        (before,) = made_by(model, OPS.SOFTMAX).inputs
+        held = tensor(model, before).quantization
+        held.scale = held.scale * np.float32(1.3)
+
+    target = report("attention_int8", edited(tmp_path, "attention_int8", hotter))
+    assert target.verdict is Verdict.FAIL, target.reason
+    (found,) = (f for f in target.findings if f.severity == "error")
+    assert found.rule == "QNT302" and "tfl.reshape copies its codes" in found.message
+
+
 def test_ends_that_a_converter_named_anew_are_met_by_position(tmp_path: Path) -> None:
     def renamed(model: schema.ModelT) -> None:
         for number, name in (
