@@ -90,10 +90,10 @@ def _carried(graph: Graph, node: Node) -> Iterator[Measurement]:
     if node.op not in _CARRIES:
         return
     for name in dict.fromkeys(filter(None, node.inputs)):
-        scale, zero, _ = _parameters(graph, name)
-        if name in graph.constants or (not scale.size and graph.types[name].dtype in _PLACES):
+        coded = _parameters(graph, name)[0].size
+        if name in graph.constants or (not coded and graph.types[name].dtype in _PLACES):
             continue
-        why = _of_copy(graph, node, scale, zero)
+        why = _of_copy(graph, node, name)
         if why:
             yield _defect(node, name, why)
 
@@ -111,13 +111,13 @@ def _objection(graph: Graph, node: Node, operand: int, constant: Constant) -> st
     if node.op == "tfl.dequantize":
         return ""
     if node.op in _CARRIES:
-        return _of_copy(graph, node, scale, zero)
+        return _of_copy(graph, node, constant.name)
     weight = (layer is not None and operand == layer.weight) or node.op in _RECURRENT
     floating = _dtype(graph, node, 0 if layer is None else layer.source) in _FLOATS
     if node.op == "tfl.embedding_lookup":
         floating = bool(node.outputs) and graph.types[node.outputs[0]].dtype in _FLOATS
         if not floating:
-            return _of_copy(graph, node, scale, zero)
+            return _of_copy(graph, node, constant.name)
     wanted = layer.axis if layer is not None and weight else None
     if node.op == _PRODUCT and operand == 1 and floating:
         weight, wanted = True, len(constant.shape) - (2 if node.attribute("adj_y") else 1)
@@ -135,23 +135,31 @@ def _objection(graph: Graph, node: Node, operand: int, constant: Constant) -> st
     return ""
 
 
-def _of_copy(graph: Graph, node: Node, scale: Array, zero: Array) -> str:
-    # What has no scale is what its codes are.
-    scale, zero = (scale, zero) if scale.size else (np.ones(1), np.zeros(1))
+def _of_copy(graph: Graph, node: Node, source: str) -> str:
+    given, kind = _meaning(graph, source), graph.types[source].dtype
     outputs = node.outputs[:1] if node.op == "tfl.topk_v2" else node.outputs  # the second are places
     for name in filter(None, outputs):
-        if node.op == "tfl.concatenation" and graph.types[name].dtype == "uint8":
+        made = graph.types[name].dtype
+        if node.op == "tfl.concatenation" and kind == made == "uint8":
             continue  # The one type in which it brings its operands to the scale of what it makes.
-        made, middle, _ = _parameters(graph, name)
-        made, middle = (made, middle) if made.size else (np.ones(1), np.zeros(1))
-        if (
-            scale.size == made.size == zero.size == middle.size == 1
-            and np.allclose(scale, made, rtol=_ALIKE, atol=0)
-            and zero[0] == middle[0]
-        ):
-            continue
-        return f"{node.op} copies its codes into {name!r}, and the file gives them another scale or zero point there"
+        if not _is_one(given, _meaning(graph, name)):
+            return f"{node.op} copies its codes into {name!r}, and the file gives them another scale or zero point there"
+        if made != kind and node.op != "tfl.cast":
+            return f"{node.op} copies its {kind} into {name!r}, and the file says that they are {made} there"
     return ""
+
+
+def _meaning(graph: Graph, name: str) -> tuple[Array, Array]:
+    """Scale and zero point; what has none is what its codes are."""
+    scale, zero, _ = _parameters(graph, name)
+    return (scale, zero) if scale.size else (np.ones(1), np.zeros(1))
+
+
+def _is_one(given: tuple[Array, Array], made: tuple[Array, Array]) -> bool:
+    """Whether two tensors have one scale and zero point, each for all its codes."""
+    if any(each.size != 1 for each in (*given, *made)):
+        return False
+    return bool(np.allclose(given[0], made[0], rtol=_ALIKE, atol=0) and given[1][0] == made[1][0])
 
 
 def _of_bias(graph: Graph, node: Node, layer: _Layer, bias: Constant) -> str:

@@ -141,6 +141,12 @@ def test_concatenation_of_unsigned_codes_brings_them_to_one_scale_itself(tmp_pat
     assert told(other, tmp_path) == {}
 
 
+def test_codes_that_another_type_is_given_are_told(tmp_path: Path) -> None:
+    """The same scale and zero point, and 128 steps between what they mean."""
+    other = one("TRANSPOSE", SCALE, into=TYPES.UINT8)
+    assert "copies its int8 into 'y', and the file says that they are uint8" in told(other, tmp_path)["x"]
+
+
 def test_codes_that_are_cast_to_floating_point_lose_their_scale(tmp_path: Path) -> None:
     other = one("CAST", None, into=TYPES.FLOAT32)
     found = codes(other)
