@@ -29,6 +29,10 @@ from qgate.rules.traceability import trace_finding
 _GATE_WORD = b"qgate"
 
 
+_NAMED = 5
+"""Changes of the policy that loosen nothing are named up to here; the report holds all."""
+
+
 @dataclass(frozen=True)
 class Authority:
     """The policies of a run.
@@ -130,12 +134,13 @@ def _with_policy(
         other: tuple[str, ...] = ()
     else:
         difference = compare(trusted, judged)
-        looser, other = (*difference.loosened, *beside), difference.changed
+        looser, other = (*beside, *difference.loosened), difference.changed
     # What is looser is told by the finding.
     also = "also " if looser else ""
-    said = "; ".join(other) or ("" if looser else "only its form")
+    more = f"; and {len(other) - _NAMED} more, all in the report" if len(other) > _NAMED else ""
+    said = "; ".join(other[:_NAMED]) + more or ("" if looser else "only its form")
     notices = [f"The change {also}alters the policy: {said}."] if said else []
-    used = used.model_copy(update={"changes": looser})
+    used = used.model_copy(update={"changes": looser, "other_changes": other})
     if not looser:
         return Ruling(Authority(trusted, judged), consent, used, (), tuple(notices))
     by = "the trusted policy (loosen: allow)" if trusted.loosen == "allow" else consent.given_by()

@@ -145,8 +145,8 @@ def _permissions(old: Policy, new: Policy) -> Iterator[tuple[Kind, str]]:
 
 
 def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iterator[tuple[Kind, str]]:
-    """Differences of targets that both have; one sentence for all targets that differ alike."""
-    alike: dict[tuple[Kind, str], list[str]] = {}
+    """Differences of targets that both have, thresholds last; one sentence for all targets that differ alike."""
+    alike: dict[tuple[bool, Kind, str], list[str]] = {}
     common = [(before, after) for before in old.targets if (after := new.target(before.name)) is not None]
     known: dict[tuple[object, ...], list[tuple[Kind, str]]] = {}
     for before, after in common:
@@ -164,9 +164,10 @@ def _common_targets(old: Policy, new: Policy, rules: Mapping[str, Rule]) -> Iter
         )
         if key not in known:
             known[key] = list(_thresholds((old, before), (new, after), rules))
-        for kind, sentence in (*target_differences(old, new, before, after), *known[key]):
-            alike.setdefault((kind, sentence), []).append(before.name)
-    for (kind, sentence), names in alike.items():
+        for numbers, found in ((False, target_differences(old, new, before, after)), (True, known[key])):
+            for kind, sentence in found:
+                alike.setdefault((numbers, kind, sentence), []).append(before.name)
+    for (_, kind, sentence), names in sorted(alike.items(), key=lambda item: item[0][0]):
         yield kind, f"{_names(names, len(common))}: {sentence}"
 
 

@@ -212,7 +212,12 @@ class PolicyUsed(Record):
     revision: str | None = None
     sha256: str | None = None
     bootstrap: bool = False
-    changes: tuple[str, ...] = Field(default=(), description="What the change loosens, deletes or waives")
+    changes: tuple[str, ...] = Field(
+        default=(), description="What the change loosens, deletes or waives, the worst first"
+    )
+    other_changes: tuple[str, ...] = Field(
+        default=(), description="What else the change alters of the policy"
+    )
     approved_by: str | None = None
 
 

@@ -115,10 +115,11 @@ class Writer:
         yield Section(report.notices, templates().bullet, kind="notices")
         if report.policy.changes:
             yield Section(
-                report.policy.changes,
-                templates().bullet,
+                tuple(view.policy_changes(report)),
+                lambda change: str(templates().policy_change(*change)),
                 opening=templates().policy_heading(report.policy.approved_by),
                 kind="changes of the policy",
+                weigh=lambda change: change[1],
             )
 
     def _targets(self, depth: Depth, *, passing: bool = True, share: float = 1.0) -> Iterator[Section]:

@@ -72,8 +72,8 @@ def print_report(report: Report, console: Console, *, directory: str | None = No
     _print_verdict(report, console, write)
     for notice in report.notices:
         _line(console, write, "Note", notice)
-    for change in report.policy.changes:
-        _line(console, write, "Policy", change)
+    for change, count in view.policy_changes(report):
+        _line(console, write, "Policy", change or f"{count:,} more changes that loosen it are in the report")
     if report.targets:
         console.print(_targets(report, console.width, write))
     for target in report.targets:

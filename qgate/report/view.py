@@ -40,6 +40,9 @@ LEGEND: Mapping[str, str] = {
 }
 """What the figures under each dimension are."""
 
+POLICY_CHANGES = 10
+"""Changes that loosen the policy are listed one by one up to here, the worst first, and the others counted."""
+
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
 _BUILT_IN = "built-in profile"
 
@@ -106,6 +109,14 @@ def grouped(target: str | None, findings: Iterable[Finding]) -> tuple[Group, ...
         )
         for (rule, remedy), found in groups.items()
     )
+
+
+def policy_changes(report: Report) -> Iterator[tuple[str, int]]:
+    """What the change loosens, each sentence with the number 1; then no sentence and the number of all that are not listed."""
+    changes = report.policy.changes
+    yield from ((change, 1) for change in changes[:POLICY_CHANGES])
+    if len(changes) > POLICY_CHANGES:
+        yield "", len(changes) - POLICY_CHANGES
 
 
 def first_step(report: Report) -> str:

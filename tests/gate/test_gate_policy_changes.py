@@ -295,3 +295,23 @@ class TestBootstrap:
         report = lab.gate(lab.pull_request({"README.md": "x"}))
         assert report.verdict is Verdict.ERROR
         assert "no policy" in report.summary.headline
+
+
+def test_a_large_change_is_told_in_short_and_kept_whole(lab: Lab) -> None:
+    """What may run and what is judged no longer stands before thresholds, and what loosens nothing is counted."""
+    lab.start(policy())
+    new = "".join(
+        f"  - {{name: new{i}, candidate: models/n{i}.onnx, reference: models/r.onnx}}\n" for i in range(8)
+    )
+    loose = PLATE.replace(
+        "}", ", derivation: none, thresholds: {FEA201: {min_db: 1.0}, BEH101: {max_drop: 0.9}}}"
+    )
+    report = lab.gate(lab.pull_request({"qgate.yml": f"version: 1\ntargets:\n{loose}{new}"}))
+    assert len(report.policy.other_changes) == 8
+    (notice,) = [each for each in report.notices if "alters the policy" in each]
+    assert notice.count("is added") == 5 and notice.endswith("; and 3 more, all in the report.")
+    assert "derivation" in report.policy.changes[0], report.policy.changes
+    assert all(
+        each.startswith("target plate: FEA201.min_db is ") or "BEH101.max_drop" in each
+        for each in report.policy.changes[1:]
+    )
