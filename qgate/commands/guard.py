@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn, ParamSpec
 
 import click
@@ -39,13 +43,38 @@ def _defect(error: Exception) -> QgateError:
     )
 
 
+_ENDING = (signal.SIGTERM, signal.SIGHUP)
+"""What a time limit, a cancelled job and a closed terminal send."""
+
+
+@contextmanager
+def _ended_as_by_hand() -> Iterator[None]:
+    """Signals that end a command do so as Ctrl-C does, so that copies of models do not stay behind; ignored ones stay so."""
+    if threading.current_thread() is not threading.main_thread():  # where Python hears no signals
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> NoReturn:
+        raise KeyboardInterrupt
+
+    heard = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
+    for number in heard:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def guarded(command: Callable[P, int]) -> Callable[P, None]:
     """Turns errors into one line and exit 2; a traceback is only ever a defect of qgate."""
 
     @wraps(command)
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            code = command(*args, **kwargs)
+            with _ended_as_by_hand():
+                code = command(*args, **kwargs)
         except QgateError as error:
             _fail(error)
         except SystemExit:
