@@ -262,17 +262,28 @@ _NOT_RUN = "ART112"
 """The rule of files that a runtime refuses."""
 
 
-def weigher(findings: Iterable[Finding]) -> Callable[[Finding], tuple[int, bool]]:
+EXPLAINED_BY = "explained_by"
+"""In a finding's evidence: the rule whose finding of the same target is its cause."""
+
+Weight = tuple[int, bool, bool]
+
+
+def weigher(findings: Iterable[Finding]) -> Callable[[Finding], Weight]:
     """The key by which findings of one target are told: by effect on the verdict, a cause before what a runtime makes of it.
 
     A runtime that refuses a file says so in its own words, of the first thing that it stumbles over. Where the graph was
-    read and an error has a place in it, that is the finding to begin with.
+    read and an error has a place in it, that is the finding to begin with. Nor does what names another finding as its cause
+    stand before it.
     """
+    findings = tuple(findings)
     refused = any(f.rule == _NOT_RUN and f.effect is Verdict.ERROR and f.waived is None for f in findings)
 
-    def weight(finding: Finding) -> tuple[int, bool]:
+    causes = {f.rule for f in findings if f.severity is Severity.ERROR and f.waived is None}
+
+    def weight(finding: Finding) -> Weight:
         cause = refused and _is_located_cause(finding)
-        return -(Verdict.ERROR if cause else finding.effect).rank, not cause
+        explained = str(finding.evidence.get(EXPLAINED_BY)) in causes
+        return -(Verdict.ERROR if cause else finding.effect).rank, not cause, explained
 
     return weight
 

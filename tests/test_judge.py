@@ -147,6 +147,44 @@ def test_the_most_telling_comes_first() -> None:
         assert list(order(shuffled)) == ranked
 
 
+SATURATED = (
+    *SOUND,
+    Measurement(name="deploy.avx2.saturating", at=Place(node="conv1"), value=3, detail={"pairs": 4, "of": 8}),
+    Measurement(
+        name="runtime.lsb",
+        at=Place(output="logits", runtime="onnxruntime and openvino"),
+        value=25.0,
+        detail={"rms": 8.0, "own_rms": 2.0, "saturates": True},
+    ),
+    Measurement(
+        name="runtime.sqnr_db",
+        at=Place(output="logits", runtime="openvino"),
+        value=11.0,
+        detail={"onnxruntime_db": 39.0, "saturates": True},
+    ),
+)
+
+
+def test_saturation_that_is_located_leads_what_a_runtime_makes_of_it() -> None:
+    declared = {**DECLARED, "deploy": "avx2"}
+    found = judge(SATURATED, LIMITS, scheme="int8", declared=declared)
+    assert [(f.rule, f.effect) for f in found] == [(r, Verdict.FAIL) for r in ("DEP301", "DEP202", "DEP203")]
+    verdict, reason = conclude(found, SATURATED)
+    assert verdict is Verdict.FAIL and reason.startswith("node conv1: products of 3 layers can saturate")
+    # Where the cause blocks nothing, or is waived, nothing is put behind it.
+    open_question = judge(SATURATED, LIMITS, scheme="int8", declared=DECLARED)
+    assert [f.rule for f in open_question] == ["DEP202", "DEP203", "DEP301"]
+    assert all("7 bits" in f.remedy for f in (*found, *open_question))
+    waived = [f.model_copy(update={"waived": "known"}) if f.rule == "DEP301" else f for f in found]
+    assert next(iter(order(waived))).rule == "DEP202"
+
+
+def test_a_cause_that_a_stored_report_makes_up_breaks_no_order() -> None:
+    for cause in (["DEP301"], {"a": 1}, None, 5):
+        odd = finding("DEP202").model_copy(update={"evidence": {"explained_by": cause}})
+        assert order([odd, finding("DEP301")])[0] is odd
+
+
 @pytest.mark.parametrize(("name", "at", "detail"), GATED, ids=[name for name, _, _ in GATED])
 @pytest.mark.parametrize("profile", ["permissive"])
 @pytest.mark.parametrize("scheme", ["int8", "int4", "none"])

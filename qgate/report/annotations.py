@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from qgate.records import Finding, Severity, Verdict, weigher
+from qgate.records import Finding, Severity, Verdict, Weight, weigher
 from qgate.report import escape, view
 from qgate.report.schema import Report, TargetReport
 
@@ -34,7 +34,7 @@ def annotations(report: Report) -> list[str]:
 
 
 def _worst_first(report: Report) -> list[tuple[TargetReport | None, Finding]]:
-    found: list[tuple[tuple[int, bool], TargetReport | None, Finding]] = []
+    found: list[tuple[Weight, TargetReport | None, Finding]] = []
     for target in (None, *view.by_verdict(report.targets)):
         held = report.findings if target is None else target.findings
         weight = weigher(held)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from qgate.records import Finding, Severity, Verdict, weigher
+from qgate.records import Finding, Severity, Verdict, Weight, weigher
 from qgate.report import escape, view
 from qgate.report.evidence import evidence_items, place_items
 from qgate.report.further import bisect_command
@@ -169,7 +169,7 @@ def _cell(cell: view.Cell, write: Callable[..., Text]) -> Text:
 def _in_order(report: Report) -> list[tuple[str | None, Finding]]:
     """Blocking findings, the worst first, then warnings; notes and waived ones stay in the report."""
     live = [(name, f) for name, f in view.everything_found(report) if f.waived is None]
-    weights: dict[str | None, Callable[[Finding], tuple[int, bool]]] = {
+    weights: dict[str | None, Callable[[Finding], Weight]] = {
         target.name: weigher(target.findings) for target in report.targets
     }
     weights[None] = weigher(report.findings)

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from qgate.records import Finding, Measurement, Place, Severity, Verdict
+from qgate.records import EXPLAINED_BY, Finding, Measurement, Place, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 
 AVX2 = "avx2"
 """The runtime that saturates; what it gives is judged by DEP302 alone."""
+
+
+_SEVEN_BITS = (
+    "Quantize weights to 7 bits with `reduce_range=True`, or let the gate run on a processor with VNNI"
+)
+"""What helps where saturation is the cause."""
 
 
 def lint_rule(runtime: str, kind: str) -> Callable[[RuleContext], Iterator[Finding]]:
@@ -83,13 +89,14 @@ def _agree(context: RuleContext) -> Iterator[Finding]:
         if found.number <= most or rms <= ratio * own:
             continue
         place = parting(context, found.at.runtime)
-        excuse, effect = _excuse(context, found)
+        excuse, effect, cause = _excuse(context, found)
         against = f", {rms / own:.3g} times what quantization itself costs" if 0 < own < float("inf") else ""
         yield context.finding(
             f"{found.at.runtime} differ by {found.number:.4g} steps of the output (rms {rms:.3g}{against}){place}{excuse}",
             at=found.at,
-            evidence={"steps": found.number, "limit": most, **found.detail},
+            evidence={"steps": found.number, "limit": most, **found.detail, **cause},
             effect=effect,
+            remedy=_SEVEN_BITS if cause else None,
         )
 
 
@@ -103,13 +110,22 @@ def parting(context: RuleContext, runtime: str | None) -> str:
     return ""
 
 
-def _excuse(context: RuleContext, found: Measurement) -> tuple[str, Verdict]:
-    """What a disagreement proves: nothing where this processor saturates and the target's need not."""
+def _excuse(context: RuleContext, found: Measurement) -> tuple[str, Verdict, dict[str, str]]:
+    """What a disagreement proves: nothing where this processor saturates and the target's need not.
+
+    Returns:
+        What the message says of it, the effect, and the cause as evidence.
+    """
     layers = [each for each in context.all("deploy.avx2.saturating") if each.value is not None]
-    if found.detail.get("saturates") is not True or not layers or context.declared.get("deploy") == "avx2":
-        return "", Verdict.FAIL
-    told = "; this processor has no VNNI and other runtimes saturate on it (DEP301), so that it proves nothing of others"
-    return told, Verdict.INCONCLUSIVE
+    if found.detail.get("saturates") is not True or not layers:
+        return "", Verdict.FAIL, {}
+    told, cause = (
+        "; this processor has no VNNI and other runtimes saturate on it (DEP301)",
+        {EXPLAINED_BY: "DEP301"},
+    )
+    if context.declared.get("deploy") == "avx2":
+        return told, Verdict.FAIL, cause
+    return f"{told}, so that it proves nothing of others", Verdict.INCONCLUSIVE, cause
 
 
 def number(value: object) -> float:
@@ -128,14 +144,15 @@ def _kept(context: RuleContext) -> Iterator[Finding]:
                 f"{found.at.runtime} cannot be compared with the reference: {found.not_measured}", at=found.at
             )
             continue
-        excuse, effect = _excuse(context, found)
+        excuse, effect, cause = _excuse(context, found)
         if not (found.number >= enough or usual - found.number <= drop or found.number >= usual):
             yield context.finding(
                 f"in {found.at.runtime} the output keeps {found.number:.3g} dB of the reference, in ONNX Runtime {usual:.3g} dB"
                 f"{parting(context, f'onnxruntime and {found.at.runtime}')}{excuse}",
                 at=found.at,
-                evidence={"value": found.number, "onnxruntime_db": usual, "limit": drop},
+                evidence={"value": found.number, "onnxruntime_db": usual, "limit": drop, **cause},
                 effect=effect,
+                remedy=_SEVEN_BITS if cause else None,
             )
 
 
