@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
+from qgate.cli import main
 from qgate.measure.pair import PairRequest, measure_pair
+from qgate.report.schema import read_report
 from qgate.sandbox.staging import staging_directory
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
@@ -98,5 +101,22 @@ def measure():
             (each.name, each.at.output or each.at.slice or each.at.tensor): each
             for each in result.measurements
         }
+
+    return run
+
+
+@pytest.fixture
+def verified(model, tmp_path):
+    """Verifies two models of one text, their weights apart, on the command line; returns the target's report."""
+
+    def run(text, weights, inputs, *options):
+        reference, candidate = (
+            model(name, text, w=weight)
+            for name, weight in zip(("reference", "candidate"), weights, strict=True)
+        )
+        asked = ["-r", reference, "-c", candidate, "-i", inputs, "--scheme", "none", *options]
+        shown = CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(tmp_path / "report")])
+        assert shown.exit_code == 0, shown.output
+        return read_report(tmp_path / "report" / "report.json").targets[0]
 
     return run

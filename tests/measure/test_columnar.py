@@ -7,17 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from click.testing import CliRunner
 from PIL import Image
 
-from qgate.cli import main
 from qgate.errors import DataError
 from qgate.measure import columnar
 from qgate.measure.arrow import shard_names
 from qgate.measure.columnar import ColumnarFile
 from qgate.measure.open_data import open_data
 from qgate.measure.preprocessing import Preprocessing
-from qgate.report.schema import read_report
 
 STEPS = Preprocessing(size=(2, 2), dtype="uint8", layout="NHWC")
 ROWS = 150
@@ -184,28 +181,11 @@ VECTOR = "g (float[N,2,3] x) => (float[N,5] y) {f = Flatten(x) y = MatMul(f, w)}
 
 
 @pytest.mark.parametrize("write", [parquet, saved])
-def test_a_pair_is_verified_on_columns_in_the_sandbox(write, model, tmp_path):
+def test_a_pair_is_verified_on_columns_in_the_sandbox(write, verified, tmp_path):
     weight = np.random.default_rng(3).standard_normal((6, 5)).astype(np.float32)
     labels = (X.reshape(ROWS, 6) @ weight).argmax(axis=1)
     made = table().select(["x", "place"]).append_column("label", pa.array(labels))
-    path = write(tmp_path, made)
-    models = [model("reference", VECTOR, w=weight), model("candidate", VECTOR, w=weight + np.float32(1e-6))]
-    asked = [
-        "-r",
-        models[0],
-        "-c",
-        models[1],
-        "-i",
-        path,
-        "--labels",
-        "label",
-        "--slices",
-        "place",
-        "--scheme",
-        "none",
-    ]
-    shown = CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(tmp_path / "report")])
-    assert shown.exit_code == 0, shown.output
-    target = read_report(tmp_path / "report" / "report.json").targets[0]
+    weights = weight, weight + np.float32(1e-6)
+    target = verified(VECTOR, weights, write(tmp_path, made), "--labels", "label", "--slices", "place")
     assert (target.data.samples, target.outcomes.n) == (ROWS, ROWS)
     assert {m.name: m.value for m in target.measurements}["task.metric_reference"] == 1

@@ -5,9 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from qgate.cli import main
 from qgate.errors import DataError
 from qgate.measure import data
 from qgate.measure.behaviour import TaskPlan
@@ -15,7 +13,6 @@ from qgate.measure.choose_task import Chooser, OutputShape
 from qgate.measure.data import NpzFile, windows
 from qgate.measure.task import plan_task
 from qgate.measure.tasks.base import Options
-from qgate.report.schema import read_report
 
 MASKS = np.random.default_rng(0).integers(0, 4, (40, 16, 16), dtype=np.uint8)
 SCORES = [OutputShape("y", (4, 16, 16), np.dtype(np.float32))]
@@ -106,30 +103,11 @@ def test_nan_is_told_by_its_sample_wherever_it_is(tmp_path, monkeypatch):
 SEGMENT = "g (float[N,1,600,600] x) => (float[N,2,600,600] y) {y = Mul(x, w)}"
 
 
-def test_labels_are_mapped_in_the_sandbox(model, tmp_path):
+def test_labels_are_mapped_in_the_sandbox(verified, tmp_path):
     images = np.random.default_rng(0).standard_normal((26, 1, 600, 600)).astype(np.float32)
     np.savez(tmp_path / "d.npz", x=images, y=(images[:, 0] < 0).astype(np.uint8))
     assert 26 * 600 * 600 > 1 << 23, "the size from which labels are mapped"
     weight = np.array([1, -1], np.float32).reshape(2, 1, 1)
-    models = [
-        model("reference", SEGMENT, w=weight),
-        model("candidate", SEGMENT, w=weight * np.float32(1 + 1e-6)),
-    ]
-    asked = [
-        "-r",
-        models[0],
-        "-c",
-        models[1],
-        "-i",
-        tmp_path / "d.npz",
-        "--labels",
-        "y",
-        "--task",
-        "miou",
-        "--scheme",
-        "none",
-    ]
-    shown = CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(tmp_path / "report")])
-    assert shown.exit_code == 0, shown.output
-    target = read_report(tmp_path / "report" / "report.json").targets[0]
+    weights = weight, weight * np.float32(1 + 1e-6)
+    target = verified(SEGMENT, weights, tmp_path / "d.npz", "--labels", "y", "--task", "miou")
     assert {m.name: m.value for m in target.measurements}["task.metric_reference"] == 1
