@@ -21,7 +21,7 @@ def replacing(path: Path, *, mode: int) -> Iterator[BinaryIO]:
         mode: Permissions of the new file.
 
     Raises:
-        OSError: It cannot be written or renamed.
+        OSError: It cannot be written or renamed; ``filename`` says which.
     """
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=".qgate-")
     try:
@@ -31,6 +31,8 @@ def replacing(path: Path, *, mode: int) -> Iterator[BinaryIO]:
             os.fsync(file.fileno())
         Path(name).chmod(mode)
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as error:
         Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say whose
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from errno import ENOSPC
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,11 @@ def test_what_cannot_be_replaced_is_said_and_nothing_is_left(tmp_path: Path) -> 
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.json"]
     with pytest.raises(FileNotFoundError), replacing(tmp_path / "no" / "x", mode=0o644):
         pass
+
+
+@pytest.mark.parametrize(("own", "named"), [(None, "report.json"), ("inputs.npz", "inputs.npz")])
+def test_a_disk_that_fails_is_said_with_the_file(tmp_path: Path, own: str | None, named: str) -> None:
+    """A write fails without a name; what fails elsewhere keeps its own."""
+    with pytest.raises(OSError, match="No space") as caught, replacing(tmp_path / "report.json", mode=0o644):
+        raise OSError(ENOSPC, "No space left on device", own)
+    assert Path(caught.value.filename).name == named

@@ -242,8 +242,8 @@ class _Export:
                 raise ExportError(what, where=self.where, remedy=remedy)
             raise ExportError(f"PyTorch does not export it: {words}", where=self.where, remedy=_EXPORTERS)
         target = self.staging / name
-        target.write_bytes(payload[1:])
-        target.chmod(0o644)
+        with replacing(target, mode=0o644) as file:
+            file.write(payload[1:])
         try:
             made = read_model(target)
         except FormatError as error:
