@@ -9,6 +9,7 @@ from click.testing import CliRunner
 from onnx import helper, numpy_helper
 
 from qgate.cli import main
+from qgate.formats.read import read_model
 from qgate.measure.pair import PairRequest, measure_pair
 from qgate.report.schema import read_report
 from qgate.sandbox.staging import staging_directory
@@ -120,3 +121,21 @@ def verified(model, tmp_path):
         return read_report(tmp_path / "report" / "report.json").targets[0]
 
     return run
+
+
+@pytest.fixture
+def proto_of():
+    """A model of ONNX text."""
+    return lambda text: onnx.parser.parse_model(f'<ir_version: 10, opset_import: ["" : 21]>\n{text}')
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Writes a model and reads it as the gate does."""
+
+    def write(proto):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(proto.SerializeToString())
+        return read_model(path)
+
+    return write
