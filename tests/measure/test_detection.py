@@ -215,7 +215,9 @@ def test_an_image_is_right_where_every_box_is_found_and_nothing_else():
     hit, miss, sure = [0, 0, 10, 9, 0.9, 1], [20, 20, 30, 30, 0.9, 1], [20, 20, 30, 30, 0.1, 1]
     task = Detection("map", READER, 0.25, [1])
     for boxes, right in (([hit], True), ([hit, miss], False), ([hit, sure], True), ([sure], False)):
-        columns, _ = task.records({"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, truth_of(objects([label])))
+        columns, _ = task.records(
+            {"found": [np.array(boxes)]}, {"found": [np.array(boxes)]}, truth_of(objects([label]))
+        )
         assert task.right(columns)[0].tolist() == [right]
 
 
