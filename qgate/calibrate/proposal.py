@@ -20,8 +20,8 @@ WORSE_DB = 6.0
 
 DRAWN_DB = {"none": 0.0, "others": 1.0, "same": 2.0}
 """How far below what the recipe keeps its yardstick lies, by the samples that its ranges were taken from: which ones are drawn
-moves the figure by so much, and where they are those that it is judged on, it keeps too much besides. On `examples/digits`, 41.0
-dB on its own samples and 39.5 to 40.6 dB on others, by the draw."""
+moves the figure by about a decibel, and where they are those that it is judged on, it keeps one to two too much: measured on
+`examples/digits`."""
 
 _SEEN = {
     "none": "",

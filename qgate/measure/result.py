@@ -138,12 +138,16 @@ class FigureState(Record):
         return self
 
 
+BoxFormat = Literal["xyxy", "yxyx", "xywh", "cxcywh"]
+Scale = Literal["as_is", "shares", "pixels"]
+
+
 class ReadingState(Record):
     """``measure.tasks.readings.BestReading`` as data."""
 
-    format: Literal["xyxy", "yxyx", "xywh", "cxcywh"]
-    label_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"]
-    scale: Literal["as_is", "shares", "pixels"]
+    format: BoxFormat
+    label_format: BoxFormat
+    scale: Scale
     images: Count
     declared: Share
     found: Share

@@ -7,16 +7,18 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from qgate.calibrate.measuring import Calibration, Yardstick
+from qgate.calibrate.measuring import Calibration, Yardstick, _apart, _yardsticks, lowest
 from qgate.calibrate.proposal import propose
 from qgate.calibrate.verdict import MISSED, held_against
 from qgate.cli import main
 from qgate.errors import PolicyError
+from qgate.measure.request import PairRequest
 from qgate.policy.edit import with_thresholds
 from qgate.policy.load import load_policy
 from qgate.records import Limit, Measurement, Place
 from qgate.rules.catalogue import catalogue
 from qgate.runtimes.recipes import calibrated_tensors, write_recipe
+from qgate.sandbox.staging import staging_directory
 
 DIGITS = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -73,6 +75,31 @@ def test_the_yardstick_has_a_margin_for_the_samples_that_its_ranges_come_from(ra
     found = proposed(Calibration(values(40.0), {}, (plain,), 500, "int8"))[("BEH109", "yardstick_db")]
     assert found.value == kept
     assert says in found.why
+
+
+def test_a_recipe_keeps_more_of_the_samples_that_its_ranges_were_taken_from():
+    """Why the samples are divided: by one to two decibels."""
+    with staging_directory() as staging:
+        for name in ("digits_fp32.onnx", "digits_test.npz"):
+            (staging / name).write_bytes((DIGITS / name).read_bytes())
+            (staging / name).chmod(0o644)
+        model = staging / "digits_fp32.onnx"
+        request = PairRequest(
+            candidate=model, reference=model, inputs=staging / "digits_test.npz", edges=False
+        )
+        told = {
+            found.ranges: (found.samples, lowest(found.values, "output.sqnr_db"))
+            for count in (597, 127)
+            for found in (next(iter(_yardsticks(request, "int8", count, staging, lambda _: None))),)
+        }
+    assert (told["others"][0], told["same"][0]) == (448, 597)
+    assert 1 < told["same"][1] - told["others"][1] < 2.5
+
+
+def test_generated_inputs_are_drawn_again_to_be_judged_on():
+    request = PairRequest(candidate=Path("c"), reference=Path("r"), seed=3)
+    calibration, judged = _apart(request, 32)
+    assert (calibration.seed, judged) == (4, request)
 
 
 def test_a_recipe_that_keeps_nothing_is_no_yardstick():

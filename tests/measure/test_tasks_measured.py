@@ -1,13 +1,20 @@
 """Tasks end to end: real models in the sandbox, labels from a data set."""
 
+from dataclasses import fields
+from typing import get_args
+
 import numpy as np
 import pytest
 
+from qgate.commands import options
 from qgate.errors import DataError
+from qgate.measure import request, result
 from qgate.measure.choose_task import Chooser, OutputShape
 from qgate.measure.task import TASKS, plan_task
+from qgate.measure.tasks import boxes, readings
 from qgate.measure.tasks.base import Options
-from qgate.policy.values import Metric
+from qgate.policy import schema
+from qgate.policy.values import BoxFormat, Derivation, Metric, Scheme
 
 VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
 ROWS = "g (float[N,4,6] x) => (float[N,4,5] y) {y = MatMul(x, w)}"
@@ -58,6 +65,17 @@ def test_a_task_is_measured_in_the_sandbox(metric, model, data, measure):
 
 def test_the_policy_knows_every_metric():
     assert set(Metric.__args__) == {*TASKS, "none"}
+    # Rooms that may not import each other, or must start quickly, have these words of their own.
+    assert tuple(map(get_args, (Metric, Scheme, Derivation))) == (
+        options.TASKS,
+        options.SCHEMES,
+        options.DERIVATIONS,
+    )
+    assert {*request.UNLABELLED, "none"} == set(schema.UNLABELLED)
+    assert request.BOXES == schema.BOXES
+    assert set(schema.OPTIONS) == {each.name for each in fields(Options)}
+    assert boxes.FORMATS == get_args(BoxFormat) == get_args(result.BoxFormat)
+    assert get_args(result.Scale) == readings.SCALES
 
 
 SCORES = OutputShape("y", (5,), np.dtype("f4"))
