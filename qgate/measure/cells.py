@@ -105,7 +105,9 @@ def named_files(path: Path, label: str, images: Preprocessing | None = None) -> 
 
 
 def typed(cells: list[str]) -> NDArray[Any]:
-    """Whole numbers, numbers, or text."""
+    """Whole numbers, numbers, or text; what only Python takes for a number, as ``2024_01``, is text."""
+    if any("_" in cell for cell in cells):
+        return np.array(cells)
     try:
         whole = [int(cell) for cell in cells if len(cell) <= 20]
         if len(whole) == len(cells) and all(_WHOLE[0] <= value <= _WHOLE[1] for value in whole):

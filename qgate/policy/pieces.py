@@ -45,6 +45,10 @@ def check_pieces(policy: Policy, rules: Mapping[str, Rule], check: Check) -> Ite
     for name, profile in policy.profiles.items():
         for metric, thresholds in profile.metric_thresholds.items():
             place: Path = ("profiles", name, "metric_thresholds", metric)
+            if metric == "none":
+                yield Problem(
+                    place, "`none` is no metric, so that no rule looks at it", "Name a metric, or remove it"
+                )
             yield from _known_rules(thresholds, place, METRIC_RULES, "metrics")
             yield from _speaking(thresholds, place, TaskSpec(metric=metric))
             yield from check(_only(thresholds, METRIC_RULES), place, rules)

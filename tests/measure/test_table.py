@@ -4,14 +4,11 @@ import io
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 
-from qgate.cli import main
 from qgate.errors import DataError
-from qgate.measure.cells import MAX_COLUMNS, named_files
+from qgate.measure.cells import MAX_COLUMNS, named_files, typed
 from qgate.measure.open_data import open_data
 from qgate.measure.table import TableFile
-from qgate.report.schema import read_report
 from qgate.verifier.adhoc import AdHoc, ad_hoc_pair
 
 VECTOR = "g (float[N,6] x) => (float[N,5] y) {y = MatMul(x, w)}"
@@ -134,7 +131,7 @@ def test_pickles_are_never_loaded(tmp_path):
         TableFile(path)
 
 
-def test_a_pair_is_verified_on_a_table(model, tmp_path):
+def test_a_pair_is_verified_on_a_table(verified, tmp_path):
     generator = np.random.default_rng(3)
     weight = generator.standard_normal((6, 5)).astype(np.float32)
     rows = generator.standard_normal((12, 6)).astype(np.float32)
@@ -143,33 +140,33 @@ def test_a_pair_is_verified_on_a_table(model, tmp_path):
     path = write(
         tmp_path, "x,label,place\n" + "\n".join(lines), **{f"s{i}": row for i, row in enumerate(rows)}
     )
-    reference, candidate = (
-        model("reference", VECTOR, w=weight),
-        model("candidate", VECTOR, w=weight + np.float32(1e-6)),
-    )
-    report = tmp_path / "report"
-    asked = [
-        "-r",
-        reference,
-        "-c",
-        candidate,
-        "-i",
-        path,
-        "--labels",
-        "label",
-        "--slices",
-        "place",
-        "--scheme",
-        "none",
-    ]
-    shown = CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(report)])
-    assert shown.exit_code == 0, shown.output
-    target = read_report(report / "report.json").targets[0]
+    asked = VECTOR, (weight, weight + np.float32(1e-6)), path, "--labels", "label", "--slices", "place"
+    target = verified(*asked)
     assert (target.data.samples, target.outcomes.n) == (12, 12)
     digest = target.data.sha256
-    np.save(tmp_path / "samples" / "s3.npy", rows[3] + np.float32(1))
-    CliRunner().invoke(main, ["verify", *map(str, asked), "-o", str(report)])
-    assert read_report(report / "report.json").targets[0].data.sha256 != digest, "every file counts"
+    np.save(tmp_path / "samples" / "s3.npy", rows[3] + np.float32(1e-3))
+    assert verified(*asked).data.sha256 != digest, "every file counts"
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "-2"], "i"),
+        (["1", "2.5"], "f"),
+        (["1", "nan"], "f"),
+        (["9" * 18, "1"], "i"),
+        (["9" * 20, "1"], "f"),
+        (["2024_01", "2024_02"], "U"),
+        (["1_0.5", "1"], "U"),
+        (["1", "two"], "U"),
+    ],
+)
+def test_cells_are_numbers_where_all_of_a_column_are(cells, kind):
+    found = typed(cells)
+    assert found.dtype.kind == kind
+    assert len(found) == 2
+    if kind == "U":
+        assert found.tolist() == cells
 
 
 def test_a_table_may_name_more_files_than_a_model(tmp_path):

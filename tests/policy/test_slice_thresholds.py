@@ -253,6 +253,14 @@ def test_a_profile_says_what_holds_for_the_judged_metric() -> None:
     assert own.origin == "profile ours (metric_thresholds, qgate.yml)"
 
 
+def test_a_profile_has_no_thresholds_of_no_metric() -> None:
+    text = METRICS.replace("metric_thresholds: SLICES", "profile: ours").replace(
+        "version: 1", "version: 1\nprofiles:\n  ours: {metric_thresholds: {none: {BEH101: {max_drop: 0.3}}}}"
+    )
+    with pytest.raises(PolicyError, match="`none` is no metric, so that no rule looks at it"):
+        load(text)
+
+
 def test_a_slice_comes_before_its_metric() -> None:
     text = METRICS.replace("SLICES", "{top1: {BEH101: {max_drop: 0.001}}}") + (
         "    slice_thresholds: {country=DE: {BEH101: {max_drop: 0.5}}}\n"
