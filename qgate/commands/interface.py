@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from qgate.commands.part import parse_part
+from qgate.commands.part import number, parse_part
 from qgate.errors import UsageError
 
 if TYPE_CHECKING:
     from qgate.measure.interface import Interface
 
 V = TypeVar("V")
+
+_NUMBERS = ("k", "ignore", "blank", "score")
+"""Options of a task that are numbers; others are words and names, which an output may be called by a number."""
 
 
 def parse_interface(
@@ -96,7 +99,7 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float 
             raise UsageError(
                 f"{name!r} is no option of the task {metric}", where=where, remedy=f"It has: {known}"
             )
-    values = {key: _number(text) for key, text in given.items()}
+    values = {key: number(text) if key in _NUMBERS else text for key, text in given.items()}
     spec = parse_part(
         TaskSpec,
         {"metric": metric, **values},
@@ -105,16 +108,6 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float 
         check=lambda part: check_readings(part, ()),
     )
     return spec.options()
-
-
-def _number(text: str) -> float | str:
-    """A number where it is one, else the word."""
-    if text.lstrip("-").isdecimal():
-        return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def factories(both: str | None, candidate: str | None, reference: str | None) -> dict[str, str]:

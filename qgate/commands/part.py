@@ -49,3 +49,13 @@ def parse_part(
     for problem in check(part):
         raise refused(problem)
     return part
+
+
+def number(text: str) -> int | float | str:
+    """A number where the text is one; else the text, which is refused with the key's name."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

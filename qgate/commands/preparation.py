@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qgate.commands.part import parse_part
+from qgate.commands.part import number, parse_part
 from qgate.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,17 +78,8 @@ def _value(name: str, text: str) -> Any:
     """A value of a key as a policy has it; what is no number stays text, which is refused with the key's name."""
     if name == "size":
         parts = text.lower().split("x")
-        return tuple(_number(each) for each in (parts * 2 if len(parts) == 1 else parts))
+        return tuple(number(each) for each in (parts * 2 if len(parts) == 1 else parts))
     if name in _LISTS:
         parts = text.split(",")
-        return tuple(parts) if name == "classes" else tuple(_number(each) for each in parts)
-    return _number(text) if name in _NUMBERS else text
-
-
-def _number(text: str) -> int | float | str:
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            continue
-    return text
+        return tuple(parts) if name == "classes" else tuple(number(each) for each in parts)
+    return number(text) if name in _NUMBERS else text

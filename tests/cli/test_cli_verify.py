@@ -216,6 +216,8 @@ def test_io_options_that_make_no_sense_are_refused_by_name(
     ("metric", "options", "message"),
     [
         ("topk", ("k=0",), "k: must be more than 0"),
+        ("topk", ("k=--5",), "k: must be a whole number, not the text '--5'"),
+        ("topk", ("k=" + "9" * 5000,), "k: must be a whole number, not"),
         ("topk", ("k=x",), "k: must be a whole number, not the text 'x'"),
         ("topk", ("blank=1",), "'blank' is no option of the task topk"),
         ("cer", ("text=ctc", "blank=-1"), "blank: must be at least 0"),
@@ -230,7 +232,18 @@ def test_task_options_are_refused_as_a_policy_refuses_them(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         parse_task(metric, options)
+
+
+def test_task_options_are_numbers_where_the_policy_has_numbers() -> None:
     assert parse_task("cer", ("text=ctc", "blank=3")) == {"text": "ctc", "blank": 3}
+    assert parse_task("perplexity", ("ignore=-100",)) == {"ignore": -100}
+    named_by_number = ("boxes=831", "scores=832", "classes=nan", "score=0.5")
+    assert parse_task("map", named_by_number) == {
+        "boxes": "831",
+        "scores": "832",
+        "classes": "nan",
+        "score": 0.5,
+    }
 
 
 @pytest.mark.parametrize(
