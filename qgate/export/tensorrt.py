@@ -98,21 +98,20 @@ def refused_by_parser(model: StaticModel, limits: Limits, where: str) -> tuple[s
     if not known("tensorrt").installed:
         return "", "by the rules; NVIDIA's parser was not asked: the extra `tensorrt` is not installed"
     asked = RuntimeRequest("judge", "tensorrt", model.path, shapes=dict(_shapes(model)))
-    built = " and builds an engine"
-    version = ""
-    for each in judge_file(asked, limits, where):
-        version = str(each.detail.get("version", version))
-        if each.name == "tensorrt.refused":
-            return f"NVIDIA's parser refuses {each.at.node or 'it'}: {each.detail.get('what')}", version
-        if each.name == "tensorrt.parsed" and each.value is None:
-            raise MeasureError(f"NVIDIA's parser gave no verdict: {each.not_measured}", where=where)
-        if each.name == "tensorrt.parsed" and each.value is not True:
-            return "NVIDIA's parser refuses it", version
-        if each.name == "tensorrt.built" and each.value is None:
-            built = f"; no engine was built, for {each.not_measured}"
-        elif each.name == "tensorrt.built" and each.value is not True:
-            return f"NVIDIA's builder refuses it: {each.detail.get('words')}", version
-    return "", f"{version} parses it{built}"
+    # The first of each name, of which refusals have several.
+    told = {each.name: each for each in reversed([*judge_file(asked, limits, where)])}
+    parsed, refused = told["tensorrt.parsed"], told.get("tensorrt.refused")
+    version = str(parsed.detail.get("version", ""))
+    if parsed.value is None:
+        raise MeasureError(f"NVIDIA's parser gave no verdict: {parsed.not_measured}", where=where)
+    if refused is not None:
+        return f"NVIDIA's parser refuses {refused.at.node or 'it'}: {refused.detail['what']}", version
+    built = told["tensorrt.built"]
+    if built.value is None:
+        return "", f"{version} parses it; no engine was built, for {built.not_measured}"
+    if built.value is not True:
+        return f"NVIDIA's builder refuses it: {'; '.join(built.detail['words'])}", version
+    return "", f"{version} parses it and builds an engine"
 
 
 def _shapes(model: StaticModel) -> Iterator[tuple[str, tuple[int, ...]]]:

@@ -13,13 +13,15 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 from qgate.cli import main
+from qgate.errors import MeasureError
 from qgate.export import make
 from qgate.export.layers import module_of
 from qgate.export.order import ExportOrder
 from qgate.export.parity import OutputParity, Parity, measure_parity
-from qgate.export.tensorrt import Change, refused_by_tensorrt
+from qgate.export.tensorrt import Change, refused_by_parser, refused_by_tensorrt
 from qgate.formats.model import StaticModel
 from qgate.formats.read import read_model
+from qgate.records import Measurement
 from qgate.sandbox.limits import Limits
 from qgate.sandbox.staging import staging_directory
 
@@ -27,7 +29,8 @@ pytest.importorskip("torch", reason="of the extra `torch`")
 pytest.importorskip("onnxscript", reason="of the extra `export`")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
-ARTICLE = Path(__file__).parents[2] / "examples" / "article"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+ARTICLE = EXAMPLES / "article"
 
 TWO_FACED = """
 import torch
@@ -326,6 +329,22 @@ def test_a_program_is_written_as_tensorrt_asks_for_by_the_ranges_that_data_reach
         }
     assert found["recorded"].keys() == found["reached"].keys() and len(found["recorded"]) == 4
     assert all(found["reached"][key] < 0.9 * found["recorded"][key] for key in found["recorded"])
+
+
+def test_the_parser_is_quoted_and_no_word_of_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="of the extra `tensorrt`")
+    model = read_model(EXAMPLES / "digits" / "digits_int8_pc.onnx")
+    refused, version = refused_by_parser(model, Limits(), "m.onnx")
+    assert refused.startswith("NVIDIA's parser refuses f1.bias_DequantizeLinear: ")
+    assert version.startswith("TensorRT-RTX")
+    refused, version = refused_by_parser(
+        read_model(EXAMPLES / "digits" / "digits_fp32.onnx"), Limits(), "m.onnx"
+    )
+    assert (refused, version.endswith(" parses it and builds an engine")) == ("", True)
+    silent = Measurement(name="tensorrt.parsed", not_measured="it gives no verdict")
+    monkeypatch.setattr("qgate.export.tensorrt.judge_file", lambda *_: iter([silent]))
+    with pytest.raises(MeasureError, match="gave no verdict: it gives no verdict"):
+        refused_by_parser(model, Limits(), "m.onnx")
 
 
 def test_what_tensorrt_refuses_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
