@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qgate.quant.constants import INTEGER_RANGES
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-CODES = {"int8": (-128, 127), "uint8": (0, 255)}
+CODES = {name: INTEGER_RANGES[name] for name in ("int8", "uint8")}
 """Types of activation codes, and their ends."""
+
+PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+"""Operations with a weight."""
 
 
 class RecipeError(Exception):

@@ -12,15 +12,14 @@ from dataclasses import replace
 
 import numpy as np
 
+from qgate.export.graph import CODES as ENDS
+from qgate.export.graph import PRODUCTS
 from qgate.formats.model import Constant, Node, StaticModel
 from qgate.measure.layers.layer import CODES, VALUES, Layer
 from qgate.quant.constants import Array, numbers
 from qgate.quant.tensorview import canonical_name
 
 QUANTIZE, DEQUANTIZE = "QuantizeLinear", "DequantizeLinear"
-
-_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-_CODES = {"int8": (-128, 127), "uint8": (0, 255)}
 
 
 class ExportedGraph:
@@ -74,7 +73,7 @@ class ExportedGraph:
             far: Through operations in between that are no products.
         """
         node = self.only_reader(tensor)
-        while far and node is not None and node.op not in (QUANTIZE, *_PRODUCTS) and node.outputs:
+        while far and node is not None and node.op not in (QUANTIZE, *PRODUCTS) and node.outputs:
             node = self.only_reader(node.outputs[0])
         return node if node is not None and node.op == QUANTIZE and node.outputs else None
 
@@ -101,12 +100,12 @@ class ExportedGraph:
             if held is None or held.size != 1:
                 return None
             dtype, zero = self.dtype(quantizer.inputs[2]), float(held.item())
-        if scale is None or scale.size != 1 or dtype not in _CODES:
+        if scale is None or scale.size != 1 or dtype not in ENDS:
             return None
         step = float(scale.item())
         if not np.isfinite(step) or step <= 0:
             return None
-        least, greatest = _CODES[dtype]
+        least, greatest = ENDS[dtype]
         return (least - zero) * step, (greatest - zero) * step, dtype
 
 
@@ -144,14 +143,14 @@ def _operations(model: StaticModel, graph: ExportedGraph) -> Iterator[Layer]:
     known = {output for node in model.graph.nodes for output in node.outputs}
     for node in graph.nodes:
         output = next(iter(node.outputs), "")
-        if node.op in _PRODUCTS:
+        if node.op in PRODUCTS:
             quantizer = graph.quantizer_behind(output, far=True)
             read = "" if quantizer is None else graph.dequantized(quantizer)
             layer = None if quantizer is None or read not in known else coded_layer(graph, read, quantizer)
             if layer is not None:
                 yield replace(layer, node=output if output in known else read, op=node.op)
                 continue
-        if output in known and (node.op in _PRODUCTS or output in graph.ends):
+        if output in known and (node.op in PRODUCTS or output in graph.ends):
             yield Layer(output, output, VALUES, output, node.op, sampled=True)
 
 
@@ -165,7 +164,7 @@ def _modules(model: StaticModel, graph: ExportedGraph) -> Iterator[Layer]:
         inside = [
             node
             for node in graph.nodes
-            if node.op in (*_PRODUCTS, "Relu") and f"{module_of(node.name)}.".startswith(f"{path}.")
+            if node.op in (*PRODUCTS, "Relu") and f"{module_of(node.name)}.".startswith(f"{path}.")
         ]
         if not inside:
             continue

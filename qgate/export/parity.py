@@ -173,7 +173,7 @@ def measure_parity(
             low, high = each.detail["reference_range"]
             widths[each.at.tensor] = high - low
         elif each.name == "layer.nonfinite":
-            by_layer[each.at.node or ""] = math.nan
+            by_layer[each.at.node or str(each.at.tensor)] = math.nan
         elif each.name == "layer.count" and each.not_measured:
             unobserved = each.not_measured
         elif each.name.startswith("output.") and each.at.output:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qgate.export.graph import CODES, Editable, RecipeError, attribute, label
+from qgate.export.graph import CODES, PRODUCTS, Editable, RecipeError, attribute, label
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 MOST = 127
 """Greatest code of int8; weights use no -128, as TensorRT's own do."""
 
-_PRODUCTS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 _NEVER_NEGATIVE = {"Relu", "Sigmoid", "HardSigmoid", "Softmax", "Abs", "Exp"}
 _CARRIES = {
     "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean", "ReduceMax", "Flatten", "Reshape",
@@ -226,7 +225,7 @@ def _channels(edited: Editable, tensor: str, rank: int) -> int | None:
             order = attribute(node, "perm") or list(reversed(range(rank)))
             inner = _channels(edited, node.output[0], rank)
             found.add(None if inner is None else int(order[inner]))
-        elif node.op_type in _PRODUCTS and place == 1 and rank >= 2:
+        elif node.op_type in PRODUCTS and place == 1 and rank >= 2:
             found.add(_output_axis(node, rank))
         else:
             found.add(None)

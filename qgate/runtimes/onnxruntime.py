@@ -70,11 +70,8 @@ class OnnxRuntimeRunner:
             options.add_session_config_entry(
                 "session.model_external_initializers_file_folder_path", str(path.parent)
             )
-        self._source, self._options, self._held = (
-            (path, added_outputs(taps) + added_energies(watched)),
-            options,
-            threading.Lock(),
-        )
+        self._source = path, added_outputs(taps) + added_energies(watched)
+        self._options, self._held = options, threading.Lock()
         self._session, self.reduced = self._load()
         self.inputs = tuple(_info(value) for value in self._session.get_inputs())
         declared = tuple(_info(value) for value in self._session.get_outputs())

@@ -45,7 +45,7 @@ RUNTIMES = {
     each.name: each
     for each in (
         Runtime("onnxruntime", "ONNX Runtime", "onnxruntime", "", ("onnx",)),
-        Runtime("avx2", "ONNX Runtime on AVX2 without VNNI", "onnxruntime", "", ("onnx",)),
+        Runtime(AVX2, "ONNX Runtime on AVX2 without VNNI", "onnxruntime", "", ("onnx",)),
         Runtime("openvino", "OpenVINO", "openvino", "openvino", ("onnx",)),
         Runtime("tensorrt", "TensorRT", "tensorrt_rtx", "tensorrt", ("onnx",), runs=False),
         Runtime("torch", "PyTorch", "torch", "torch", TORCH),

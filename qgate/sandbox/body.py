@@ -40,10 +40,10 @@ def run(arguments: list[str], load: Callable[[], Work]) -> int:
         arguments: As ``launch`` writes them: the channel, the parent's process id, the limits.
         load: Imports and describes the work.
     """
-    channel, parent, memory, cpu, file_mb, open_files, reduced = map(int, arguments)
+    channel, parent, memory, cpu, file_mb, open_files, flags = map(int, arguments)
     limits = Limits(
-        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=reduced > 0,
-        devices=reduced == 2, emulated=reduced == 3,
+        memory_mb=memory, cpu_seconds=cpu, file_mb=file_mb, open_files=open_files, reduced=bool(flags & 1),
+        devices=bool(flags & 2), emulated=bool(flags & 4),
     )  # fmt: skip
     talker = Talker(channel)
     talker.hello()

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from qgate.errors import SandboxError
+from qgate.sandbox.confine import NOBODY
 
 QEMU = "qemu-x86_64"
 CPU = "Haswell-noTSX"
 """AVX2 and no VNNI."""
-
-_NOBODY = 65534
 
 
 def emulator() -> str | None:
@@ -40,4 +39,4 @@ def emulating(command: Sequence[str]) -> list[str]:
 
 def unprivileged() -> dict[str, Any]:
     """What ``subprocess.Popen`` is told besides: the user is changed before QEMU starts, for all of its threads."""
-    return {"user": _NOBODY, "group": _NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}
+    return {"user": NOBODY, "group": NOBODY, "extra_groups": ()} if os.geteuid() == 0 else {}

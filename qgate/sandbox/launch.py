@@ -140,7 +140,7 @@ def _start(limits: Limits, program: tuple[str, ...], where: str) -> Child:
         raise _unwatched(error, where) from error
     numbers = (
         *(theirs, os.getpid(), limits.memory_mb, limits.cpu_seconds, limits.file_mb, limits.open_files),
-        int(limits.reduced) + int(limits.devices) + 2 * int(limits.emulated),
+        limits.reduced | limits.devices << 1 | limits.emulated << 2,
     )
     command = [sys.executable, "-I", "-B", *program, *map(str, numbers)]
     try:
