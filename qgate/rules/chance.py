@@ -49,7 +49,7 @@ def _chance(context: RuleContext) -> Iterator[Finding]:
             at=found.at,
             evidence={"above": found.number, "low": low, "high": high, "n": found.n, **found.detail},
             effect=Verdict.INCONCLUSIVE,
-            remedy=_DECLARE if other else None,
+            remedy=_declare(found.detail.get("reading")) if other else None,
         )
 
 
@@ -100,10 +100,16 @@ def _number(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
 
 
-_DECLARE = (
-    "Declare how boxes are read (`format`, `label_format`; boxes that are shares of the image have labels `boxes.relative`, or a "
-    "function that scales them)"
-)
+def _declare(told: object) -> str:
+    """How boxes are declared as they were found to be meant."""
+    held = told if isinstance(told, Mapping) else {}
+    more = "; labels in a table can be shares as well (`boxes.relative`), and a function can scale what a model gives"
+    return (
+        f"If that is how boxes are meant, say so (`format: {held.get('format')}`, `label_format: {held.get('label_format')}`)"
+        f"{more if held.get('scale') in _SCALES else ''}"
+    )
+
+
 RULES = (
     rule(
         "BEH111",

@@ -169,4 +169,4 @@ def test_a_wrong_format_is_doubted_end_to_end(stage, data, measure, form, doubte
                 "read as `format: xyxy` and labels as `label_format: xyxy`: AP50 is 1 instead of 0"
                 in each.message
             )
-            assert "`label_format`" in each.remedy
+            assert "say so (`format: xyxy`, `label_format: xyxy`)" in each.remedy
