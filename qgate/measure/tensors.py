@@ -30,6 +30,7 @@ from qgate.measure.layers.by_place import plan_places
 from qgate.measure.layers.layer import Layer
 from qgate.measure.layers.module_ranges import plan_ranges
 from qgate.measure.operators import unknown_operators
+from qgate.measure.program_steps import measure_program_steps
 from qgate.measure.programs import measure_programs
 from qgate.measure.request import Tap
 from qgate.measure.structure import measure_structure
@@ -99,6 +100,7 @@ def inspect_tensors(
         found += _left_over(alignment, aligned=flat is not None)
         found += measure_structure(alignment, original, view)
         found += measure_programs(reference, candidate, alignment)
+        found += measure_program_steps(reference, candidate, alignment)
         found += measure_flat_programs(reference, candidate)
         found += measure_flat_signatures(reference, candidate)
         found += measure_untouched(alignment, scheme)

@@ -28,6 +28,13 @@ _SPECS = {
 _SCALARS = ("as_int", "as_float", "as_bool", "as_string", "as_scalar_type", "as_memory_format", "as_layout")
 _LISTS = ("as_ints", "as_floats", "as_bools", "as_strings", "as_int_lists", "as_float_lists")
 _NAMED = ("as_sym_int", "as_sym_float", "as_sym_bool")
+OPERANDS = "tensors by argument"
+"""The attribute that names the arguments which hold tensors, in their order, each with a pattern: ``x`` for a tensor, ``-``
+for one that a list leaves out. A loader goes by these names and not by the order."""
+
+
+class Symbol(str):
+    """The name of a number that the graph computes or that a caller's sizes decide."""
 
 
 @dataclass
@@ -151,6 +158,7 @@ class _Reader:
             _damaged(f"node {position} has no operator", self.where)
         inputs: list[str] = []
         attributes: dict[str, Any] = {}
+        operands: list[tuple[str, str]] = []
         for given in _part(found, "inputs", list, self.where):
             if not isinstance(given, dict) or not isinstance(given.get("arg"), dict):
                 _damaged(f"node {position} is given something that is none", self.where)
@@ -159,6 +167,11 @@ class _Reader:
             if not key or key in attributes:
                 key = f"{key}#{len(attributes)}"
             self.argument(key, given["arg"], inputs, attributes, depth)
+            pattern = self._pattern(given["arg"])
+            if pattern:
+                operands.append((key, pattern))
+        if operands:
+            attributes[OPERANDS] = tuple(operands)
         outputs = [n for o in _part(found, "outputs", list, self.where) for n in self._tensors(o)]
         name = found.get("name")
         label = name if isinstance(name, str) and name.isprintable() else ""
@@ -207,7 +220,15 @@ class _Reader:
         for key in ("as_int", "as_float", "as_bool"):
             if key in value:
                 return value[key]
-        return str(value.get("as_name"))[:200]
+        return Symbol(str(value.get("as_name"))[:200])
+
+    def _pattern(self, arg: dict[str, Any]) -> str:
+        """Which places of an argument hold tensors, see ``OPERANDS``; empty where none does."""
+        count = len(self._tensors(arg))
+        held = arg.get("as_optional_tensors")
+        if not count or not isinstance(held, list):
+            return "x" * count
+        return "".join("x" * len(self._tensors({"as_tensors": [each]})) or "-" for each in held)
 
     def _tensors(self, arg: Any) -> list[str]:
         """Names of the tensors in an argument; empty for other kinds."""
