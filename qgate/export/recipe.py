@@ -175,6 +175,8 @@ def _never_negative(edited: Editable, tensor: str, ends: Mapping[str, tuple[floa
             least = edited.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
             if least is None or float(least.reshape(-1)[0]) < 0:
                 return False
+        elif node.op_type == "Resize" and attribute(node, "mode") == b"cubic":
+            return False  # it swings below what it runs through
         elif node.op_type in _CARRIES:
             todo += list(node.input) if node.op_type == "Concat" else list(node.input[:1])
         elif node.op_type not in _NEVER_NEGATIVE:

@@ -152,6 +152,20 @@ def test_pooling_and_reshaping_of_what_is_never_negative_need_no_relu() -> None:
     assert values["qp_scale"] == values["qy_scale"], "what only moves numbers keeps their scale"
 
 
+@pytest.mark.parametrize(("mode", "relus"), [("linear", 1), ("cubic", 2)])
+def test_a_cubic_resize_of_what_is_never_negative_may_be(mode: str, relus: int) -> None:
+    more = [
+        node("Resize", ("y", "", "twice"), "wide", mode=mode),
+        node("QuantizeLinear", ("wide", "sy", "zy"), "qp"),
+        node("DequantizeLinear", ("qp", "sy", "zy"), "p"),
+    ]
+    twice = np.array([1, 1, 2, 2], np.float32)
+    before = model(more=more, outputs=(("p", TensorProto.FLOAT),), twice=twice)
+    after = symmetric(before)
+    assert ops(after).count("Relu") == relus
+    assert (run(before, X) >= 0).all() and (run(after, X) >= 0).all()
+
+
 def test_casts_between_codes_go_away() -> None:
     after = symmetric(model(middle=[node("Cast", ("qx",), "cast", to=TensorProto.UINT8)]))
     assert "Cast" not in ops(after)
