@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from qgate.quant.blocks import Piece, in_parallel
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, numbers
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, code_range, numbers
 from qgate.quant.side_by_side import FLOAT32, MARGIN, half_ulp
 
 CONTESTED = 0.05
@@ -45,7 +45,7 @@ class Member:
     @cached_property
     def _stored(self) -> tuple[Array, Array, Array, float, float]:
         codes, zero = self.candidate.codes(), self.candidate.zero_points()
-        least, greatest = INTEGER_RANGES[self.candidate.dtype]
+        least, greatest = code_range(self.candidate.dtype, codes)
         # Symmetric quantizers leave the least code out.
         symmetric = codes.size and not np.any(zero) and codes.min() > least
         return codes, zero, self.candidate.scales(), float(least + bool(symmetric)), float(greatest)

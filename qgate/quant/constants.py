@@ -32,6 +32,25 @@ FLOATS = {
 }
 
 
+def code_range(dtype: str, codes: Array) -> tuple[int, int]:
+    """Least and greatest code of an integer type; of what stores others, as only a wider array can, those that it can hold.
+
+    A file may call bytes int4. What lies beyond is then no code that was cut off at an end.
+
+    Args:
+        dtype: One of ``INTEGER_RANGES``.
+        codes: The codes as they are stored.
+    """
+    least, greatest = INTEGER_RANGES[dtype]
+    if codes.dtype.kind not in "iu" or not codes.size:
+        return least, greatest
+    held = np.iinfo(codes.dtype)
+    wider = held.min < least or held.max > greatest
+    if wider and (int(codes.min()) < least or int(codes.max()) > greatest):
+        return int(held.min), int(held.max)
+    return least, greatest
+
+
 @dataclass(frozen=True)
 class View:
     """A change of layout between the file's tensor and its canonical form: transpose or reshape."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue, code_range
 from qgate.quant.side_by_side import FLOAT32, FOLDED, MARGIN, half_ulp
 
 
@@ -52,12 +52,13 @@ def residual(reference: Array, candidate: ConstantValue, *, ratio: Array | None 
     quantized = candidate.quantized
     if quantized is None or candidate.dtype not in INTEGER_RANGES:
         return None
-    least, greatest = INTEGER_RANGES[candidate.dtype]
     try:
         scale, zero = candidate.scales(), candidate.zero_points()
     except ValueError:
         return None
-    codes = candidate.codes().astype(np.float64)
+    stored = candidate.codes()
+    least, greatest = code_range(candidate.dtype, stored)
+    codes = stored.astype(np.float64)
     target = reference.astype(np.float64)
     if ratio is not None:
         target = target * ratio

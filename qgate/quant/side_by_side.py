@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from qgate.quant.blocks import Piece, Spread, laid
-from qgate.quant.constants import INTEGER_RANGES, Array, ConstantValue
+from qgate.quant.constants import Array, ConstantValue, code_range
 
 _HALF_ULP = {"float16": (2.0**-11, 2.0**-25), "bfloat16": (2.0**-8, 2.0**-134)}
 MARGIN = 1e-4
@@ -74,7 +74,7 @@ class Layout:
         self.zero = None if zero is None else laid(candidate, zero.astype(exact), shape)
         if self.zero is not None and not self.zero.values.any():
             self.zero = None
-        bounds = INTEGER_RANGES[candidate.dtype]
+        bounds = code_range(candidate.dtype, self.codes)
         self.greatest = float(bounds[1])
         self.least = self._least_used(*bounds)
         folded = FOLDED if candidate.factor is not None else 0.0

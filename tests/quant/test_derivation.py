@@ -246,3 +246,18 @@ def test_signal_to_noise_follows_its_definition():
     assert np.isnan(sqnr_db(x, np.array([np.nan, 1])))
     assert np.isnan(sqnr_db(np.array([np.inf, 1]), y))
     assert sqnr_db(np.zeros(2), y) < -1000
+
+
+@pytest.mark.parametrize(("kind", "far"), [("int4", 90), ("uint4", 140), ("int2", -60)])
+def test_a_code_beyond_its_type_was_not_cut_off_at_an_end_of_it(kind, far):
+    """A program may say of bytes that they are fewer bits: then each would count as cut off, whatever it became."""
+    exact = np.full((8, 16), far, np.float32) + np.arange(128, dtype=np.float32).reshape(8, 16) / 8
+    scale = np.float32(0.01)
+    codes = np.rint(exact)
+    held = np.asarray(codes, np.uint8 if kind == "uint4" else np.int8)
+    honest = dataclasses.replace(coded(held, scale, dtype="int8"), dtype=kind, stored=lambda: held)
+    assert derive(exact * scale, honest).verdict == "derived"
+    moved = held.copy()
+    moved[3, 5] = far // 2
+    found = derive(exact * scale, dataclasses.replace(honest, stored=lambda: moved))
+    assert (found.verdict, found.outsiders[0].index) == ("outsiders", (3, 5))
