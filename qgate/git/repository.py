@@ -6,13 +6,13 @@ The content is the pull request's: see ``qgate.git.command`` for how git is run 
 from __future__ import annotations
 
 import re
-import stat
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from qgate.errors import SourceError, UsageError
+from qgate.git import worktree
 from qgate.git.changes import Change, decode, note_moves, parse_hidden, parse_raw
 from qgate.git.command import run_git, streaming
 
@@ -26,7 +26,6 @@ FETCH_DEPTH_0 = (
 _SHA = re.compile(r"[0-9a-f]{40}|[0-9a-f]{64}")
 _LINK_MODE = "120000"
 _FILE_MODES = ("100644", "100755", "100664")
-_PIECE = 2**20
 
 
 @dataclass(frozen=True)
@@ -140,11 +139,7 @@ class Repository:
         if revision is not None:
             found = self.entry(revision, path)
             return found is not None and (found.is_file or found.is_link)
-        try:
-            mode = (self.root / path).lstat().st_mode
-        except OSError:
-            return False
-        return stat.S_ISREG(mode) or stat.S_ISLNK(mode)
+        return worktree.exists(self.root, path)
 
     def read(self, revision: str | None, path: str, limit: int) -> bytes | None:
         """A file's bytes at a revision, or in the work tree (None); None where there is no such file.
@@ -154,7 +149,7 @@ class Repository:
         """
         where = f"{path} at {revision[:12]}" if revision else path
         if revision is None:
-            return self._read_file(path, limit)
+            return worktree.read_file(self.root, path, limit)
         found = self.entry(revision, path)
         if found is None:
             return None
@@ -171,7 +166,7 @@ class Repository:
             SourceError: It is a link, a folder or a submodule, or git fails.
         """
         if revision is None:
-            yield from self._stream_file(path)
+            yield from worktree.stream_file(self.root, path)
             return
         found = self.entry(revision, path)
         if found is None:
@@ -188,7 +183,7 @@ class Repository:
         """
         sent = 0
         with streaming(self.root, "cat-file", "blob", entry.sha) as process:
-            while process.stdout is not None and (piece := process.stdout.read(_PIECE)):
+            while process.stdout is not None and (piece := process.stdout.read(worktree.PIECE)):
                 sent += len(piece)
                 yield piece
             code = process.wait()
@@ -198,47 +193,6 @@ class Repository:
                 where=where,
                 remedy="The clone is partial or damaged: fetch again without --filter, then `git fsck`",
             )
-
-    def _stream_file(self, path: str) -> Iterator[bytes]:
-        if self._regular(path):
-            try:
-                with (self.root / path).open("rb") as stream:
-                    while piece := stream.read(_PIECE):
-                        yield piece
-            except OSError as error:
-                raise _unreadable(path, error) from error
-
-    def _regular(self, path: str) -> bool:
-        """Whether the work tree has a regular file there; False where it has nothing.
-
-        Raises:
-            SourceError: There is something else, or it lies behind a link that leaves the repository.
-        """
-        full = self.root / path
-        try:
-            mode = full.lstat().st_mode
-            inside = full.resolve().is_relative_to(self.root)
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if not stat.S_ISREG(mode) or not inside:
-            raise SourceError(
-                "not a regular file of the repository", where=path, remedy="Commit the file itself"
-            )
-        return True
-
-    def _read_file(self, path: str, limit: int) -> bytes | None:
-        if not self._regular(path):
-            return None
-        try:
-            with (self.root / path).open("rb") as stream:
-                content = stream.read(limit + 1)
-        except OSError as error:
-            raise _unreadable(path, error) from error
-        if len(content) > limit:
-            raise SourceError(f"larger than {limit} bytes", where=path, remedy="Make the file smaller")
-        return content
 
     def link_target(self, revision: str, path: str) -> str | None:
         """Where a symbolic link at a revision points, relative to the repository; None if it is none."""
@@ -301,12 +255,6 @@ def open_repository(path: Path) -> Repository:
             remedy="Run actions/checkout before this step, or run inside a clone",
         )
     return Repository(Path(top).resolve())
-
-
-def _unreadable(path: str, error: OSError) -> SourceError:
-    return SourceError(
-        f"cannot be read ({error.strerror})", where=path, remedy="Check the file and its permissions"
-    )
 
 
 def _join(path: str, target: str) -> str | None:
