@@ -24,7 +24,6 @@ RANDOM = {
 }
 CONTROL = {"If", "Loop", "Scan"}
 COMPARISONS = {"Where", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Equal", "IsNaN", "IsInf"}
-_LOOKED_THROUGH = {"QuantizeLinear", "DequantizeLinear", "Cast", "Identity", "Constant"}
 
 
 def measure_structure(

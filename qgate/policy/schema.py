@@ -39,8 +39,6 @@ from qgate.records import Record
 from qgate.sources.locator import Locator
 from qgate.sources.python_code import PythonSpec
 
-SCHEMA_ID = "qgate-policy-v1"
-
 
 class ProfileSpec(Record):
     """A profile of the team's own: another profile with some thresholds changed."""
