@@ -60,7 +60,7 @@ def explain_end(status: int, words: str, greeted: bool, limits: Limits, where: s
         return MeasureError(
             f"the model run crashed with signal {-status} ({name}){': ' + last if last else ''}",
             where=where,
-            remedy=f"Run the model with ONNX Runtime alone to see the cause; {hint}",
+            remedy=f"Run the model in its runtime, without qgate, to see the cause; {hint}",
         )
     if status == 0:
         return MeasureError(
@@ -69,7 +69,7 @@ def explain_end(status: int, words: str, greeted: bool, limits: Limits, where: s
     return MeasureError(
         f"the model run failed with exit status {status}{': ' + last if last else ''}",
         where=where,
-        remedy="Run the model with ONNX Runtime alone to see the cause",
+        remedy="Run the model in its runtime, without qgate, to see the cause",
     )
 
 

@@ -81,6 +81,7 @@ def test_a_crash_names_its_signal(endless, number):
 
     error = failure(PairRequest(**endless, limits=Limits(wall_seconds=120)), kill)
     assert f"crashed with signal {int(number)} ({number.name})" in error.what
+    assert error.remedy.startswith("Run the model in its runtime, without qgate, to see the cause; ")
 
 
 def test_an_interrupt_leaves_no_child(endless):
