@@ -51,13 +51,13 @@ class PicturesSource:
             return
         text = io.StringIO(newline="")
         csv.writer(text).writerows([[COLUMN], *([name] for name in self.names())])
-        file.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        file.write(text.getvalue().encode())
 
     def names(self) -> list[str]:
         """Paths of the images relative to the folder, sorted; hidden files and folders are left out.
 
         Raises:
-            SourceError: There is no such folder, or it holds no image or too many.
+            SourceError: There is no such folder, or it holds no image, too many, or one with an odd name.
         """
         found: list[str] = []
         if not self._folder.is_dir():
@@ -74,6 +74,12 @@ class PicturesSource:
                 raise self._error(f"holds more than {self._most:,} images", "Name a smaller folder")
         if not found:
             raise self._error("holds no image", f"Name a folder of {', '.join(self._suffixes)} files")
+        odd = next((each for each in found if not each.isprintable() or "\\" in each), None)
+        if odd is not None:
+            raise self._error(
+                f"holds {ascii(odd)[:120]}, whose name no table can hold",
+                "Rename it: UTF-8, without control characters and backslashes",
+            )
         return sorted(found)
 
     def _refuse(self, error: OSError) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from onnx import helper, numpy_helper
 from PIL import Image
 
 from qgate.commands.preparation import PRESETS, parse_preparation
-from qgate.errors import DataError, SourceError, UsageError
+from qgate.errors import SourceError, UsageError
 from qgate.measure.preprocessing import Preprocessing
 from qgate.records import Verdict
 from qgate.sandbox.limits import Limits
@@ -133,9 +134,24 @@ def test_names_that_need_quotes_arrive(tmp_path: Path) -> None:
     copy = pair.data(tmp_path / "copy")
     assert list(csv.reader(copy.main.read_text().splitlines())) == [["image"], ['red/a, "b".png']]
     assert (tmp_path / "copy" / "red" / 'a, "b".png').is_file()
-    (images / "red" / "new\nline.png").write_bytes(b"")
-    with pytest.raises(DataError, match="no plain path"):
-        pair.data(tmp_path / "other")
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("new\nline.png", r"'red/new\\nline.png'"),
+        (b"caf\xe9.png", r"'red/caf\\udce9.png'"),
+        ("a\\b.png", "'red/a"),
+    ],
+)
+def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: str | bytes, shown: str) -> None:
+    images = write_images(tmp_path / "val", ("red",), each=1)
+    (images / "red" / os.fsdecode(name)).write_bytes(b"")
+    pair = ad_hoc_pair(AdHoc(Path("c"), Path("r"), pictures=images, images=PREPARED))
+    assert pair.data is not None
+    with pytest.raises(SourceError, match=f"holds {shown}") as caught:
+        pair.data(tmp_path / "copy")
+    assert caught.value.remedy.startswith("Rename it: UTF-8")
 
 
 @pytest.mark.parametrize(("most", "says"), [(0, "more than 0 images"), (9, "holds no image")])
