@@ -23,7 +23,7 @@ def measure_program_steps(
     """``structure.defect`` for codes that are read otherwise than they were made, and ``structure.difference`` for
     operations that are set otherwise, or read something else, than the reference's in their place.
 
-    What quantizing adds stands for what it reads, and so does what it folds away.
+    What quantizing adds stands for what it reads, and so do the normalisations that it folds away.
 
     Args:
         reference: The reference.
@@ -40,12 +40,16 @@ def measure_program_steps(
 
 
 def _codes(graph: Graph) -> Iterator[Measurement]:
-    """Codes that are dequantized by other numbers than they were quantized by, and codes that are computed with."""
+    """Codes that are dequantized by other numbers than they were quantized by, or computed with; and chance."""
     made = {name: node for node in graph.nodes for name in node.outputs}
     for node in graph.nodes:
         for body in _bodies(node):
             yield from _codes(body)
         before = made.get(node.inputs[0]) if node.inputs else None
+        if _is_random(node):
+            yield _difference(
+                "operator", f"{node.label or node.op} drops values by chance, as for training", node
+            )
         if not is_quantizing(node):
             coded = [name for name in node.inputs if _makes_codes(made.get(name))]
             if coded:
@@ -89,7 +93,15 @@ class _Pair:
     def compare(self) -> Iterator[Measurement]:
         """Nothing where the operations differ, which is told elsewhere: then places mean nothing."""
         ours, theirs = (_kept(graph) for graph in self.graphs)
-        if [node.op for node in ours] != [node.op for node in theirs]:
+        if [node.op for node in ours if not _is_norm(node)] != [
+            node.op for node in theirs if not _is_norm(node)
+        ]:
+            return
+        ours, added = _beside(ours, theirs)
+        if added is not None:
+            yield _difference(
+                "added", f"{added.label or added.op} normalises where the reference does not", added
+            )
             return
         stands = _stands(self.graphs[0], ours), _stands(self.graphs[1], theirs)
         for one, two in zip(ours, theirs, strict=True):
@@ -188,7 +200,34 @@ def _stands(graph: Graph, kept: Sequence[Node]) -> dict[str, str]:
 
 
 def _kept(graph: Graph) -> list[Node]:
-    return [node for node in graph.nodes if not is_quantizing(node) and not is_folded(node)]
+    """Operations without those that quantize, and those that change nothing."""
+    return [
+        node for node in graph.nodes if not is_quantizing(node) and (not is_folded(node) or _is_norm(node))
+    ]
+
+
+def _is_norm(node: Node) -> bool:
+    return is_folded(node) and "batch_norm" in node.op
+
+
+def _beside(ours: Sequence[Node], theirs: Sequence[Node]) -> tuple[list[Node], Node | None]:
+    """The reference's operations but for the normalisations that the candidate has folded in, and the first normalisation
+    that only the candidate has.
+    """
+    waiting = list(ours)
+    found: list[Node] = []
+    for node in theirs:
+        while waiting and _is_norm(waiting[0]) and waiting[0].op != node.op:
+            waiting.pop(0)
+        if not waiting or waiting[0].op != node.op:
+            return found, node
+        found.append(waiting.pop(0))
+    return found, None
+
+
+def _is_random(node: Node) -> bool:
+    """Whether it drops values by chance, as only training does."""
+    return is_folded(node) and "dropout" in node.op and bool(node.attributes.get("train", True))
 
 
 def _bodies(node: Node) -> list[Graph]:

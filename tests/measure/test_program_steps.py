@@ -190,3 +190,61 @@ def test_a_bias_that_folding_a_normalisation_made_is_no_other_operand(tmp_path: 
     assert {str(m.value) for m in told(*paths)} <= {"unmatched"}, (
         "tensors without a counterpart are told as ever"
     )
+
+
+class Normal(nn.Module):
+    """Two convolutions with normalisations, the first of which may be folded in."""
+
+    def __init__(self, folded: bool) -> None:
+        super().__init__()
+        torch.manual_seed(6)
+        first, norm = nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4)
+        self.one = torch.nn.utils.fuse_conv_bn_eval(first.eval(), norm.eval()) if folded else first
+        self.norm = None if folded else norm
+        self.two, self.last, self.drop = nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.one(x)
+        x = torch.relu(x if self.norm is None else self.norm(x))
+        return self.drop(self.last(self.two(x)))
+
+
+@pytest.fixture(scope="module")
+def normalised(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("normalised")
+    x = (torch.zeros(1, 2, 6, 6),)
+    one, two = (models.exported(folder / f"{flag}.pt2", Normal(folded=flag), x) for flag in (False, True))
+    return one, two
+
+
+def of_steps(found: list[Measurement]) -> list[tuple[object, str]]:
+    return [(m.value, str(m.detail["message"])) for m in found if m.value != "unmatched"]
+
+
+def again(nodes: Nodes) -> None:
+    """A second normalisation, of the first one's tensors."""
+    first = node(nodes, "batch_norm")
+    other = {**first, "name": "again", "inputs": [dict(each) for each in first["inputs"]]}
+    nodes.insert(nodes.index(first) + 1, other)
+    other["inputs"][0]["arg"] = {"as_tensor": {"name": first["outputs"][0]["as_tensor"]["name"]}}
+    other["outputs"] = [{"as_tensor": {"name": "again"}}]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "says"),
+    [
+        (sets("batch_norm", "training", {"as_bool": True}), "attribute", "training True"),
+        (sets("batch_norm", "eps", {"as_float": 0.1}), "attribute", "eps 0.1"),
+        (sets("dropout", "train", {"as_bool": True}), "operator", "drops values by chance"),
+        (again, "added", "again normalises where the reference does not"),
+    ],
+)
+def test_a_normalisation_or_dropout_that_does_something_else_is_told(
+    change: Callable[[Nodes], None], kind: str, says: str, normalised: tuple[Path, Path], tmp_path: Path
+) -> None:
+    reference, candidate = normalised
+    assert of_steps(told(reference, candidate)) == [], "one of two normalisations is folded in"
+    path = spoiled(candidate, tmp_path, edited(MODEL, lambda found: change(graph_of(found)["nodes"])))
+    found = of_steps(told(reference, path))
+    assert [value for value, _ in found] == [kind]
+    assert says in found[0][1]
