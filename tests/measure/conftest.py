@@ -1,5 +1,6 @@
 """Small real models, and places that the sandboxed child can read."""
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,15 @@ from qgate.report.schema import read_report
 from qgate.sandbox.staging import staging_directory
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
+
+
+@pytest.fixture(scope="session")
+def detector():
+    """``detector.py``: a detector in one graph, and pictures for it."""
+    spec = importlib.util.spec_from_file_location("detector", Path(__file__).with_name("detector.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture

@@ -1,9 +1,5 @@
 """Boxes whose format is declared wrongly: both models are as wrong, which is doubted, and the format that fits is named."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -15,11 +11,6 @@ from qgate.measure.tasks.detection import Detection, truth_of
 from qgate.measure.tasks.readings import MOST_IMAGES, Declared, image_size
 from qgate.policy.thresholds import resolve
 from qgate.records import Verdict
-
-_SPEC = importlib.util.spec_from_file_location("detector", Path(__file__).with_name("detector.py"))
-detector = importlib.util.module_from_spec(_SPEC)
-sys.modules["detector"] = detector
-_SPEC.loader.exec_module(detector)
 
 SIZE = (80, 60)
 
@@ -145,7 +136,7 @@ def test_the_size_of_images_is_known_where_it_is_plain(shapes, size):
 
 
 @pytest.mark.parametrize(("form", "doubted"), [("xyxy", False), ("cxcywh", True)])
-def test_a_wrong_format_is_doubted_end_to_end(stage, data, measure, form, doubted):
+def test_a_wrong_format_is_doubted_end_to_end(stage, data, measure, form, doubted, detector):
     images, labels = detector.pictures(30)
     rows = np.concatenate([np.column_stack([np.full(len(own), i), own]) for i, own in enumerate(labels)])
     model = detector.write_detector(stage / "reference.onnx")

@@ -1,8 +1,6 @@
 """Detection end to end: a detector with its NonMaxSuppression in the sandbox, labels in every form."""
 
 import csv
-import importlib.util
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,17 +17,12 @@ from qgate.measure.open_data import files_beside, open_data
 from qgate.measure.preprocessing import Preprocessing
 from qgate.measure.request import PairRequest
 
-_SPEC = importlib.util.spec_from_file_location("detector", Path(__file__).with_name("detector.py"))
-detector = importlib.util.module_from_spec(_SPEC)
-sys.modules["detector"] = detector
-_SPEC.loader.exec_module(detector)
-
 COUNT = 30
 STEPS = Preprocessing((64, 64), filter="nearest", classes=("red", "green"))
 
 
 @pytest.fixture
-def pair(stage):
+def pair(stage, detector):
     """A detector and one whose green is half blind."""
 
     def fade(weight):
@@ -44,7 +37,7 @@ def pair(stage):
 
 
 @pytest.fixture(scope="module")
-def scenes():
+def scenes(detector):
     return detector.pictures(COUNT)
 
 
@@ -53,7 +46,7 @@ def rows(labels):
     return np.concatenate(numbered)
 
 
-def test_a_detector_is_judged_by_its_boxes(pair, scenes, data, measure):
+def test_a_detector_is_judged_by_its_boxes(pair, scenes, data, measure, detector):
     images, labels = scenes
     place = np.where(np.arange(COUNT) % 2, "day", "night")
     result, found = measure(
@@ -79,7 +72,7 @@ def test_a_detector_is_judged_by_its_boxes(pair, scenes, data, measure):
     assert result.outcomes.right("candidate") != result.outcomes.right("reference")
 
 
-def test_every_form_of_labels_says_the_same(pair, scenes, data, measure, stage):
+def test_every_form_of_labels_says_the_same(pair, scenes, data, measure, stage, detector):
     images, labels = scenes
     x = detector.arrays(images)
     coco = detector.write_coco(stage, images, labels)
@@ -116,7 +109,7 @@ def test_every_form_of_labels_says_the_same(pair, scenes, data, measure, stage):
         assert told == wanted, request
 
 
-def test_without_labels_boxes_of_both_are_compared(pair, scenes, data, measure):
+def test_without_labels_boxes_of_both_are_compared(pair, scenes, data, measure, detector):
     result, found = measure(**pair, inputs=data(x=detector.arrays(scenes[0])), task="same_boxes")
     assert found[("task.metric_candidate", None)].value < 0.9
     assert found[("task.metric_reference", None)].value == 1.0
@@ -125,7 +118,7 @@ def test_without_labels_boxes_of_both_are_compared(pair, scenes, data, measure):
     assert result.outcomes.right("candidate") != result.outcomes.right("reference")
 
 
-def test_rows_of_boxes_are_compared_by_the_task_and_never_row_by_row(pair, scenes, data, measure):
+def test_rows_of_boxes_are_compared_by_the_task_and_never_row_by_row(pair, scenes, data, measure, detector):
     """What NonMaxSuppression leaves differs in number and order between honest models."""
     found = measure(**pair, inputs=data(x=detector.arrays(scenes[0])), task="same_boxes")[1]
     for name in ("boxes", "scores", "classes"):
@@ -153,7 +146,7 @@ def test_a_child_cannot_pass_another_output_off_as_boxes(asked, name, may):
     assert _may_be_boxes(PairRequest(candidate=Path("c"), **asked), name) == may
 
 
-def test_boxes_follow_an_image_into_the_form_that_the_model_takes(scenes, stage, pair, measure):
+def test_boxes_follow_an_image_into_the_form_that_the_model_takes(scenes, stage, pair, measure, detector):
     """Pictures of other sizes, stretched to the model's: the labels are stretched with them."""
     coco = detector.write_coco(stage, *scenes, sizes=[(128, 64), (64, 192), (64, 64)])
     _, found = measure(**pair, inputs=coco, labels="boxes", images=STEPS, task="map50")
@@ -168,7 +161,7 @@ def test_boxes_are_cut_where_the_image_is():
     assert left.tolist() == [False, True, True]
 
 
-def test_a_class_is_the_position_of_its_id_its_own_id_or_declared(scenes, stage):
+def test_a_class_is_the_position_of_its_id_its_own_id_or_declared(scenes, stage, detector):
     coco = detector.write_coco(stage, *scenes)
     first = scenes[1][next(i for i, own in enumerate(scenes[1]) if len(own))][0]
     for classes, name, wanted in (
@@ -284,7 +277,7 @@ def test_lines_that_are_no_boxes_are_refused(change, classes, says):
         folded({**COLUMNS, **change}, "d.csv", classes)
 
 
-def test_boxes_are_labels_of_no_other_task(scenes, stage, pair, measure):
+def test_boxes_are_labels_of_no_other_task(scenes, stage, pair, measure, detector):
     coco = detector.write_coco(stage, *scenes)
     with pytest.raises(DataError, match="are boxes, which only a task of boxes has"):
         measure(**pair, inputs=coco, labels="boxes", images=STEPS, task="top1")

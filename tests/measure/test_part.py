@@ -1,9 +1,7 @@
 """Some samples of a data set: those that ranges are calibrated on, and the others, whatever form the data have."""
 
 import csv
-import importlib.util
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,6 @@ from qgate.measure.part import PartFile, sample_numbers
 from qgate.measure.preprocessing import Preprocessing
 from qgate.measure.request import PairRequest, Part
 from qgate.measure.samples import NpzSamples
-
-_SPEC = importlib.util.spec_from_file_location("detector", Path(__file__).with_name("detector.py"))
-detector = importlib.util.module_from_spec(_SPEC)
-sys.modules["detector"] = detector
-_SPEC.loader.exec_module(detector)
 
 COUNT = 200
 SIDES = tuple(Part(COUNT, side) for side in ("calibration", "others"))
@@ -58,7 +51,7 @@ def test_inputs_labels_and_what_is_no_sample(data):
             assert left.arrays["half"].shape == ()
 
 
-def test_boxes_follow_their_samples_in_every_form(data, stage):
+def test_boxes_follow_their_samples_in_every_form(data, stage, detector):
     images, labels = detector.pictures(COUNT)
     numbered = np.concatenate([np.column_stack([np.full(len(own), i), own]) for i, own in enumerate(labels)])
     padded = np.full((COUNT, 3, 5), -1.0)
