@@ -211,13 +211,24 @@ def test_what_cannot_hold_reasons_is_not_written():
         with_thresholds(POLICY.encode(), "digits", [("FEA999", "min_db", 3.0, "why")], "qgate.yml")
 
 
-def test_a_target_is_calibrated_and_holds_its_thresholds(tmp_path, monkeypatch):
-    for name in ("digits_int8_pc.onnx", "digits_fp32.onnx", "digits_test.npz"):
-        (tmp_path / name).write_bytes((DIGITS / name).read_bytes())
-    (tmp_path / "qgate.yml").write_text(POLICY)
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+@pytest.fixture
+def repository(tmp_path, monkeypatch):
+    """Makes the current folder a repository with the digits and their policy."""
+
+    def make(candidate="digits_int8_pc.onnx", scheme="int8"):
+        for name in (candidate, "digits_fp32.onnx", "digits_test.npz"):
+            (tmp_path / name).write_bytes((DIGITS / name).read_bytes())
+        text = POLICY.replace("digits_int8_pc.onnx", candidate).replace("scheme: int8", f"scheme: {scheme}")
+        (tmp_path / "qgate.yml").write_text(text)
+        subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+
+    return make
+
+
+def test_a_target_is_calibrated_and_holds_its_thresholds(repository, tmp_path):
+    repository()
     shown = CliRunner().invoke(main, ["calibrate", "--target", "digits", "--repeats", "1", "--write"])
     assert shown.exit_code == 0, shown.output
     assert "on 597 samples" in shown.output and "the plain recipe (static per channel)" in shown.output
@@ -241,15 +252,9 @@ def test_a_target_is_calibrated_and_holds_its_thresholds(tmp_path, monkeypatch):
     ],
 )
 def test_every_scheme_has_its_recipe_and_a_damaged_candidate_is_told(
-    candidate, scheme, recipe, fails, tmp_path, monkeypatch
+    candidate, scheme, recipe, fails, repository, tmp_path
 ):
-    for name in (candidate, "digits_fp32.onnx", "digits_test.npz"):
-        (tmp_path / name).write_bytes((DIGITS / name).read_bytes())
-    text = POLICY.replace("digits_int8_pc.onnx", candidate).replace("scheme: int8", f"scheme: {scheme}")
-    (tmp_path / "qgate.yml").write_text(text)
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    repository(candidate, scheme)
     shown = CliRunner().invoke(main, ["calibrate", "--target", "digits", "--repeats", "1", "--write"])
     assert shown.exit_code == 0, shown.output
     assert f"the plain recipe {recipe}" in shown.output
