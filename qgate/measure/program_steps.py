@@ -40,7 +40,7 @@ def measure_program_steps(
 
 
 def _codes(graph: Graph) -> Iterator[Measurement]:
-    """Codes that are dequantized by other numbers than they were quantized by, or computed with; and chance."""
+    """Codes that are dequantized by other numbers than they were quantized by, and what chance decides."""
     made = {name: node for node in graph.nodes for name in node.outputs}
     for node in graph.nodes:
         for body in _bodies(node):
@@ -50,11 +50,7 @@ def _codes(graph: Graph) -> Iterator[Measurement]:
             yield _difference(
                 "operator", f"{node.label or node.op} drops values by chance, as for training", node
             )
-        if not is_quantizing(node):
-            coded = [name for name in node.inputs if _makes_codes(made.get(name))]
-            if coded:
-                yield _defect(node, f"{node.op} computes on codes: no quantizer leaves {coded[0]!r} as it is")
-        elif "dequantize" in node.op and before is not None and _makes_codes(before):
+        if is_quantizing(node) and "dequantize" in node.op and before is not None and _makes_codes(before):
             ours, theirs = _parameters(before), _parameters(node)
             odd = [key for key in ours if ours[key] != theirs[key]]
             if odd:
@@ -63,6 +59,15 @@ def _codes(graph: Graph) -> Iterator[Measurement]:
                     f"{node.inputs[0]!r} was quantized with {odd[0]} {_shown(ours[odd[0]])} and is dequantized with "
                     f"{_shown(theirs[odd[0]])}",
                 )
+
+
+def _computed(graph: Graph, kept: Sequence[Node]) -> Iterator[Measurement]:
+    """Operations of a float program's that are given codes: an activation of codes flattens others than one of numbers."""
+    made = {name: node for node in graph.nodes for name in node.outputs}
+    for node in kept:
+        coded = [name for name in node.inputs if _makes_codes(made.get(name))]
+        if coded:
+            yield _defect(node, f"{node.op} computes on codes: no quantizer leaves {coded[0]!r} as it is")
 
 
 def _makes_codes(node: Node | None) -> bool:
@@ -109,6 +114,7 @@ class _Pair:
             yield from self._operands(one, two, stands)
             for before, after in zip(_bodies(one), _bodies(two), strict=False):
                 yield from _Pair(before, after, self.partners).compare()
+        yield from _computed(self.graphs[1], theirs)
         ends = [
             [held.get(tensor.name, _NOTHING) for tensor in graph.outputs]
             for held, graph in zip(stands, self.graphs, strict=True)
