@@ -9,7 +9,7 @@ from pathlib import Path
 from qgate.errors import FormatError, MeasureError, UsageError
 from qgate.export.layers import beside_unrounded, paired_layers
 from qgate.export.order import ONNX, ExportOrder, Recipe
-from qgate.export.parity import Parity, measure_parity
+from qgate.export.parity import Given, Parity, measure_parity
 from qgate.export.tensorrt import Change, reached_ranges, refused_by_parser, refused_by_tensorrt
 from qgate.files import replacing
 from qgate.formats.model import StaticModel
@@ -134,8 +134,8 @@ def export_model(
     return Exported(output, order.opset, "dynamo" if order.dynamo else "legacy", parity, change, asked)
 
 
-def _data(path: Path | None, folder: Path, context: SourceContext) -> Path | None:
-    return None if path is None else acquire_file(path, folder, context).main
+def _data(path: Path | None, folder: Path, context: SourceContext) -> Given | None:
+    return None if path is None else Given(acquire_file(path, folder, context).main, str(path))
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ class _Export:
     model: StaticModel
     where: str
     code: Mapping[str, Plugin]
-    data: Path | None
+    data: Given | None
     limits: Limits
     staging: Path
 
@@ -180,7 +180,9 @@ class _Export:
             copy, made, code={}, torchao=False, inputs=self.data, limits=self.limits, layers=layers
         )
 
-    def for_tensorrt(self, made: StaticModel, ranging: Path | None) -> tuple[StaticModel, Change | None, str]:
+    def for_tensorrt(
+        self, made: StaticModel, ranging: Given | None
+    ) -> tuple[StaticModel, Change | None, str]:
         """What TensorRT takes of an export that was verified, what changing it costs, and who was asked.
 
         Raises:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 from qgate.export.layers import DEQUANTIZE, ExportedGraph, paired_layers
 from qgate.formats.model import StaticModel
@@ -45,6 +46,13 @@ FLOOR_DB = 10.0
 """Least signal-to-noise ratio of outputs and layers that are excused so."""
 
 _CARRIES = {"Cast", "Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"}
+
+
+class Given(NamedTuple):
+    """Inputs that somebody named: their private copy, and what messages call them."""
+
+    path: Path
+    label: str
 
 
 @dataclass(frozen=True)
@@ -126,7 +134,7 @@ def measure_parity(
     *,
     code: Mapping[str, Plugin],
     torchao: bool,
-    inputs: Path | None,
+    inputs: Given | None,
     limits: Limits,
     layers: tuple[Layer, ...] | None = None,
 ) -> Parity:
@@ -149,7 +157,8 @@ def measure_parity(
     request = PairRequest(
         candidate=exported.path,
         reference=model.path,
-        inputs=inputs,
+        inputs=None if inputs is None else inputs.path,
+        inputs_label="" if inputs is None else inputs.label,
         scheme="none",
         layers=paired_layers(model, exported) if layers is None else layers,
         forms={} if model.format == "onnx" else {"reference": model.format},

@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from qgate.errors import MeasureError
 from qgate.export.layers import QUANTIZE, ExportedGraph, coded_layer
-from qgate.export.parity import ALONE_DB, FLOOR_DB, Parity
+from qgate.export.parity import ALONE_DB, FLOOR_DB, Given, Parity
 from qgate.formats.model import StaticModel
 from qgate.judge import judge
 from qgate.measure.deploy import measure_deployment
@@ -123,7 +122,7 @@ def _shapes(model: StaticModel) -> Iterator[tuple[str, tuple[int, ...]]]:
         yield tensor.name, tuple(size if isinstance(size, int) else 1 for size in sizes)
 
 
-def reached_ranges(exported: StaticModel, inputs: Path, limits: Limits) -> dict[str, tuple[float, float]]:
+def reached_ranges(exported: StaticModel, inputs: Given, limits: Limits) -> dict[str, tuple[float, float]]:
     """Least and greatest number that each quantizer of an activation makes of some inputs, by the tensor of its codes.
 
     Args:
@@ -139,8 +138,8 @@ def reached_ranges(exported: StaticModel, inputs: Path, limits: Limits) -> dict[
     if not layers:
         return {}
     request = PairRequest(
-        candidate=exported.path, reference=exported.path, inputs=inputs, scheme="none", layers=layers, limits=limits,
-        edges=False, reference_label="the export", candidate_label="the export", inputs_label="the calibration data",
+        candidate=exported.path, reference=exported.path, inputs=inputs.path, scheme="none", layers=layers, limits=limits,
+        edges=False, reference_label="the export", candidate_label="the export", inputs_label=inputs.label,
     )  # fmt: skip
     found = {}
     for each in measure_pair(request).measurements:

@@ -13,12 +13,12 @@ from click.testing import CliRunner, Result
 from onnx import numpy_helper
 
 from qgate.cli import main
-from qgate.errors import MeasureError
+from qgate.errors import DataError, MeasureError
 from qgate.export import make
 from qgate.export.layers import module_of
 from qgate.export.order import ExportOrder
-from qgate.export.parity import OutputParity, Parity, measure_parity
-from qgate.export.tensorrt import Change, refused_by_parser, refused_by_tensorrt
+from qgate.export.parity import Given, OutputParity, Parity, measure_parity
+from qgate.export.tensorrt import Change, reached_ranges, refused_by_parser, refused_by_tensorrt
 from qgate.formats.model import StaticModel
 from qgate.formats.read import read_model
 from qgate.records import Measurement
@@ -329,6 +329,19 @@ def test_a_program_is_written_as_tensorrt_asks_for_by_the_ranges_that_data_reach
         }
     assert found["recorded"].keys() == found["reached"].keys() and len(found["recorded"]) == 4
     assert all(found["reached"][key] < 0.9 * found["recorded"][key] for key in found["recorded"])
+
+
+def test_given_inputs_are_named_as_they_were_given() -> None:
+    """Not as the private copy, which is gone when the message is read."""
+    model = read_model(EXAMPLES / "digits" / "digits_int8_pc.onnx")
+    with staging_directory() as staging:
+        np.savez(staging / "copy.npz", image=np.full((4, 1, 8, 8), np.nan, np.float32))
+        given = Given(staging / "copy.npz", "mine.npz")
+        with pytest.raises(DataError, match="NaN") as compared:
+            measure_parity(model, model, code={}, torchao=False, inputs=given, limits=Limits(), layers=())
+        with pytest.raises(DataError, match="NaN") as reached:
+            reached_ranges(model, given, Limits())
+    assert compared.value.where == reached.value.where == "mine.npz"
 
 
 def test_the_parser_is_quoted_and_no_word_of_it_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
