@@ -26,7 +26,8 @@ def measure_deployment(
 
     Args:
         candidate: The candidate.
-        view: Its float view; None for formats that have none.
+        view: Its float view; None where it is not looked at, so that nothing can be said of saturation. Of files
+            that are not ONNX nothing is said in any case: their runtimes multiply in ways of their own.
         runtimes: Where it must run, as the target declares it.
     """
     for runtime, lint in LINTS.items():
@@ -43,7 +44,12 @@ def measure_deployment(
     if "torch" in runtimes and candidate.format not in RUNTIMES["torch"].formats:
         reason = f"PyTorch does not run {candidate.format} files, but checkpoints, safetensors, programs and TorchScript"
         yield Measurement(name="deploy.torch", not_measured=reason)
-    if view is not None:
+    if view is None or candidate.format != "onnx":
+        reason = f"only ONNX models are looked at, and this is a {candidate.format} file"
+        if candidate.format == "onnx":
+            reason = "its graph was not followed"
+        yield Measurement(name="deploy.avx2", not_measured=reason)
+    else:
         yield from _saturation(view)
 
 

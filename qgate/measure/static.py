@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -62,11 +61,13 @@ def inspect_pair(
         not_run: Why a side that is not ONNX cannot be run, see ``executable``.
     """
     if candidate.format != "onnx" or (reference is not None and reference.format != "onnx"):
-        held = inspect_tensors(
-            reference, candidate, allowed_operators=allowed_operators, limits=limits, not_run=not_run
-        )
-        return replace(
-            held, measurements=(*held.measurements, *measure_deployment(candidate, None, runtimes))
+        return inspect_tensors(
+            reference,
+            candidate,
+            allowed_operators=allowed_operators,
+            limits=limits,
+            runtimes=runtimes,
+            not_run=not_run,
         )
     found: list[Measurement] = [Measurement(name="artifact.bytes", value=candidate.file_bytes, unit="bytes")]
     operators = list(unknown_operators(candidate, allowed_operators))

@@ -6,7 +6,7 @@ them, and what comes out, was not measured.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from qgate.align.flat import align_flat
 from qgate.align.names import align_by_name
@@ -14,6 +14,7 @@ from qgate.formats.model import StaticModel
 from qgate.formats.torch.operators import policy_name, why_unknown
 from qgate.measure.beside import measure_beside
 from qgate.measure.demand.measured import measure_demand
+from qgate.measure.deploy import measure_deployment
 from qgate.measure.executable import why_not_run
 from qgate.measure.flat_programs import measure_flat_programs
 from qgate.measure.flat_quantizers import given_scales
@@ -54,6 +55,7 @@ def inspect_tensors(
     *,
     allowed_operators: frozenset[str] = frozenset(),
     limits: Limits | None = None,
+    runtimes: Collection[str] = ("onnxruntime",),
     not_run: Mapping[str, str] | None = None,
 ) -> Inspection:
     """Inspects a pair by its tensors, or a candidate alone where there is no reference.
@@ -63,6 +65,7 @@ def inspect_tensors(
         candidate: The quantized one.
         allowed_operators: Operators that the policy adds.
         limits: What a run may use; by default what the sandbox gives.
+        runtimes: Where the candidate must run.
         not_run: Why a side cannot be run, see ``executable``; by default as if there were no factory and no trust.
     """
     formats = {"candidate": candidate.format, **({"reference": reference.format} if reference else {})}
@@ -83,6 +86,7 @@ def inspect_tensors(
     view = _view(candidate)
     scheme = detect_scheme(view)
     found += measure_constants(view, scheme)
+    found += measure_deployment(candidate, view, runtimes)
     if candidate.format == "tflite":
         found += measure_flat_scales(candidate)
     if reference is not None:

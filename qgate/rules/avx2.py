@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from qgate.records import Finding, Severity
+from qgate.records import Finding, Severity, Verdict
 from qgate.rules.base import Param, RuleContext, rule
 from qgate.rules.deployability import AVX2, number, parting
 
@@ -17,6 +17,13 @@ def _severity(context: RuleContext) -> Severity | None:
 
 
 def _saturation(context: RuleContext) -> Iterator[Finding]:
+    unread = [found for found in context.all("deploy.avx2") if found.value is None]
+    if unread and context.declared.get("deploy") == "avx2":
+        yield context.finding(
+            f"whether products saturate on AVX2, where it is served, was not checked: {unread[0].not_measured}",
+            effect=Verdict.INCONCLUSIVE,
+            remedy="Export the candidate to ONNX, or take `deploy: avx2` (--deploy) from the target",
+        )
     for found in context.all("deploy.avx2.saturating"):
         detail = found.detail
         yield context.finding(
@@ -69,7 +76,8 @@ RULES = (
         "bits (40.6 dB became 24.9 dB in a measured case). qgate itself runs with `session.x64quantprecision=1`, which "
         "avoids it.",
         how="Pairs (a, b) of neighbouring int8 weights with 255 (max(a,0) + max(b,0)) > 32767, or the negative case; a layer "
-        "counts where there is one. It blocks where the policy declares `deploy: avx2`, and is a note else. Source: "
+        "counts where there is one. It blocks where the policy declares `deploy: avx2`, and is a note else. Only ONNX models are "
+        "looked at: any other candidate of a target with `deploy: avx2` is INCONCLUSIVE. Source: "
         "[reduce_range](https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), ONNX Runtime.",
         remedy="Quantize weights to 7 bits with `reduce_range=True`, or set `session.x64quantprecision` to 1 where it runs",
         check=_saturation,

@@ -14,6 +14,8 @@ from onnx import TensorProto as T
 from qgate.formats.read import read_model
 from qgate.judge import judge
 from qgate.measure.deploy import measure_deployment
+from qgate.measure.interface import Interface
+from qgate.measure.static import inspect_pair
 from qgate.policy.thresholds import resolve
 from qgate.quant.build import float_view
 from qgate.quant.deploy.openvino import lint as openvino_lint
@@ -84,9 +86,9 @@ def test_a_file_that_is_no_onnx_is_not_passed_over(tmp_path: Path) -> None:
 
     path = tmp_path / "m.safetensors"
     save_file({"w": np.zeros((2, 2), np.float32)}, path)
-    (found,) = measure_deployment(read_model(path), None, ("tensorrt",))
-    assert found.value is None
-    judged = judge([found], resolve(None, None, "balanced", None), scheme=None, declared={})
+    found = list(measure_deployment(read_model(path), None, ("tensorrt",)))
+    assert [(each.name, each.value) for each in found] == [("deploy.tensorrt", None), ("deploy.avx2", None)]
+    judged = judge(found, resolve(None, None, "balanced", None), scheme=None, declared={})
     (finding,) = (f for f in judged if f.rule == "DEP200")
     assert finding.effect is Verdict.FAIL
 
@@ -137,6 +139,32 @@ def test_saturation_blocks_only_where_it_is_deployed(deploy, severity, tmp_path:
     assert finding.severity == severity
     assert finding.at.node == "Conv_y"
     assert finding.at.tensor == "w_codes"
+
+
+@pytest.mark.parametrize("runtimes", [("onnxruntime",), ("openvino", "tensorrt")], ids=lambda names: names[0])
+def test_the_candidates_file_says_the_same_whatever_it_is_held_against(runtimes) -> None:
+    examples = ROOT / "examples"
+    candidate = read_model(examples / "digits" / "digits_int8_pc.onnx")
+    references = [None, *(examples / name for name in ("digits/digits_fp32.onnx", "article/fp32.pt"))]
+
+    def said(path: Path | None) -> list[object]:
+        reference = None if path is None else read_model(path)
+        found = inspect_pair(reference, candidate, Interface(), runtimes=runtimes).measurements
+        return [each for each in found if each.name.startswith("deploy.")]
+
+    alone, beside_onnx, beside_checkpoint = map(said, references)
+    assert [each.value for each in alone if each.name == "deploy.avx2.saturating"] == [5]
+    assert alone == beside_onnx == beside_checkpoint
+
+
+@pytest.mark.parametrize("name", ["examples/article/eager_int8.pt", "tests/formats/tflite/cnn_int8.tflite"])
+@pytest.mark.parametrize(("deploy", "effects"), [("avx2", [Verdict.INCONCLUSIVE]), (None, [])])
+def test_what_is_no_onnx_is_not_passed_over_where_products_saturate(name, deploy, effects) -> None:
+    found = inspect_pair(None, read_model(ROOT / name), Interface()).measurements
+    judged = judge(found, resolve(None, None, "balanced", "int8"), scheme="int8", declared={"deploy": deploy})
+    told = [each for each in judged if each.rule == "DEP301"]
+    assert [each.effect for each in told] == effects
+    assert all("was not checked: only ONNX models are looked at" in each.message for each in told)
 
 
 def test_layers_that_multiply_in_float_do_not_saturate(tmp_path: Path) -> None:
