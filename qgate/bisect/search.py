@@ -16,10 +16,8 @@ from qgate.measure.pair import measure_pair
 from qgate.quant.build import float_view
 from qgate.quant.repeated import reference_view
 from qgate.records import Measurement
-from qgate.verify.acquisition import acquire_data, acquire_models
-from qgate.verify.measuring import inspect, pair_request
 from qgate.verify.pair import Pair
-from qgate.verify.state import State
+from qgate.verify.ready import ready
 
 if TYPE_CHECKING:
     from qgate.formats.model import StaticModel
@@ -93,6 +91,7 @@ class Bisection:
         trials: The suspects that were tried, by what putting them back gives.
         advice: What to leave unquantized, None where nothing helps.
         clipping: What the ranges of activations cut off.
+        untried: Why no layer was put back, empty where some were or none adds anything.
     """
 
     quality: Quality
@@ -101,6 +100,7 @@ class Bisection:
     trials: tuple[Trial, ...]
     advice: Advice | None
     clipping: Clipping
+    untried: str = ""
 
 
 def bisect(
@@ -123,28 +123,24 @@ def bisect(
     Raises:
         QgateError: The pair cannot be read, run or compared layer by layer.
     """
-    state = State()
-    models = acquire_models(pair, state, staging)
-    if models is None or models[1] is None:
-        raise _refused(state)
-    candidate, reference = models[0], models[1]
-    data = acquire_data(pair, state, staging)
-    inspection = inspect(pair, state, candidate, reference) if data is not False else None
-    if inspection is None or not inspection.runnable:
-        raise _refused(state)
-    request, known = pair_request(pair, inspection, models, data or None)
+    found = ready(pair, staging)
+    request = found.request
     told("running both models")
-    base = measure_pair(request, None, None, known)
+    base = measure_pair(request, None, None, found.known)
     ranked = rank(base.measurements)
     if not ranked:
         raise MeasureError(_unlayered(base.measurements), where=pair.candidate_locator, remedy=_NO_LAYERS)
-    lab = _Lab(request, candidate, reference, pair.interface or Interface(), told)
+    lab = _Lab(request, found.candidate, found.reference, pair.interface or Interface(), told)
     before = _quality(base.measurements)
     # The reference's weights under another scaling would be no repair.
     scaled = {
-        m.at.node for m in inspection.measurements if m.name == "weight.derivation" and m.value == "equalised"
+        m.at.node
+        for m in found.inspection.measurements
+        if m.name == "weight.derivation" and m.value == "equalised"
     }
-    suspects = [s for s in ranked if s.added > 0 and s.node not in scaled and lab.repair.can_restore(s.node)][
+    written = found.candidate.format == "onnx"  # what a repair is written in
+    adding = [s for s in ranked if s.added > 0]
+    suspects = [s for s in adding if written and s.node not in scaled and lab.repair.can_restore(s.node)][
         :most
     ]
     trials = sorted((lab.trial(s) for s in suspects), key=lambda t: -_gain(t.restored, before))
@@ -153,7 +149,14 @@ def bisect(
         lab.repair.write(advice.nodes, What.ALL, write)
     # Generated inputs say nothing of ranges that were calibrated on others.
     ranges = clipping(base.measurements) if request.inputs is not None else Clipping(0, ())
-    return Bisection(before, ranked, first_to_drift(ranked), tuple(trials), advice, ranges)
+    untried = "" if suspects or not adding else _untried(found.candidate.format)
+    return Bisection(before, ranked, first_to_drift(ranked), tuple(trials), advice, ranges, untried)
+
+
+def _untried(form: str) -> str:
+    if form != "onnx":
+        return f"layers are put back to float in ONNX files alone, and the candidate is a {form} file"
+    return "none of these layers has a counterpart whose float weights or inputs could be put in its place"
 
 
 _NO_LAYERS = "Export both models for the same operator set, and compare what they share with `qgate verify`"
@@ -238,15 +241,6 @@ def _quality(measurements: Iterable[Measurement]) -> Quality:
 
 def _gain(after: Quality | None, before: Quality) -> float:
     return float("-inf") if after is None else after.sqnr_db - before.sqnr_db
-
-
-def _refused(state: State) -> MeasureError:
-    finding = next((f for f in state.findings if f.effect.rank > 0), None)
-    if finding is None:
-        return MeasureError(
-            "the candidate must not be run", remedy="See `qgate verify` for what stands in its way"
-        )
-    return MeasureError(finding.message, where=str(finding.at), remedy=finding.remedy)
 
 
 def _unlayered(measurements: Iterable[Measurement]) -> str:

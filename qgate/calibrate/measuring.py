@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qgate.errors import MeasureError, QgateError
+from qgate.errors import QgateError
 from qgate.measure.pair import measure_pair
 from qgate.measure.part import LEAST
 from qgate.measure.request import Part, Tap
@@ -16,10 +16,8 @@ from qgate.measure.result import parse_answer
 from qgate.records import Measurement
 from qgate.runtimes.recipes import calibrated_tensors, write_recipe
 from qgate.sandbox.launch import run_child
-from qgate.verify.acquisition import acquire_data, acquire_models
-from qgate.verify.measuring import inspect, pair_request
 from qgate.verify.pair import Pair
-from qgate.verify.state import State
+from qgate.verify.ready import ready
 
 if TYPE_CHECKING:
     from qgate.measure.request import PairRequest
@@ -95,17 +93,9 @@ def measure_again(
     Raises:
         QgateError: The pair cannot be read or run.
     """
-    state = State()
-    models = acquire_models(pair, state, staging)
-    data = acquire_data(pair, state, staging) if models is not None else False
-    inspection = inspect(pair, state, *models) if models is not None and data is not False else None
-    if models is None or inspection is None or not inspection.runnable:
-        what = next((f.message for f in state.findings), "the models must not be run")
-        raise MeasureError(
-            what, where=pair.candidate_locator, remedy="Let `qgate verify` pass its checks first"
-        )
-    request = pair_request(pair, inspection, models, data or None)[0]
-    plain = replace(request, joined=None, layers=(), taps=(), edges=False)
+    found = ready(pair, staging)
+    scheme = found.inspection.scheme.name
+    plain = replace(found.request, joined=None, layers=(), taps=(), edges=False)
     told("the candidate")
     result = measure_pair(plain)
     first = _named(result.measurements)
@@ -121,8 +111,8 @@ def measure_again(
             if key in first:
                 moved = abs(measurement.number - first[key].number)
                 noise[key] = max(noise.get(key, 0.0), moved if math.isfinite(moved) else 0.0)
-    yardsticks = tuple(_yardsticks(plain, inspection.scheme.name, result.data.samples, staging, told))
-    return Calibration(first, noise, yardsticks, result.data.samples, inspection.scheme.name)
+    yardsticks = tuple(_yardsticks(plain, scheme, result.data.samples, staging, told))
+    return Calibration(first, noise, yardsticks, result.data.samples, scheme)
 
 
 def _values(request: PairRequest) -> dict[tuple[str, str], Measurement]:
@@ -184,7 +174,7 @@ def _ranges(request: PairRequest) -> dict[str, tuple[float, float]]:
         request, taps=tuple(Tap(name, 0.0, 0.0, name) for name in names), candidate=request.reference
     )
     where = request.label("reference")
-    asked = replace(asked, io_map={}, io_types={}, task="none", labels=None, slices=None)
+    asked = replace(asked, io_map={}, io_types={}, task="none", labels=None, slices=None, code={})
     answer = parse_answer(run_child(asked.to_json(), asked.limits, where=where).payload, where)
     if answer.result is None or answer.result.untapped or len(answer.result.taps) != len(names):
         raise ValueError("the ranges of the reference's activations could not be measured")

@@ -102,6 +102,9 @@ def _lines(found: Bisection) -> Iterator[str]:
     for suspect in others:
         yield f"{_name(suspect.node):<34}{_name(suspect.op, 12):<14}{suspect.sqnr_db:>6.1f} dB{'not tried':>10}"
     yield ""
+    if found.untried:
+        yield f"No layer was tried in float: {found.untried}. The table says where the signal is lost."
+        return
     badly = bool(found.clipping.clipped) or (found.first is not None and found.first.op == "Input")
     if found.advice is None:
         yield (

@@ -29,7 +29,7 @@ def run_elsewhere(
     models: tuple[StaticModel, StaticModel | None],
     data: Path | bool | None,
     staging: Path,
-    code: Mapping[str, Plugin] | None = None,
+    code: Mapping[str, Plugin],
 ) -> None:
     """Runs the candidate in every other declared runtime, each in a process of its own.
 
@@ -51,8 +51,7 @@ def run_elsewhere(
         return
     started = time.perf_counter()
     plain = replace(inspection, layers=())
-    request, known = pair_request(pair, plain, models, data)
-    request = replace(request, code=dict(code or {}))
+    request, known = pair_request(pair, plain, models, data, code)
     try:
         state.measurements += measure_runtimes(request, candidate, others, known.steps, staging)
     finally:

@@ -76,30 +76,19 @@ def run(
     data: Path | bool | None,
     progress: Progress | None,
     child: Child | None,
-    code: Mapping[str, Plugin] | None = None,
+    code: Mapping[str, Plugin],
 ) -> None:
     """Runs both models in the sandbox and keeps what was measured; without a finding of its own where
     the inspection says that they must not be run."""
     from qgate.measure.pair import measure_pair
-    from qgate.runtimes.required import require
 
     if not inspection.runnable:
         return
-    request, known = pair_request(pair, inspection, models, data)
-    request = replace(request, code=dict(code or {}))
+    request, known = pair_request(pair, inspection, models, data, code)
     started = time.perf_counter()
     try:
-        forms = set(request.forms.values())
-        for package, needed in (
-            ("ai_edge_litert", "tflite" in forms),
-            ("torch", bool(forms - {"tflite"})),
-            ("executorch", "executorch" in forms),
-            ("torchao", request.torchao),
-        ):
-            if needed:
-                require(package, pair.candidate_locator)
-        # PyTorch's files name neither inputs nor outputs that could be held against the answer.
-        result = measure_pair(request, progress, child, None if forms - {"tflite"} else known)
+        require_runtimes(request, pair.candidate_locator)
+        result = measure_pair(request, progress, child, believed(request, known))
     except SandboxError as error:
         state.findings.append(error_finding(error, "ART116"))
         return
@@ -136,6 +125,30 @@ def run(
         )
 
 
+def require_runtimes(request: PairRequest, where: str) -> None:
+    """Says that a library is missing before a child is started without it.
+
+    Raises:
+        MeasureError: It is missing.
+    """
+    from qgate.runtimes.required import require
+
+    forms = set(request.forms.values())
+    for package, needed in (
+        ("ai_edge_litert", "tflite" in forms),
+        ("torch", bool(forms - {"tflite"})),
+        ("executorch", "executorch" in forms),
+        ("torchao", request.torchao),
+    ):
+        if needed:
+            require(package, where)
+
+
+def believed(request: PairRequest, known: Known) -> Known | None:
+    """What an answer is held against; PyTorch's files name neither inputs nor outputs."""
+    return None if set(request.forms.values()) - {"tflite"} else known
+
+
 def _costs(request: PairRequest, state: State) -> tuple[Measurement, ...]:
     """What running both models costs."""
     from qgate.measure.cost_runs import measure_costs
@@ -151,6 +164,7 @@ def pair_request(
     inspection: Inspection,
     models: tuple[StaticModel, StaticModel | None],
     data: Path | bool | None,
+    code: Mapping[str, Plugin],
 ) -> tuple[PairRequest, Known]:
     """What is asked of the child for a pair, and what its answer can be at all.
 
@@ -159,6 +173,7 @@ def pair_request(
         inspection: What looking at it showed.
         models: Candidate and reference.
         data: The copy of the inputs; anything but a path generates them.
+        code: Copies of the code that the pair names, by role.
     """
     from qgate.measure.pair import Known
     from qgate.measure.request import DEFAULT_SAMPLES, PairRequest
@@ -195,6 +210,7 @@ def pair_request(
             for side, model in (("candidate", candidate), ("reference", reference))
             if model is not None and model.state
         },
+        code=dict(code),
         torchao=any(_is_torchao(model) for model in models if model is not None),
         side_files=tuple(
             model.path.parent / name for model in models if model is not None for name in model.side_files
