@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from .conftest import CANDIDATE, INPUTS, REFERENCE, Ran, Shop
 
-ENTRYPOINT = Path(__file__).parents[2] / "entrypoint.py"
+ROOT = Path(__file__).parents[2]
+ENTRYPOINT = ROOT / "entrypoint.py"
 POLICY = """\
 version: 1
 targets:
@@ -275,3 +277,33 @@ def test_a_malformed_event_is_an_error_that_names_the_file(repo: Shop, tmp_path:
     assert str(event) in finding["at"]["file"]
     assert finding["remedy"]
     assert finding["message"].split(": ", 1)[1] in " ".join((done.stdout + done.stderr).split())
+
+
+@pytest.fixture
+def merged(repo: Shop, tmp_path: Path) -> Shop:
+    """What a runner checks out of a pull request, two commits deep: its policy is looser, and its candidate is the reference."""
+    origin = tmp_path / "origin"
+    repo.root.rename(origin)
+    git(origin, "checkout", "-q", "-b", "patch")
+    shutil.copy(REFERENCE, origin / "models" / "digits_int8.onnx")
+    (origin / "qgate.yml").write_text(POLICY + "    scheme: none\n")
+    git(origin, "commit", "-q", "-a", "-m", "change")
+    git(origin, "checkout", "-q", "main")
+    git(origin, "merge", "-q", "--no-ff", "-m", "merge", "patch")
+    git(tmp_path, "clone", "-q", "--depth", "2", f"file://{origin}", str(repo.root))
+    return repo
+
+
+def test_the_job_on_a_gpu_judges_a_pull_request_by_the_base(merged: Shop) -> None:
+    workflow = yaml.safe_load((ROOT / "examples" / "workflow-gpu.yml").read_text("utf-8"))
+    (job,) = workflow["jobs"].values()
+    checkout, step = job["steps"]
+    assert checkout["with"]["fetch-depth"] == 2, "as deep as the clone here"
+    command = step["run"].partition("-m qgate.cli ")[2].split()
+    assert command[-2:] == ["--report", "qgate-report-gpu"]
+    found = merged.run(*command[:-1], merged.reports)
+    assert found.code == 1, found.text
+    (target,) = found.report["targets"]
+    assert "QNT101" in {f["rule"] for f in target["findings"] if f["effect"] == "FAIL"}
+    own = merged.run("verify", "-o", merged.reports)
+    assert own.code == 0, "its own policy passes it"
