@@ -39,10 +39,17 @@ class TaskPlan:
         return replace(self, slices=slices)
 
     def window(self, rows: slice) -> NDArray[Any] | None:
-        """The labels of some samples: whole numbers as int64, however narrow they are stored; an own function's as stored."""
+        """The labels of some samples: whole numbers as int64, however narrow they are stored; an own function's as stored.
+
+        A task that ``wants_another`` gets those of the sample before beside each sample's own, [samples, 2, ...].
+        """
         if self.truth is None or self.output is None or self.truth.dtype.kind not in "biu":
             return None if self.truth is None else self.truth[rows]
-        return self.truth[rows].astype(np.int64)
+        own = self.truth[rows].astype(np.int64)
+        if not getattr(self.task, "wants_another", False):
+            return own
+        before = (np.arange(len(self.truth))[rows] - 1) % max(len(self.truth), 1)
+        return np.stack([own, self.truth[before].astype(np.int64)], axis=1)
 
 
 @dataclass

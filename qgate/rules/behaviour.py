@@ -26,6 +26,15 @@ def _drop(context: RuleContext) -> Iterator[Finding]:
     for found in context.all("task.metric_drop"):
         if found.value is not None:
             yield from _one_drop(context, found, first(context, "task.metric_reference"))
+        else:
+            yield context.finding(
+                f"the task could not be measured: {found.not_measured}",
+                at=found.at,
+                evidence={**found.detail},
+                effect=Verdict.INCONCLUSIVE,
+                remedy="See that the task fits the model's outputs and the labels, or name another one; `none` where behaviour "
+                "is not to be judged",
+            )
     for found in pieces_of_their_own(context, "task.slice_drop"):
         yield from _one_drop(context, found, _side(found, "reference"))
     yield from unjudged_pieces(context, "task.slice_drop")
@@ -222,7 +231,8 @@ RULES = (
         "never beyond what the flips allow; Student's t, with the delta method for ratios and roots; a paired bootstrap with "
         "a fixed seed for metrics that are no mean. An error where the drop exceeds the allowance and the interval excludes "
         "zero; where the data cannot tell, a warning with the smallest drop that they show and the number of samples that "
-        "would do (INCONCLUSIVE where require_power is yes). A slice with `slice_thresholds` of its own is judged likewise.",
+        "would do (INCONCLUSIVE where require_power is yes); INCONCLUSIVE "
+        "where a task is asked for and could not be measured. A slice with `slice_thresholds` of its own is judged likewise.",
         remedy="Calibrate on more data, quantize per channel, or exclude the worst layers",
         params=(
             Param("max_drop", "Largest drop of a metric between 0 and 1.", 0.005, 0.02, 0.05, by_scheme=_BY_DROP),

@@ -116,13 +116,14 @@ RULES = (
         "The reference itself knows what the labels say",
         why="Labels of other data, in another order or counted otherwise, or boxes in another format than is declared, make both "
         "models equally wrong, and no difference between them means anything.",
-        how="The judged metric of the reference against an answer that knows nothing of the inputs, on the same samples with the "
-        "same paired interval: the most frequent class, the mean target, every token alike, the reference's own vectors dealt "
-        "out anyhow, its texts and boxes against another sample's labels. Reported where the interval does not exclude that the "
-        "reference is no better. Boxes in a wrong format overlap by accident, which is more than chance: a reference whose AP50 "
-        "is below a half is read in every other format (of outputs, of labels, as shares of the image or as pixels; the first "
-        "32 labelled images), and doubted where one has twice its AP50 and the paired interval excludes that it is no better; "
-        "and one whose mAP or AP50 is below min_map is doubted by itself. INCONCLUSIVE where the severity is error.",
+        how="The judged metric of the reference against an answer that knows nothing of the inputs, on the same samples "
+        "with the same paired interval: the most frequent class, the mean target, every token alike, the reference's "
+        "own vectors dealt out anyhow, its texts, boxes and classes of places against another sample's labels. "
+        "Reported where the interval does not exclude that the reference is no better. Boxes in a wrong format "
+        "overlap by accident, which is more than chance: a reference whose AP50 is below a half is read in every "
+        "other format (of outputs, of labels, as shares of the image or as pixels; the first 32 labelled images), and"
+        " doubted where one has twice its AP50 and the paired interval excludes that it is no better; and one whose "
+        "mAP or AP50 is below min_map is doubted by itself. INCONCLUSIVE where the severity is error.",
         remedy="Check that the labels belong to these inputs, in their order, and count classes as the model does; or give more "
         "samples",
         params=(

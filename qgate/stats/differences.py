@@ -106,7 +106,9 @@ def of_roots(reference: Doubles, candidate: Doubles) -> Difference:
     return _of_error(drop, float(rest.std(ddof=1)) / math.sqrt(n), n)
 
 
-def of_draws(drop: float, draws: Doubles, changed: tuple[int, int], n: int) -> Difference:
+def of_draws(
+    drop: float, draws: Doubles, changed: tuple[int, int], n: int, extent: float = 1.0
+) -> Difference:
     """Of any metric between 0 and 1, by its draws; at least as uncertain as the share of samples that changed.
 
     A bootstrap of samples none of which changed would be sure of what it has not seen.
@@ -116,17 +118,33 @@ def of_draws(drop: float, draws: Doubles, changed: tuple[int, int], n: int) -> D
         draws: It drawn again and again.
         changed: Samples that are worse and better by themselves.
         n: All samples.
+        extent: How far those that changed did so (``extent_of_changes``); 1 where a sample is right or wrong.
     """
     low, high = percentile_interval(draws, n)
     if n < 2:
         return Difference(drop, -1.0, 1.0, math.inf)
     floor = of_counts(*changed, n)
-    low = min(low, drop - (floor.drop - floor.low))
-    high = max(high, drop + (floor.high - floor.drop))
+    low = min(low, drop - extent * (floor.drop - floor.low))
+    high = max(high, drop + extent * (floor.high - floor.drop))
     low, high = min(low, drop), max(high, drop)
     error = (high - low) / (2 * Z95)
     p = 1 - NormalDist().cdf(drop / error) if error > 0 else float(drop <= 0)
     return Difference(drop, low, high, error, p)
+
+
+def extent_of_changes(changes: Doubles) -> float:
+    """How far samples change that do, as a root mean square: what scales an interval of their share to one of their mean.
+
+    Samples that did not change say nothing of how far they could: while there are such, they stand for one change from
+    wholly right to wholly wrong, in proportion to their share.
+
+    Args:
+        changes: The difference of each sample by itself, from -1 to 1.
+    """
+    count, n = int(np.count_nonzero(changes)), len(changes)
+    unseen = 1.0 - count / n if n else 1.0
+    total = float(np.square(changes).sum()) + unseen
+    return math.sqrt(total / (count + unseen))
 
 
 def _of_error(drop: float, error: float, n: int) -> Difference:

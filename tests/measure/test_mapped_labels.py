@@ -68,11 +68,15 @@ def test_narrow_masks_stay_narrow_until_they_are_judged():
     task, position, kept = Chooser("d", "y", SCORES, None, Options(ignore=3)).choose("miou", MASKS)
     assert kept is MASKS
     window = TaskPlan(task, position, kept).window(slice(3, 5))
-    assert window.dtype == np.int64 and (window == MASKS[3:5]).all()
+    assert (
+        window.dtype == np.int64 and (window[:, 0] == MASKS[3:5]).all() and (window[:, 1] == MASKS[2:4]).all()
+    )
+    first = TaskPlan(task, position, kept).window(slice(0, 1))
+    assert (first[:, 1] == MASKS[-1]).all(), "before the first is the last"
     own = TaskPlan(task, None, MASKS).window(slice(3, 5))
     assert own.dtype == np.uint8, "an own function is given the labels as they are stored"
     columns = [task.records(np.zeros((2, 4, 16, 16)), np.zeros((2, 4, 16, 16)), each)[0]
-               for each in (window, MASKS[3:5].astype(np.int64))]  # fmt: skip
+               for each in (window, np.stack([MASKS[3:5], MASKS[2:4]], axis=1).astype(np.int64))]  # fmt: skip
     assert all((columns[0][name] == columns[1][name]).all() for name in columns[0])
 
 

@@ -231,6 +231,65 @@ def test_intersections_are_those_of_scikit_learn(as_scores):
         assert found["pixel_accuracy"][side] == pytest.approx((truth == told)[held].mean())
 
 
+def blurred(share, seed=6, n=120):
+    """Labels with classes in halves, and what a model that errs in a share of the places answers."""
+    generator = np.random.default_rng(seed)
+    truth = np.where(np.arange(12) < generator.integers(3, 10, (n, 1, 1)), 0, 1) + np.zeros(
+        (n, 12, 12), np.int64
+    )
+    return truth, np.where(generator.random(truth.shape) < share, 1 - truth, truth)
+
+
+def test_many_small_changes_of_places_are_told_as_what_they_are():
+    """The interval is that of a plain paired bootstrap over the images, not one of images that are right or wrong."""
+    truth, reference = blurred(0.05)
+    candidate = np.where(blurred(0.03, seed=7)[1] != blurred(0.03, seed=7)[0], 1 - reference, reference)
+    found = by_metric(run(Segmentation("miou", 2, None), reference, candidate, truth))["miou"]
+
+    def overlaps(told):
+        return np.array(
+            [
+                [((t == c) & (y == c)).sum() for c in (0, 1)] + [((t == c) | (y == c)).sum() for c in (0, 1)]
+                for t, y in zip(told, truth, strict=True)
+            ]
+        )
+
+    def mean(parts):
+        whole = parts.sum(axis=0)
+        return (whole[:2] / whole[2:]).mean()
+
+    a, b, generator = overlaps(reference), overlaps(candidate), np.random.default_rng(0)
+    drawn = [mean(a[k]) - mean(b[k]) for k in generator.integers(0, len(a), (2000, len(a)))]
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    assert found["drop"] == pytest.approx(mean(a) - mean(b))
+    assert found["low"] <= low + 0.1 * (high - low) and high - 0.1 * (high - low) <= found["high"]
+    assert found["high"] - found["low"] < 4 * (high - low)
+    assert found["low"] > 0.02, "a drop of four points is told"
+
+
+def test_segmentation_that_did_not_change_is_not_certain():
+    truth, told = blurred(0.05, n=40)
+    state = run(Segmentation("miou", 2, None), told, told, truth)
+    assert by_metric(state)["miou"]["drop"] == 0
+    assert by_metric(state)["miou"]["high"] > 0.05, (
+        "one image in twenty could be lost, and forty would not show it"
+    )
+
+
+def test_a_class_that_no_label_names_is_an_error_of_the_model_and_no_broken_sample():
+    truth, told = blurred(0.05)
+    strange = told.copy()
+    strange[:, 0, 0] = 7
+    state = run(Segmentation("miou", 2, None), told, strange, truth)
+    assert state["broken"] == 0
+    found = by_metric(state)
+    expected = metrics.jaccard_score(truth.reshape(-1), strange.reshape(-1), average="macro")
+    assert found["miou"]["candidate"] == pytest.approx(expected)
+    assert found["pixel_accuracy"]["drop"] > 0
+    assert list(state["classes"]) == ["0", "1"]
+    assert run(Segmentation("miou", 2, None), told, told - 1, truth)["broken"] == len(truth)
+
+
 def test_texts_are_read_and_compared_by_their_edits():
     rows = np.array([[1, 1, 0, 1, 2], [2, 0, 0, 3, 3]])
     logits = np.eye(4)[rows]

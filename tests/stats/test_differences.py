@@ -7,7 +7,14 @@ import pytest
 from scipy import stats
 
 from qgate.stats.bootstrap import percentile_interval, resample_cells, resample_rows
-from qgate.stats.differences import of_counts, of_draws, of_means, of_ratio, of_roots
+from qgate.stats.differences import (
+    extent_of_changes,
+    of_counts,
+    of_draws,
+    of_means,
+    of_ratio,
+    of_roots,
+)
 from qgate.stats.intervals import wilson
 from qgate.stats.multiplicity import sign_test, tarone_holm
 
@@ -54,6 +61,28 @@ def test_a_share_never_drops_by_more_than_can_have_flipped():
 def test_a_bootstrap_is_as_unsure_as_the_flips():
     sure = of_draws(0.0, np.zeros(1000), (0, 0), 50)
     assert (sure.low, sure.high) == (of_counts(0, 0, 50).low, of_counts(0, 0, 50).high)
+
+
+def test_what_changes_a_little_is_not_as_unsure_as_what_flips():
+    assert extent_of_changes(np.zeros(50)) == 1.0, "nothing changed, and nothing is known of how far it could"
+    assert extent_of_changes(np.zeros(0)) == 1.0
+    assert extent_of_changes(np.array([1.0, -1.0, 0.0, 1.0])) == 1.0, "right or wrong"
+    assert extent_of_changes(np.full(200, -0.03)) == pytest.approx(0.03), "everything was seen"
+    one = np.zeros(200)
+    one[3] = 0.01
+    assert 0.6 < extent_of_changes(one) < 1.0, "of those that did not change nothing is known"
+
+
+def test_samples_that_all_change_a_little_are_as_unsure_as_their_mean():
+    worse = np.random.default_rng(4).normal(0.03, 0.02, 300)
+    draws = resample_rows(300, lambda w: w @ worse / 300)
+    signs = int((worse > 0).sum()), int((worse < 0).sum())
+    found = of_draws(worse.mean(), draws, signs, 300, extent_of_changes(worse))
+    plain = of_means(worse)
+    assert plain.high - plain.low <= found.high - found.low <= 1.6 * (plain.high - plain.low)
+    assert found.low > 0.02
+    flipped = of_draws(worse.mean(), draws, signs, 300)
+    assert flipped.low < 0, "as if every sample were right or wrong"
 
 
 def test_draws_are_the_same_every_time_and_of_the_right_spread():
