@@ -142,7 +142,7 @@ def _dtype(info: TensorInfo, spec: ArraySpec, array: str, types: Mapping[str, st
         raise FeedMismatchError(
             f"the array {one_line(array, 80)!r} has dtype {spec.dtype}, "
             f"the input {one_line(info.name, 80)!r} takes {wanted}",
-            remedy=f"Save array.astype({wanted.name!r}), or declare the difference under io.types",
+            remedy=f"Save array.astype({wanted.name!r}), prepared as the model expects it",
         )
     return wanted
 
@@ -170,7 +170,7 @@ def _batch(inputs: Sequence[TensorInfo], feeds: Sequence[InputFeed]) -> int | No
 def cast(values: NDArray[Any], dtype: np.dtype[Any], array: str) -> NDArray[Any]:
     """The values in another dtype, refused where it cannot represent them.
 
-    To an integer type: whole numbers in its range only. To a narrower float: rounding is allowed,
+    To an integer type: whole numbers in its range only. To a float: rounding to the nearest is allowed,
     overflow is not.
 
     Raises:

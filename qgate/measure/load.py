@@ -23,6 +23,7 @@ from qgate.measure.side import Side, SideError
 from qgate.measure.sides_of_litert import FORM, name_after_data, open_litert, remark_codes, tapped_litert
 from qgate.measure.sides_of_torch import open_torch, require_sides_apart, settle_torch, tapped_torch
 from qgate.measure.sole_images import feed_sole_images
+from qgate.measure.unchosen import as_taken
 from qgate.runtimes.base import ModelRefusedError, Runner, TensorInfo
 from qgate.runtimes.onnxruntime import OnnxRuntimeRunner
 from qgate.sandbox.quoting import one_line
@@ -96,7 +97,8 @@ def load_pair(request: PairRequest, file: DataFile | None, threads: int) -> Pair
     if file is not None:
         problems += feed_sole_images(file, names[leading].values())
         wanted = _wanted_arrays(request, runners, names, file)
-        samples: Samples = NpzSamples(file, wanted)
+        takes = [(names[role][info.name], info) for role, runner in runners.items() for info in runner.inputs]
+        samples: Samples = NpzSamples(file, wanted, as_taken(file.arrays, takes, request.io_types))
         _remark_extra(request, file, wanted, problems)
     else:
         samples = _generate(request, runners, names, leading)
@@ -140,7 +142,13 @@ def load_side(
     if file is not None:
         list(feed_sole_images(file, names[role].values()))  # the run has told of it
     samples: Samples = (
-        NpzSamples(file, [name for name in names[role].values() if name in file.arrays])
+        NpzSamples(
+            file,
+            [name for name in names[role].values() if name in file.arrays],
+            as_taken(
+                file.arrays, [(names[role][info.name], info) for info in runner.inputs], request.io_types
+            ),
+        )
         if file is not None
         else _generate(request, {role: runner}, names, role)
     )

@@ -10,6 +10,7 @@ import numpy as np
 
 from qgate.errors import DataError
 from qgate.measure.data import ArraySpec, DataFile
+from qgate.measure.unchosen import taken
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -42,13 +43,17 @@ class NpzSamples:
     Args:
         file: The opened file.
         names: Arrays to read; each has been found in it.
+        become: Those that are given in another type or form than they are stored in, see ``unchosen``.
 
     Raises:
         DataError: There are no samples, or the arrays disagree about their number.
     """
 
-    def __init__(self, file: DataFile, names: Sequence[str]) -> None:
+    def __init__(
+        self, file: DataFile, names: Sequence[str], become: Mapping[str, ArraySpec] | None = None
+    ) -> None:
         self._file = file
+        self._become = {name: spec for name, spec in (become or {}).items() if name in names}
         self.arrays = {name: file.arrays[name] for name in names}
         lengths = {name: spec.shape[0] for name, spec in self.arrays.items() if spec.shape}
         if not lengths:
@@ -75,6 +80,7 @@ class NpzSamples:
                     remedy="Save numbers; of images, declare how they are prepared (`data.images` of the policy)",
                 )
         self._constants = {n: file.whole(n, "an input") for n, spec in self.arrays.items() if not spec.shape}
+        self.arrays |= self._become
 
     def first(self) -> Chunk:
         """The first sample alone."""
@@ -91,6 +97,8 @@ class NpzSamples:
             chunk = {name: next(stream) for name, stream in streams.items()} | self._constants
             for name, values in chunk.items():
                 self._check_finite(name, values, number * step)
+            for name, spec in self._become.items():
+                chunk[name] = taken(chunk[name], spec, name, self._file.label)
             yield chunk
 
     def _check_finite(self, name: str, values: NDArray[Any], start: int) -> None:

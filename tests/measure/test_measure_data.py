@@ -44,7 +44,7 @@ WRONG = {
         r"shape \[4, 1, 7, 8\].*takes",
     ),
     "a wrong rank": ({"image": np.zeros((4, 64), np.float32), "label": LABEL}, r"shape \[4, 64\]"),
-    "a wrong dtype": ({"image": IMAGE.astype(np.float64), "label": LABEL}, "dtype float64.*takes float32"),
+    "a wrong dtype": ({"image": IMAGE.astype(np.uint8), "label": LABEL}, "dtype uint8.*takes float32"),
     "words as inputs": ({"image": np.array(["a", "b"]), "label": LABEL}, "dtype <U1"),
     "zero samples": ({"image": IMAGE[:0], "label": LABEL[:0]}, "no samples"),
     "NaN": (
