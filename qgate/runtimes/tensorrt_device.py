@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qgate.runtimes.base import Dim, ModelRefusedError, TensorInfo
+from qgate.runtimes.base import ModelRefusedError
+from qgate.runtimes.tensorrt_network import Network
 from qgate.sandbox.quoting import one_line
 
 if TYPE_CHECKING:
@@ -25,17 +26,27 @@ if TYPE_CHECKING:
 CONTROL = Path("/dev/nvidiactl")
 """The driver's device file: without it there is no GPU for this process."""
 
+_PACKAGES = {"tensorrt": "tensorrt", "cuda.bindings": "cuda-python"}
+"""Modules, and what they are installed as; ``cuda`` alone says nothing, for other packages have parts of it."""
+
 REPEATS = 20
 _TO_DEVICE, _TO_HOST = 1, 2
+_OUT_OF_MEMORY = 2  # cudaErrorMemoryAllocation
 
 
 def unavailable() -> str:
     """Why TensorRT cannot be run on a device here; empty where it can."""
     if not CONTROL.exists():
         return "there is no NVIDIA GPU here"
-    lacking = [name for name in ("tensorrt", "cuda") if find_spec(name) is None]
-    names = {"tensorrt": "tensorrt", "cuda": "cuda-python"}
-    return f"the package {' and '.join(names[each] for each in lacking)} is not installed" if lacking else ""
+    lacking = [package for module, package in _PACKAGES.items() if not _found(module)]
+    return f"the package {' and '.join(lacking)} is not installed" if lacking else ""
+
+
+def _found(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False  # of the package that it is a part of
 
 
 def import_library() -> Any:
@@ -54,7 +65,8 @@ class TensorRtRunner:
         workspace_mb: Memory that the builder may plan for intermediate results, MiB.
 
     Raises:
-        ModelRefusedError: NVIDIA's parser refuses the model, or an inner tensor is none of its network.
+        ModelRefusedError: NVIDIA's parser refuses the model.
+        RuntimeError: TensorRT is older than version 10, or the driver too old for it.
     """
 
     reduced = False
@@ -65,23 +77,9 @@ class TensorRtRunner:
         del threads
         self._trt = import_library()
         self._cuda = import_module("cuda.bindings.runtime")
-        self._words: list[str] = []
-        self._logger = self._trt.Logger(self._trt.Logger.ERROR)
-        self._builder = self._trt.Builder(self._logger)
-        self._network = self._builder.create_network(0)
-        parser = self._trt.OnnxParser(self._network, self._logger)
-        if not parser.parse_from_file(str(path)):
-            told = "; ".join(
-                one_line(parser.get_error(i).desc(), 200) for i in range(min(parser.num_errors, 4))
-            )
-            raise ModelRefusedError(told or "the parser gives no reason")
-        self.inputs = tuple(self._info(self._network.get_input(i)) for i in range(self._network.num_inputs))
-        self.outputs = tuple(
-            self._info(self._network.get_output(i)) for i in range(self._network.num_outputs)
-        )
-        self.taps = self._mark(taps)
-        self._workspace = workspace_mb << 20
-        self._timings = b""
+        self._network = Network(self._trt, path, taps=taps, workspace_mb=workspace_mb, keep_timings=True)
+        self.inputs, self.outputs, self.taps = self._network.inputs, self._network.outputs, self._network.taps
+        self._runtime = self._trt.Runtime(self._network.logger)
         self._engines: dict[tuple[tuple[int, ...], ...], tuple[Any, Any]] = {}
         self._stream = self._check(self._cuda.cudaStreamCreate())
 
@@ -112,18 +110,6 @@ class TensorRtRunner:
             self._free(held)
         return statistics.median(spent)
 
-    def _mark(self, taps: Sequence[str]) -> tuple[str, ...]:
-        known = {info.name for info in (*self.inputs, *self.outputs)}
-        found = {}
-        for position in range(self._network.num_layers):
-            layer = self._network.get_layer(position)
-            for number in range(layer.num_outputs):
-                found[layer.get_output(number).name] = layer.get_output(number)
-        marked = tuple(name for name in taps if name in found and name not in known)
-        for name in marked:
-            self._network.mark_output(found[name])
-        return marked
-
     def _engine(self, feeds: Mapping[str, NDArray[Any]]) -> tuple[Any, Any]:
         shapes = tuple(feeds[info.name].shape for info in self.inputs)
         if shapes not in self._engines:
@@ -131,24 +117,12 @@ class TensorRtRunner:
         return self._engines[shapes]
 
     def _build(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[Any, Any]:
-        config = self._builder.create_builder_config()
-        config.set_memory_pool_limit(self._trt.MemoryPoolType.WORKSPACE, self._workspace)
-        cache = config.create_timing_cache(self._timings)
-        config.set_timing_cache(cache, False)
-        if any(not isinstance(size, int) for info in self.inputs for size in info.shape):
-            profile = self._builder.create_optimization_profile()
-            for name, shape in shapes.items():
-                profile.set_shape(name, shape, shape, shape)
-            config.add_optimization_profile(profile)
-        plan = self._builder.build_serialized_network(self._network, config)
-        if plan is None:
-            raise ModelRefusedError("the engine builder refuses the model")
-        self._timings = bytes(config.get_timing_cache().serialize())
         # Our own engine of a moment ago, not a file: the only one that is ever deserialised.
-        engine = self._trt.Runtime(self._logger).deserialize_cuda_engine(plan)
-        if engine is None:
+        engine = self._runtime.deserialize_cuda_engine(self._network.build(shapes))
+        context = None if engine is None else engine.create_execution_context()
+        if context is None:
             raise ModelRefusedError("the engine that was built cannot be loaded on this device")
-        return engine, engine.create_execution_context()
+        return engine, context
 
     def _bind(
         self, context: Any, feeds: Mapping[str, NDArray[Any]]
@@ -159,7 +133,9 @@ class TensorRtRunner:
         try:
             for info in self.inputs:
                 values = np.ascontiguousarray(feeds[info.name], dtype=info.dtype)
-                context.set_input_shape(info.name, values.shape)
+                # A shape that is refused would leave the one before, and the device would read beyond what it is given.
+                if not context.set_input_shape(info.name, values.shape):
+                    raise ValueError(f"its input {info.name} is not of shape {values.shape}")
                 held.append(self._check(self._cuda.cudaMalloc(max(values.nbytes, 1))))
                 context.set_tensor_address(info.name, held[-1])
                 self._copy(held[-1], values.ctypes.data, values.nbytes, _TO_DEVICE)
@@ -170,9 +146,11 @@ class TensorRtRunner:
                 held.append(self._check(self._cuda.cudaMalloc(max(host.nbytes, 1))))
                 context.set_tensor_address(name, held[-1])
                 results.append((host, held[-1]))
-        except (ValueError, TypeError, RuntimeError, MemoryError) as error:
+        except BaseException as error:
             self._free(held)
-            raise ModelRefusedError(one_line(str(error), 300)) from error
+            if isinstance(error, ValueError | TypeError | MemoryError):
+                raise ModelRefusedError(one_line(str(error), 300)) from error
+            raise
         return held, results
 
     def _execute(self, context: Any) -> None:
@@ -190,17 +168,14 @@ class TensorRtRunner:
             self._cuda.cudaFree(address)
 
     def _check(self, answer: tuple[Any, ...]) -> Any:
-        """The value of a call, whose first part is its status."""
-        if int(answer[0]) != 0:
-            raise ModelRefusedError(
-                f"CUDA: {answer[0]}", "memory" if "Memory" in str(answer[0]) else "refused"
-            )
-        return answer[1] if len(answer) > 1 else None
+        """The value of a call, whose first part is its status.
 
-    def _info(self, tensor: Any) -> TensorInfo:
-        dtype = np.dtype(self._trt.nptype(tensor.dtype)).name
-        return TensorInfo(str(tensor.name), dtype, tuple(_dim(int(size)) for size in tensor.shape))
-
-
-def _dim(size: int) -> Dim:
-    return size if size >= 0 else None
+        Raises:
+            ModelRefusedError: There is too little memory on the device.
+            RuntimeError: Anything else is the driver's or the device's fault, and says nothing of the model.
+        """
+        status = int(answer[0])
+        if status == 0:
+            return answer[1] if len(answer) > 1 else None
+        told = f"CUDA: {getattr(answer[0], 'name', status)}"
+        raise ModelRefusedError(told, "memory") if status == _OUT_OF_MEMORY else RuntimeError(told)

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from qgate.runtimes.tensorrt_network import create_network, fix_sizes, logger_into
 from qgate.sandbox.quoting import one_line
 
 MOST_ERRORS = 32
@@ -70,9 +71,9 @@ def judge(path: Path, shapes: Mapping[str, tuple[int, ...]], *, workspace_mb: in
     """
     library = import_library()
     words: list[str] = []
-    logger = _logger(library, words)
+    logger = logger_into(library, words)
     builder = library.Builder(logger)
-    network = builder.create_network(0)
+    network = create_network(library, builder)
     parser = library.OnnxParser(network, logger)
     version = str(library.__version__)
     if not parser.parse_from_file(str(path)):
@@ -80,7 +81,7 @@ def judge(path: Path, shapes: Mapping[str, tuple[int, ...]], *, workspace_mb: in
         return Judgement(version, found or (ParserError("UNKNOWN", "", "", "the parser gives no reason"),))
     config = builder.create_builder_config()
     config.set_memory_pool_limit(library.MemoryPoolType.WORKSPACE, workspace_mb << 20)
-    unknown = _profile(builder, config, network, shapes)
+    unknown = fix_sizes(builder, config, network, shapes)
     if unknown:
         return Judgement(version, unprofiled=unknown)
     words.clear()
@@ -92,50 +93,9 @@ def judge(path: Path, shapes: Mapping[str, tuple[int, ...]], *, workspace_mb: in
     return Judgement(version, built=True, engine_bytes=int(engine.nbytes))
 
 
-def _logger(library: Any, words: list[str]) -> Any:
-    # The library is optional and has no types, so that mypy takes its classes for Any; a logger must be a subclass.
-    class Logger(library.ILogger):  # type: ignore[misc]
-        """Keeps errors; the library would write them to the standard streams."""
-
-        def __init__(self) -> None:
-            library.ILogger.__init__(self)
-
-        def log(self, severity: Any, message: str) -> None:
-            """One message of the library's."""
-            if (
-                severity in (library.ILogger.ERROR, library.ILogger.INTERNAL_ERROR)
-                and len(words) < MOST_ERRORS
-            ):
-                words.append(one_line(message, _TEXT))
-
-    return Logger()
-
-
 def _error(error: Any) -> ParserError:
     code = str(error.code()).rpartition(".")[2]
     operator, node = one_line(error.node_operator() or "", 120), one_line(error.node_name() or "", 300)
     # Without a driver every message ends with a complaint about that.
     what = str(error.desc() or "").partition("[checkMacros.cpp::catchCudaError")[0]
     return ParserError(one_line(code, 60), operator, node, one_line(what, _TEXT))
-
-
-def _profile(
-    builder: Any, config: Any, network: Any, shapes: Mapping[str, tuple[int, ...]]
-) -> tuple[str, ...]:
-    """Fixes free sizes to the ones that occur; returns inputs of which none is known."""
-    profile, unknown, free = builder.create_optimization_profile(), [], False
-    for position in range(network.num_inputs):
-        tensor = network.get_input(position)
-        declared = tuple(int(size) for size in tensor.shape)
-        if all(size >= 0 for size in declared):
-            continue
-        free = True
-        shape = shapes.get(tensor.name)
-        if shape is None or len(shape) != len(declared):
-            unknown.append(one_line(tensor.name, 120))
-            continue
-        fitted = tuple(have if size < 0 else size for size, have in zip(declared, shape, strict=True))
-        profile.set_shape(tensor.name, fitted, fitted, fitted)
-    if free and not unknown:
-        config.add_optimization_profile(profile)
-    return tuple(unknown)

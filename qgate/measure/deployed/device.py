@@ -51,6 +51,11 @@ def device_measurements(
 def _latency(runs: Runs) -> Measurement:
     """Median time of the candidate's engine over that of the reference's, both for the same samples."""
     name, limits = "tensorrt.latency_ratio", device_limits(runs.request.limits)
+    form = runs.request.forms.get("reference", "onnx")
+    if form != "onnx":
+        return Measurement(
+            name=name, at=_AT, not_measured=f"TensorRT reads no {form} file, which the reference is"
+        )
     asked = request_of(runs, DEVICE.name)
     original = replace(
         asked, model=runs.request.reference or asked.model, names=runs.inputs.arrays, types={}, single=False
