@@ -1,12 +1,12 @@
 """Whether verdicts on behaviour are right about damage and quiet about noise: trained models, an independent oracle.
 
-``python bench/verdicts.py [--cases N] [--first N] [--shard I/N] [--json FILE] [--examples DIR]`` prints tables. Each case is a
-small net of its own (``verdicts_models``), trained here, quantized by one of several tools (``verdicts_tools``): honestly, or
-damaged in one of many ways (``verdicts_damage``), just enough for the oracle to notice. What counts as damage the oracle
-decides (``verdicts_oracle``): both models on ``ORACLE`` samples that qgate never sees. A case is *damaged* where the metric, a
-class or a slice truly drops by more than the profile allows, and *honest* where it was quantized honestly and does not; weak
-damage is neither, and is judged by nobody. Every case is verified with 2 threads, a share of them with 1 and 4 as well, a
-share on an emulated processor.
+``python bench/verdicts.py [--cases N] [--first N] [--kinds K,K] [--shard I/N] [--json FILE] [--examples DIR]`` prints
+tables. Each case is a small net of its own (``verdicts_models``), trained here, quantized by one of several tools
+(``verdicts_tools``): honestly, or damaged in one of many ways (``verdicts_damage``), just enough for the oracle to notice.
+What counts as damage the oracle decides (``verdicts_oracle``): both models on ``ORACLE`` samples that qgate never sees. A case
+is *damaged* where the metric, a class or a slice truly drops by more than the profile allows, and *honest* where it was
+quantized honestly and does not; weak damage is neither, and is judged by nobody. Every case is verified with 2 threads, a
+share of them with 1 and 4 as well, a share on an emulated processor.
 
 Each case is saved as a line of ``--json`` when it is done; a run that is given the same file goes on where it ended. ``--show
 FILE FILE`` prints the tables of such files and runs nothing.
@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from evaluate import write_between
 from verdicts_cases import Machine, Outcome, generated
 from verdicts_examples import example_outcomes
+from verdicts_models import ALL, KINDS
 from verdicts_runs import QEMU, Emulated, can_emulate
 from verdicts_tables import tables
 
@@ -59,6 +60,13 @@ def load(path: Path) -> list[Outcome]:
     return found
 
 
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = tuple(text.split(","))
+    if unknown := set(kinds) - set(ALL):
+        raise argparse.ArgumentTypeError(f"no kinds of nets: {', '.join(sorted(unknown))}")
+    return kinds
+
+
 def main() -> int:
     """Runs the cases, and prints the tables."""
     parser = argparse.ArgumentParser(
@@ -66,6 +74,10 @@ def main() -> int:
     )
     parser.add_argument("--cases", type=int, default=760, help="half of them honest")
     parser.add_argument("--first", type=int, default=0, help="number of the first case, an even one")
+    parser.add_argument(
+        "--kinds", type=_kinds, default=KINDS,
+        help=f"kinds of nets with commas, of {', '.join(ALL)}; recorded cases are of the first {len(KINDS)} together",
+    )  # fmt: skip
     parser.add_argument("--shard", default="1/1", help="I/N: the I-th of N shares")
     parser.add_argument(
         "--repeat", type=int, default=1, help="every so many problems also with 1 and 4 threads; 0 none"
@@ -124,7 +136,10 @@ def _run(asked: argparse.Namespace) -> list[Outcome]:
                 with tempfile.TemporaryDirectory(prefix="verdicts-") as folder:
                     keep(
                         generated(
-                            number, machines(number, asked.repeat, asked.emulate, emulated), Path(folder)
+                            number,
+                            machines(number, asked.repeat, asked.emulate, emulated),
+                            Path(folder),
+                            asked.kinds,
                         )
                     )
     finally:

@@ -99,9 +99,9 @@ def severity(truth: dict[str, Any], profile: str, scheme: str) -> float:
     return max(over(truth["worse"], "BEH101"), over(truth["worst_slice"], "BEH104"), classes)
 
 
-def honest_tool(pair: int) -> Tool:
-    """The tool whose turn it is."""
-    tools = tools_here()
+def honest_tool(pair: int, kinds: tuple[str, ...] = KINDS) -> Tool:
+    """The tool whose turn it is, of those that take one of the kinds."""
+    tools = [each for each in tools_here() if not each.kinds or set(each.kinds) & set(kinds)]
     turn, place = divmod(pair, len(tools))
     tool = tools[place]
     if tool.name == RARE and turn % 3:
@@ -109,10 +109,10 @@ def honest_tool(pair: int) -> Tool:
     return tool
 
 
-def kind_of(pair: int, tool: Tool) -> str:
+def kind_of(pair: int, tool: Tool, kinds: tuple[str, ...] = KINDS) -> str:
     """The kind of problem whose turn it is, as far as the tool takes it."""
-    wanted = KINDS[pair % len(KINDS)]
-    return wanted if not tool.kinds or wanted in tool.kinds else tool.kinds[pair % len(tool.kinds)]
+    wanted, own = kinds[pair % len(kinds)], [each for each in tool.kinds if each in kinds]
+    return wanted if not tool.kinds or wanted in own else own[pair % len(own)]
 
 
 def damage_of(pair: int, kind: str, attempt: int) -> tuple[Damage, Tool]:
@@ -129,11 +129,11 @@ def damage_of(pair: int, kind: str, attempt: int) -> tuple[Damage, Tool]:
     return damage, tools[(3 * pair + 1) % len(tools)]
 
 
-def make(number: int, folder: Path) -> tuple[Outcome, AdHoc, Oracle, Truth]:
+def make(number: int, folder: Path, kinds: tuple[str, ...] = KINDS) -> tuple[Outcome, AdHoc, Oracle, Truth]:
     """Builds a case: trains, quantizes, damages until the oracle notices, and writes what qgate is given."""
     pair, honest = number // 2, number % 2 == 0
-    tool = honest_tool(pair)
-    kind = kind_of(pair, tool)
+    tool = honest_tool(pair, kinds)
+    kind = kind_of(pair, tool, kinds)
     problem = _problem(pair + 1, kind, pair % 3 == 0 or tool.scheme == "int4")
     net, reference, candidate = problem.net, folder / "reference.onnx", folder / "candidate.onnx"
     source = write_model(net, folder / "source.onnx")
@@ -196,10 +196,10 @@ def _asked(problem: Problem, folder: Path, samples: int = 1000) -> AdHoc:
     )  # fmt: skip
 
 
-def generated(number: int, machines: list[Machine], folder: Path) -> Outcome:
+def generated(number: int, machines: list[Machine], folder: Path, kinds: tuple[str, ...] = KINDS) -> Outcome:
     """A whole case; what a tool does not take is told and counts nowhere."""
     try:
-        outcome, asked, _, truth = make(number, folder)
+        outcome, asked, _, truth = make(number, folder, kinds)
     except Exception as error:  # tools raise what they like
         return Outcome(
             number, f"case {number}", number % 2 == 0, problem=f"{type(error).__name__}: {error}"[:300]

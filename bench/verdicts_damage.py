@@ -50,6 +50,12 @@ def _last(net: Net) -> str:
     return net.layers[-1]
 
 
+def _by_output(net: Net) -> np.ndarray:
+    """The last layer's weights as a view whose last axis is the output's."""
+    weight = net.weights[f"{_last(net)}.w"]
+    return np.moveaxis(weight, 0, -1) if weight.ndim > 2 else weight
+
+
 def _noise(net: Net, strength: float, random: Random, problem: Problem) -> None:
     del problem
     for name in net.layers:
@@ -58,18 +64,18 @@ def _noise(net: Net, strength: float, random: Random, problem: Problem) -> None:
 
 
 def _shift(net: Net, strength: float, random: Random, problem: Problem) -> None:
-    weights = net.weights[f"{_last(net)}.w"]
+    weights = _by_output(net)
     del problem
     size = np.float32(strength * np.sqrt(weights.shape[0]) * weights.std())
-    net.weights[f"{_last(net)}.b"][random.integers(weights.shape[1])] -= size
+    net.weights[f"{_last(net)}.b"][random.integers(weights.shape[-1])] -= size
 
 
 def _exchange(net: Net, strength: float, random: Random, problem: Problem) -> None:
     del problem
-    weight = net.weights[f"{_last(net)}.w"]
-    a, b = random.choice(weight.shape[1], 2, replace=False)
-    mixed = (1 - strength) * weight[:, [a, b]] + strength * weight[:, [b, a]]
-    weight[:, [a, b]] = mixed.astype(np.float32)
+    weight = _by_output(net)
+    a, b = random.choice(weight.shape[-1], 2, replace=False)
+    mixed = (1 - strength) * weight[..., [a, b]] + strength * weight[..., [b, a]]
+    weight[..., [a, b]] = mixed.astype(np.float32)
 
 
 def _coarse(net: Net, strength: float, random: Random, problem: Problem) -> None:
@@ -94,9 +100,8 @@ def _prune(net: Net, strength: float, random: Random, problem: Problem) -> None:
 
 def _tamper_class(net: Net, strength: float, random: Random, problem: Problem) -> None:
     del problem
-    name = _last(net)
-    chosen = random.integers(net.weights[f"{name}.w"].shape[1])
-    net.weights[f"{name}.w"][:, chosen] *= np.float32(1 - strength)
+    weight = _by_output(net)
+    weight[..., random.integers(weight.shape[-1])] *= np.float32(1 - strength)
 
 
 def _tamper_slice(net: Net, strength: float, random: Random, problem: Problem) -> None:
@@ -185,7 +190,7 @@ def _zero_point(model: Any, strength: float, random: Random, net: Net) -> None:
     _changed(model, name, np.asarray(moved, zero.dtype))
 
 
-_CLASSES = ("mlp", "conv1d", "conv2d", "residual", "depthwise")
+_CLASSES = ("mlp", "conv1d", "conv2d", "residual", "depthwise", "segmentation")
 _SCALES = (1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 9.0)
 DAMAGES = (
     Damage("ranges cut", (0.28, 0.5, 0.7, 0.84, 0.94, 0.99), calibration=_clip, scales=True),

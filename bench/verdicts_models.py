@@ -11,12 +11,18 @@ from typing import Any
 
 import numpy as np
 from verdicts_nets import Builder, Net, forward
+from verdicts_places import painted, regions, textures
 
 KINDS = ("mlp", "conv1d", "conv2d", "residual", "depthwise", "regression", "embedding")
+"""Kinds that take turns where none are asked for: recorded cases are told by their numbers, so none is added here."""
+
+ALL = (*KINDS, "segmentation")
 DOMAINS = 4
 """Slices of the data: samples of each are drawn otherwise, and carry a mark of theirs."""
 
 STEPS, BATCH = 140, 64
+PLACE_STEPS, PLACE_NOISE = 240, 0.2
+"""Of segmentation: a place is told by few others, and a class must not be left out."""
 
 
 @dataclass
@@ -25,7 +31,7 @@ class Problem:
 
     Args:
         seed: Of everything.
-        kind: One of ``KINDS``.
+        kind: One of ``ALL``.
         marked: Fully connected layers are written as ``MatMul`` and ``Add``, as weight-only int4 wants them.
     """
 
@@ -35,13 +41,19 @@ class Problem:
     net: Net = field(init=False)
 
     def __post_init__(self) -> None:
-        self._random = np.random.default_rng([self.seed, KINDS.index(self.kind)])
+        self._random = np.random.default_rng([self.seed, ALL.index(self.kind)])
         random = self._random
-        self.classes = {"regression": int(random.integers(1, 4)), "embedding": 20}.get(self.kind, 10)
+        drawn = int(random.integers(1, 4))
+        several = {"regression": drawn, "embedding": 20, "segmentation": 3 + drawn % 2}
+        self.classes = several.get(self.kind, 10)
         shape = self._shape()
         # Of many places, those that agree tell a class through more noise.
         self.noise = float(random.uniform(0.5, 1.0) * max(1.0, np.prod(shape) / 48) ** 0.45)
-        self._templates = _smooth(random, self.classes if self.kind != "regression" else 6, shape)
+        if self.kind == "segmentation":
+            self.noise *= PLACE_NOISE
+            self._templates = textures(random, self.classes, shape)
+        else:
+            self._templates = _smooth(random, self.classes if self.kind != "regression" else 6, shape)
         self._domains = 0.6 * _smooth(random, DOMAINS, shape)
         self._mixing = random.standard_normal((6, self.classes))
         self.net = _trained(self)
@@ -49,7 +61,8 @@ class Problem:
     @property
     def task(self) -> str:
         """The metric that qgate is asked for."""
-        return {"regression": "mae", "embedding": "recall_at_k"}.get(self.kind, "top1")
+        named = {"regression": "mae", "embedding": "recall_at_k", "segmentation": "miou"}
+        return named.get(self.kind, "top1")
 
     @property
     def options(self) -> dict[str, int]:
@@ -61,7 +74,8 @@ class Problem:
         side = int(self._random.choice([8, 12]))
         two = (int(self._random.choice([1, 3])), side, side)
         wave = (2, int(self._random.choice([32, 64])))
-        return {"conv1d": wave, "conv2d": two, "residual": two, "depthwise": two}.get(self.kind, one)
+        images = dict.fromkeys(("conv2d", "residual", "depthwise"), two)
+        return {**images, "conv1d": wave, "segmentation": (3, 12, 12)}.get(self.kind, one)
 
     def draw(self, count: int, **only: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Samples, what is true of them, and their domains.
@@ -77,6 +91,14 @@ class Problem:
             hidden = random.standard_normal((count, 6))
             x = np.tensordot(hidden, self._templates, 1) * 0.7 + 0.3 * noise + self._domains[domain]
             y: np.ndarray = (np.sin(hidden) @ self._mixing + 0.1 * hidden @ self._mixing).astype(np.float32)
+        elif self.kind == "segmentation":
+            one, size = only.get("label"), self.net_shape[1:]
+            y = (
+                np.full((count, *size), one)
+                if one is not None
+                else regions(random, count, self.classes, size)
+            )
+            x = painted(self._templates, y) + self._domains[domain] + noise
         else:
             y = np.full(count, only["label"]) if "label" in only else random.integers(0, self.classes, count)
             x = self._templates[y] + self._domains[domain] + noise
@@ -117,6 +139,11 @@ def _untrained(problem: Problem, random: np.random.Generator) -> Net:
         made.then(act, *(["maxpool"] if random.random() < 0.7 else []))
         made.conv(int(random.choice([12, 16])), stride=2)
         made.then(act, "flatten")
+    elif problem.kind == "segmentation":
+        for _ in range(int(random.integers(2, 4))):
+            made.conv(int(random.choice([8, 12])))
+            made.then(act)
+        made.conv(problem.classes, size=1)
     else:
         channels = int(random.choice([8, 12]))
         made.conv(channels, stride=2)
@@ -128,7 +155,8 @@ def _untrained(problem: Problem, random: np.random.Generator) -> Net:
             made.conv(channels, size=1 if problem.kind == "depthwise" else 3)
             made.then("add", act)
         made.then(*(["maxpool"] if random.random() < 0.3 else []), "flatten")
-    made.dense(16 if problem.kind == "embedding" else problem.classes)
+    if problem.kind != "segmentation":
+        made.dense(16 if problem.kind == "embedding" else problem.classes)
     weights = {name: values.astype(np.float32) for name, values in made.weights.items()}
     return Net(made.ops, weights, problem.net_shape, made.shape[0])
 
@@ -160,8 +188,9 @@ def _attempt(problem: Problem, rate: float) -> tuple[Net, float]:
     head.requires_grad_(problem.kind == "embedding")
     learned = [*values.values(), *([head] if head.requires_grad else [])]
     adam = torch.optim.Adam(learned, lr=rate)
-    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, STEPS)
-    for _ in range(STEPS):
+    steps = PLACE_STEPS if problem.kind == "segmentation" else STEPS
+    rates = torch.optim.lr_scheduler.CosineAnnealingLR(adam, steps)
+    for _ in range(steps):
         x, y, _ = problem.draw(BATCH)
         out = forward(net.ops, values, torch.from_numpy(x))
         if problem.kind == "regression":

@@ -43,6 +43,12 @@ class Net:
     output: int
 
     @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of what one sample gives: scores, or scores of each place where nothing makes a vector of them."""
+        whole = any(op.kind in ("flatten", "gemm", "matmul") for op in self.ops)
+        return (self.output,) if whole else (self.output, *self.shape[1:])
+
+    @property
     def layers(self) -> list[str]:
         """Names of the operations that have weights, in order."""
         return [op.name for op in self.ops if op.name]
@@ -131,7 +137,7 @@ def write_model(net: Net, path: Path) -> Path:
                       for end, value in (("low", 0), ("high", 6)) if op.kind == "relu6"]  # fmt: skip
     nodes[-1].output[0] = "y"
     inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", *net.shape])]
-    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", net.output])]
+    outputs = [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", *net.output_shape])]
     graph = helper.make_graph(nodes, "net", inputs, outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=8)
     onnx.save(onnx.shape_inference.infer_shapes(model), path)

@@ -29,7 +29,7 @@ class Truth:
     Args:
         reference: The reference's metric; ``candidate`` likewise.
         worse: Drop of the metric, or growth of an error as a share of the reference's.
-        worst_class: The worst class's drop of recall, 0 for tasks without classes.
+        worst_class: The worst class's drop of recall, or of intersection over union; 0 for tasks without classes.
         worst_slice: The worst slice's drop or growth.
         samples: How many it was measured on.
     """
@@ -63,18 +63,27 @@ class Oracle:
         mine = self._of(run(candidate, self._x[:count], 1 if alone else BATCH), count)
         base = self._scores[:count]
         error = self._problem.task == "mae"
-        labels = self._y[:count] if self._problem.task == "top1" else None
-        groups = [] if labels is None else [labels == each for each in range(self._problem.classes)]
         slices = [self._domain[:count] == each for each in range(DOMAINS)]
         return Truth(
-            float(base.mean()), float(mine.mean()), _worse(base, mine, error=error),
-            max((_worse(base[group], mine[group], error=error) for group in groups), default=0.0),
+            _whole(base), _whole(mine), _worse(base, mine, error=error),
+            max((_worse(*pair, error=error) for pair in self._by_class(base, mine)), default=0.0),
             max(_worse(base[each], mine[each], error=error) for each in slices), count,
         )  # fmt: skip
 
+    def _by_class(self, base: np.ndarray, mine: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """What both have of each class."""
+        for each in range(self._problem.classes):
+            if self._problem.task == "miou":
+                yield base[..., [each]], mine[..., [each]]
+            elif self._problem.task == "top1":
+                held = self._y[: len(base)] == each
+                yield base[held], mine[held]
+
     def _of(self, out: np.ndarray, count: int) -> np.ndarray:
-        """Of each sample: right or wrong, or its mean error."""
+        """Of each sample: right or wrong, or its mean error; or what it has in common with the labels, see ``_overlaps``."""
         y = self._y[:count]
+        if self._problem.task == "miou":
+            return _overlaps(out.reshape(count, self._problem.classes, -1), y.reshape(count, -1))
         if self._problem.task == "mae":
             return np.asarray(np.abs(out - y).mean(axis=1), np.float64)
         if self._problem.task == "top1":
@@ -82,8 +91,33 @@ class Oracle:
         return np.concatenate([_nearest(out[part], y[part]) for part in _groups(count)])
 
 
+def _whole(scores: np.ndarray) -> float:
+    """The metric of samples: their mean, or the mean of the classes' intersections over unions, each summed first."""
+    if scores.ndim == 1:
+        return float(scores.mean())
+    both, either = scores.sum(axis=0)
+    there = either > 0
+    return float((both[there] / either[there]).mean())
+
+
+def _overlaps(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Places of each class that both name and that either names, [samples, 2, classes].
+
+    Args:
+        scores: Of each class at each place, [samples, classes, places]; a place without a number is of no class.
+        labels: The class of each place, [samples, places].
+    """
+    told = np.where(np.isfinite(scores).all(axis=1), scores.argmax(axis=1), -1)
+    found = np.zeros((len(labels), 2, scores.shape[1]))
+    for each in range(scores.shape[1]):
+        said, true = told == each, labels == each
+        found[:, 0, each] = np.count_nonzero(said & true, axis=1)
+        found[:, 1, each] = np.count_nonzero(said | true, axis=1)
+    return found
+
+
 def _worse(base: np.ndarray, mine: np.ndarray, *, error: bool) -> float:
-    before, after = float(base.mean()), float(mine.mean())
+    before, after = _whole(base), _whole(mine)
     if not np.isfinite(after):
         return float("inf")
     return (after - before) / before if error else before - after

@@ -168,7 +168,7 @@ def _static(name: str, **options: Any) -> Tool:
 
 
 _SYMMETRIC = {"ActivationSymmetric": True, "QuantizeBias": False}
-_PLAIN = ("mlp", "conv1d", "conv2d", "regression", "embedding")
+_PLAIN = ("mlp", "conv1d", "conv2d", "regression", "embedding", "segmentation")
 _DENSE = ("mlp", "regression", "embedding")
 TOOLS = (
     _static("QDQ per channel"),

@@ -31,6 +31,11 @@ def problem(bench):
     return bench.models.Problem(1, "mlp")
 
 
+@pytest.fixture(scope="module")
+def places(bench):
+    return bench.models.Problem(2, "segmentation")
+
+
 def outcome(bench, number, verdict, worse, *, honest=False, other=None, scheme="int8"):
     def told(word):
         return {p: {"verdict": word, "behaviour": word, "blocking": ["X"]} for p in bench.tables.PROFILES}
@@ -98,9 +103,47 @@ def test_the_oracle_counts_for_itself(bench, problem, tmp_path):
     assert truth.samples == 3000
 
 
-def test_weights_are_damaged_and_stronger_damage_is_more(bench, problem):
+def test_the_oracle_counts_places_as_scikit_learn_does(bench):
+    metrics = pytest.importorskip("sklearn.metrics")
+    random = np.random.default_rng(3)
+    scores, labels = random.standard_normal((20, 4, 9)), random.integers(0, 3, (20, 9))
+    told, flat = scores.argmax(axis=1).reshape(-1), labels.reshape(-1)
+    found = bench.oracle._overlaps(scores, labels)
+    assert bench.oracle._whole(found) == pytest.approx(metrics.jaccard_score(flat, told, average="macro"))
+    for each, value in enumerate(metrics.jaccard_score(flat, told, average=None)):
+        assert bench.oracle._whole(found[..., [each]]) == pytest.approx(value)
+    scores[:] = np.nan
+    assert bench.oracle._whole(bench.oracle._overlaps(scores, labels)) == 0
+
+
+def test_the_oracle_tells_the_worst_class_and_slice_of_images(bench, places, tmp_path):
+    reference = bench.nets.write_model(places.net, tmp_path / "reference.onnx")
+    oracle = bench.oracle.Oracle(places, reference, 2000)
+    assert oracle.truth(reference).worst_class == oracle.truth(reference).worst_slice == 0
+    worse = places.net.copied()
+    worse.weights[f"{worse.layers[-1]}.b"][1] -= 100  # class 1 is never named again
+    truth = oracle.truth(bench.nets.write_model(worse, tmp_path / "worse.onnx"))
+    assert 0.6 < truth.reference < 0.9
+    assert truth.worst_class > truth.worse > 0.2
+    assert truth.worst_slice >= truth.worse
+
+
+def test_kinds_that_are_not_asked_for_change_no_numbers(bench):
+    kinds, cases = bench.models.KINDS, bench.cases
+    asked = [(cases.honest_tool(pair), pair) for pair in range(60)]
+    assert {cases.kind_of(pair, tool) for tool, pair in asked} == set(kinds)
+    assert "segmentation" not in kinds
+    only = ("segmentation",)
+    assert {cases.kind_of(pair, cases.honest_tool(pair, only), only) for pair in range(60)} == set(only)
+
+
+@pytest.mark.parametrize("kind", ["problem", "places"])
+def test_weights_are_damaged_and_stronger_damage_is_more(bench, kind, request):
+    problem = request.getfixturevalue(kind)
     for damage in bench.damage.DAMAGES:
         if damage.weights is None or damage.name == "bias dropped":
+            continue
+        if damage.kinds and problem.kind not in damage.kinds:
             continue
         moved = []
         for strength in (damage.ladder[0], damage.ladder[-1]):
