@@ -43,6 +43,10 @@ class MissingError(SourceError):
     """There is nothing at the place that was named."""
 
 
+class FolderError(SourceError):
+    """A folder is named where a file is wanted."""
+
+
 class FormatError(QgateError):
     """A file is not what it claims to be, or is not safe to read.
 

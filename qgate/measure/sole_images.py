@@ -1,4 +1,4 @@
-"""The only images of a data set feed the only input of a model, whatever both are called."""
+"""The only images of a data set, or its only column of files, feed the only input of a model, whatever both are called."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def feed_sole_images(file: DataFile, wanted: Iterable[str]) -> Iterator[tuple[st
     rename = getattr(file, "rename", None)
     if len(names) == len(pictures) == 1 and names[0] not in file.arrays and rename is not None:
         rename(pictures[0], names[0])
-        told = f"the images {one_line(pictures[0], 60)!r} feed the only input, {one_line(names[0], 60)!r}"
+        told = f"the samples of {one_line(pictures[0], 60)!r} feed the only input, {one_line(names[0], 60)!r}"
         yield "data", told

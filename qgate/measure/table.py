@@ -125,12 +125,13 @@ class TableFile:
 
     @property
     def pictures(self) -> tuple[str, ...]:
-        """Names of the columns of images."""
-        return tuple(self._pictures)
+        """Names of the columns of images; without any, of those of ``.npy`` files."""
+        return tuple(self._pictures or self._files)
 
     def rename(self, name: str, new: str) -> None:
-        """Calls a column of images otherwise."""
-        self._pictures[new], self.arrays[new] = self._pictures.pop(name), self.arrays.pop(name)
+        """Calls a column of images or files otherwise."""
+        held = self._pictures if name in self._pictures else self._files
+        held[new], self.arrays[new] = held.pop(name), self.arrays.pop(name)
 
     def ragged(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]] | None:
         """Labelled boxes: how many each sample has, and rows of corners, class and crowd; None where they are none.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from qgate.errors import SourceError
+from qgate.errors import FolderError, SourceError
+from qgate.sources.arrays import ArraysSource
 from qgate.sources.context import SIDE_FILES_MAX, SideFiles, SourceContext
 from qgate.sources.git import GitSource
 from qgate.sources.locator import (
@@ -92,7 +93,7 @@ def acquire_file(
     which the model named, may not.
     """
     if path.name in ("", ".."):
-        raise SourceError(
+        raise FolderError(
             "this is a folder, not a file", where=str(path), remedy="Name the file that lies in it"
         )
     source = PathSource(path.parent, path.name, None, context, named_by_user=True)
@@ -114,6 +115,13 @@ def acquire_pictures(
     """
     source = PicturesSource(folder, context, suffixes, most)
     return _copy(source, str(folder), destination, context, side_files, most)
+
+
+def acquire_arrays(
+    folder: Path, destination: Path, context: SourceContext, *, names: Iterable[str]
+) -> Acquired:
+    """Copies ``.npy`` files of a folder that the user named on the command line into one ``.npz``; as ``acquire``."""
+    return _copy(ArraysSource(folder, names), str(folder), destination, context, None, 0)
 
 
 def source_of(locator: Locator, context: SourceContext) -> Source:

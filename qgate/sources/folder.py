@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 
-from qgate.errors import MissingError, SourceError
+from qgate.errors import FolderError, MissingError, SourceError
 
 CHUNK = 2**20
 _NAMES_MAX = 10_000
@@ -145,7 +145,7 @@ def _names(folder: int) -> list[str]:
 
 def _require_plain(status: os.stat_result, where: str, *, links_allowed: bool) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise SourceError("this is a folder, not a file", where=where, remedy="Name the file that lies in it")
+        raise FolderError("this is a folder, not a file", where=where, remedy="Name the file that lies in it")
     if not stat.S_ISREG(status.st_mode):
         raise SourceError(
             "this is a device, socket or pipe, not a regular file",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qgate.errors import MissingError, SourceError
+from qgate.errors import FolderError, MissingError, SourceError
 from qgate.git.repository import Entry, Repository
 from qgate.sources.context import SourceContext
 from qgate.sources.folder import nearest
@@ -130,4 +130,5 @@ def _not_a_file(entry: Entry, path: str, where: str) -> SourceError:
         "160000": ("a submodule", "Commit the file to this repository, or use an https:// locator"),
         _FOLDER_MODE: ("a folder, not a file", "Name the model file that lies in it"),
     }.get(entry.mode, ("a file where a folder is needed", "Check the path"))
-    return SourceError(f"{path} is {what}", where=where, remedy=remedy)
+    kind = FolderError if entry.mode == _FOLDER_MODE else SourceError
+    return kind(f"{path} is {what}", where=where, remedy=remedy)

@@ -1,4 +1,4 @@
-"""A folder of images that the user named on the command line: a list of them, and the files themselves."""
+"""A folder of samples that the user named on the command line: a list of the files, and the files themselves."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ COLUMN = "image"
 
 
 class PicturesSource:
-    """The images below a folder in the order of their paths, as a table that names them.
+    """The images (or ``.npy`` samples) below a folder in the order of their paths, as a table that names them.
 
     Args:
         folder: The folder; no symbolic link in it is followed.
         context: For Git LFS.
-        suffixes: How names of images end, in lower case.
+        suffixes: How their names end, in lower case.
         most: How many there may be.
     """
 
@@ -71,7 +71,7 @@ class PicturesSource:
                 if each.lower().endswith(self._suffixes) and not each.startswith(".")
             ]
             if len(found) > self._most:
-                raise self._error(f"holds more than {self._most:,} images", "Name a smaller folder")
+                raise self._error(f"holds more than {self._most:,} samples", "Name a smaller folder")
         if not found:
             raise self._error("holds no image", f"Name a folder of {', '.join(self._suffixes)} files")
         odd = next((each for each in found if not each.isprintable() or "\\" in each), None)

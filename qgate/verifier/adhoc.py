@@ -19,6 +19,7 @@ from qgate.sources.acquire import acquire_file, acquire_pictures
 from qgate.sources.code import acquire_code_of_user
 from qgate.sources.context import SourceContext
 from qgate.verifier.copied import MAX_FILES, data_files, naming_tensors
+from qgate.verifier.folders import given_data
 from qgate.verify.pair import Acquire, AcquireCode, Pair, Progress
 from qgate.verify.target import verify
 
@@ -122,9 +123,7 @@ def ad_hoc_pair(asked: AdHoc) -> Pair:
 
     def copied(path: Path, *, model: bool) -> Acquire:
         if not model:
-            return lambda folder: acquire_file(
-                path, folder, context, side_files=data_files(path.name, asked.images), most=MAX_FILES
-            )
+            return given_data(path, context, data_files(path.name, asked.images), MAX_FILES)
         return naming_tensors(lambda folder, sides: acquire_file(path, folder, context, side_files=sides))
 
     return Pair(

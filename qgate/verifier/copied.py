@@ -11,6 +11,7 @@ from qgate.formats.read import named_side_files
 from qgate.measure.preprocessing import Preprocessing
 from qgate.sources.acquire import Acquired, acquire
 from qgate.sources.context import SideFiles, SourceContext
+from qgate.verifier.folders import told_as_data
 from qgate.verify.pair import Acquire
 
 if TYPE_CHECKING:
@@ -58,7 +59,11 @@ def copied_from(
     )
     if not model:
         sides = data_files(locator.describe(), images) if room is None else None
-        return lambda folder: acquire(locator, folder, context, side_files=sides, most=MAX_FILES)
+
+        def copied(folder: Path) -> Acquired:
+            return acquire(locator, folder, context, side_files=sides, most=MAX_FILES)
+
+        return told_as_data(copied) if room is None else copied
     return naming_tensors(lambda folder, sides: acquire(locator, folder, context, side_files=sides))
 
 

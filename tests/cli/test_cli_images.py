@@ -154,7 +154,7 @@ def test_names_that_no_table_can_hold_are_refused(tmp_path: Path, name: str | by
     assert caught.value.remedy.startswith("Rename it: UTF-8")
 
 
-@pytest.mark.parametrize(("most", "says"), [(0, "more than 0 images"), (9, "holds no image")])
+@pytest.mark.parametrize(("most", "says"), [(0, "more than 0 samples"), (9, "holds no image")])
 def test_a_folder_of_too_many_or_of_none_is_refused(tmp_path: Path, most: int, says: str) -> None:
     if most == 0:
         write_images(tmp_path / "val")
