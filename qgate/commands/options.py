@@ -31,7 +31,8 @@ _OF_A_PAIR = (
     click.option("--reference", "-r", type=click.Path(path_type=Path), help="Full-precision model."),
     click.option("--candidate", "-c", type=click.Path(path_type=Path), help="Quantized model."),
     click.option("--inputs", "-i", type=click.Path(path_type=Path), help="X.npz: arrays named as the model's "
-                  "inputs, first axis the samples. Seeded inputs without it."),
+                  "inputs, first axis the samples; or a .csv, .parquet, COCO's .json, datasets' folder or one of .npy files. "
+                  "Seeded inputs without it."),
     click.option("--images", type=click.Path(path_type=Path), help="Folder of images in place of X.npz; with "
                   "--labels image.folder, each folder in it is a class."),
     click.option("--prepare", multiple=True, metavar="NAME[=VALUE]", help="How images become arrays: imagenet, clip, "
