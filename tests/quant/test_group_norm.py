@@ -1,6 +1,5 @@
 """GroupNormalization as ONNX Runtime's offline optimiser writes it out is the operator, of either opset; no near miss is."""
 
-
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper

@@ -1,7 +1,6 @@
 # ruff: noqa: E501 - one graph a line
 """Fused operators and the arithmetic that other exporters write for them are one thing; near misses are not."""
 
-
 import numpy as np
 import onnx
 import pytest
