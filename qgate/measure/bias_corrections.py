@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from qgate.measure.judged import Judged, reference_values
 from qgate.quant.alignment import ConstantPair
+from qgate.quant.bias_scales import deviation
 from qgate.quant.correction import Layer, objection
-from qgate.quant.floatgraph import FloatGraph, Quantizer
+from qgate.quant.edges import static_quantizers
+from qgate.quant.floatgraph import FloatGraph, FloatNode, Quantizer
 
 _PASSED = 8
 MILD = 1.5
@@ -30,8 +32,8 @@ _RANGE_KEEPING = {"Reshape", "Flatten", "Transpose", "Squeeze", "Unsqueeze", "Ma
 
 def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) -> None:
     """A bias moved by no more, and no otherwise, than its layer's rounding shifts the output, or cut off by the exporter."""
-    cut = _exporters_cuts(judged)
     weights = {id(e.pair.candidate_node): e for e in judged if e.pair.position == 1}
+    cut = _exporters_cuts(judged, weights, candidate)
     for entry in judged:
         pair = entry.pair
         if pair.role != "bias" or entry.derivation.verdict not in ("outsiders", "not-derived"):
@@ -75,20 +77,36 @@ def explain_bias_corrections(judged: Sequence[Judged], candidate: FloatGraph) ->
         )
 
 
-def _exporters_cuts(judged: Sequence[Judged]) -> set[int]:
+def _exporters_cuts(
+    judged: Sequence[Judged], weights: Mapping[int, Judged], candidate: FloatGraph
+) -> set[int]:
     """The biases, by ``id``, that an exporter cut off towards zero; none of a model where that may be a handful of flipped bits.
 
     What is excused has one form: every code of a bias is the one that cutting off gives, whatever rounding would have
-    given, so that whoever changes codes by hand has no choice of his own and moves each by less than a step.
+    given, in steps of input scale times weight scale. So whoever changes codes by hand has no choice of his own and moves
+    each by less than a step that is not his to choose: of free steps any smaller bias would be one that was cut off.
     """
+    makers = candidate.producers()
     found = [
         entry
         for entry in judged
         if entry.pair.role == "bias"
         and entry.derivation.verdict in ("outsiders", "not-derived")
         and _is_cut_off(entry.pair)
+        and _is_in_units(entry.pair, weights.get(id(entry.pair.candidate_node)), candidate, makers)
     ]
     return {id(entry) for entry in found} if sum(each.derivation.count for each in found) >= FEWEST else set()
+
+
+def _is_in_units(
+    bias: ConstantPair, weight: Judged | None, candidate: FloatGraph, makers: Mapping[str, FloatNode]
+) -> bool:
+    """Whether a bias's steps are input scale times weight scale, of a layer that reads both as codes."""
+    node, held = bias.candidate_node, None if weight is None else weight.pair.candidate.quantized
+    if held is None or held.block or not node.inputs:
+        return False
+    sources = static_quantizers(candidate, makers, node, node.inputs[0])
+    return bool(sources) and all(deviation(node, bias.candidate, each, held) is None for each in sources)
 
 
 def _is_cut_off(pair: ConstantPair) -> bool:

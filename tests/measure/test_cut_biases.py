@@ -17,7 +17,7 @@ from qgate.measure.judged import judge_constants
 from qgate.measure.static import inspect_pair
 from qgate.policy.thresholds import resolve
 from qgate.quant.alignment import ConstantPair
-from qgate.quant.floatgraph import FloatGraph
+from qgate.quant.floatgraph import FloatGraph, Quantizer
 from qgate.records import Finding, Severity
 from tests.quant.codes import coded, floats
 
@@ -35,20 +35,29 @@ def quotients(size: int, part: float | None = None, seed: int = 0) -> np.ndarray
     return whole + np.sign(whole) * behind
 
 
-def verdicts(*biases: tuple[np.ndarray, np.ndarray]) -> list[str]:
-    """What becomes of biases of one model, each by its quotients and its codes."""
-    node = SimpleNamespace(op="Gemm")
-    pairs = [
-        ConstantPair(
-            floats((exact * STEP).astype(np.float32), name=f"b{place}"),
-            coded(codes, STEP, 0, dtype="int32", name=f"q{place}"),
-            node, node, 2, "walk",
-        )
-        for place, (exact, codes) in enumerate(biases)
-    ]  # fmt: skip
+def verdicts(*biases: tuple[np.ndarray, np.ndarray], weight_step: float | None = None) -> list[str]:
+    """What becomes of biases of one model, each by its quotients and its codes.
+
+    Its layers read codes in steps of 1 by weights in steps of ``STEP``, or of ``weight_step``.
+    """
+    weight = floats(np.ones((4, 4), np.float32))
+    pairs = []
+    for place, (exact, codes) in enumerate(biases):
+        own = SimpleNamespace(op="Gemm", inputs=("x",), attribute=lambda _, default: default)
+        node = SimpleNamespace(op="Gemm", inputs=("x", f"w{place}", f"q{place}"), node=own)
+        step = STEP if weight_step is None else np.float32(weight_step)
+        bias = floats((exact * STEP).astype(np.float32), name=f"b{place}")
+        stored = coded(codes, STEP, 0, dtype="int32", name=f"q{place}")
+        scaled = coded(np.ones((4, 4)), step, 0, name=f"w{place}")
+        pairs += [
+            ConstantPair(bias, stored, node, node, 2, "walk"),  # type: ignore[arg-type]
+            ConstantPair(weight, scaled, node, node, 1, "walk"),  # type: ignore[arg-type]
+        ]
+    quantizer = Quantizer("x", "x", "q", "uint8", np.ones(1, np.float32), None, "x_scale", "")
     judged = judge_constants(pairs)
-    explain_bias_corrections(judged, FloatGraph((), (), [], {}, {}, [], False, {}, {}))
-    return [entry.derivation.verdict for entry in judged]
+    graph = FloatGraph((), (), [], {}, {"x": [quantizer]}, [], False, {}, {}, read_static={"x": quantizer})
+    explain_bias_corrections(judged, graph)
+    return [entry.derivation.verdict for entry in judged if entry.pair.role == "bias"]
 
 
 def flipped(codes: np.ndarray, place: int, bit: int) -> np.ndarray:
@@ -97,6 +106,13 @@ def test_so_many_that_an_exporter_must_have_cut_them_off_are_excused() -> None:
     exact = quotients(2 * FEWEST, DOWN)
     exact[:FEWEST] += np.sign(exact[:FEWEST]) * (UP - DOWN)
     assert verdicts((exact, np.trunc(exact))) == ["bias-corrected"]
+
+
+def test_steps_that_are_not_the_layers_own_excuse_nothing() -> None:
+    """Of free steps any smaller bias would be one that was cut off: b / 15.97 makes it 15 of them, six in a hundred less."""
+    exact = np.full(16, 15.97)
+    assert verdicts((exact, np.trunc(exact)), weight_step=float(STEP) / 7)[0] in ("outsiders", "not-derived")
+    assert verdicts((exact, np.trunc(exact))) == ["bias-corrected"], "the layer's own are nobody's to choose"
 
 
 def test_all_but_one_code_cut_off_is_not_excused() -> None:

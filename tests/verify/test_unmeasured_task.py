@@ -69,7 +69,7 @@ def test_a_segmenter_that_names_classes_is_judged_where_labels_lack_the_highest(
         )
     )
     figures = {m.name: m for m in report.measurements}
-    assert 0.2 < figures["task.metric_reference"].number < 0.8
+    assert 0.7 < figures["task.metric_reference"].number < 0.9
     assert figures["task.metric_drop"].number == 0.0
     assert report.verdict in (Verdict.PASS, Verdict.INCONCLUSIVE)
     assert "BEH101" not in {f.rule for f in report.findings if "could not be measured" in f.message}

@@ -1,4 +1,4 @@
-"""Segmentation: intersection over union of each class, over all samples."""
+"""Segmentation: intersection over union of each class that labels name, over all samples."""
 
 from __future__ import annotations
 
@@ -110,9 +110,14 @@ class Segmentation:
 
 
 def _iou(columns: Columns) -> Figure:
-    n = len(columns["actual"])
+    """Over the classes that labels name: a few stray places of any other would weigh as much as a whole class.
+
+    They still count against the classes that they were taken from.
+    """
+    n, named = len(columns["actual"]), columns["actual"].sum(axis=0) > 0
     hits, unions = (
-        {side: columns[f"{what}_{side}"].astype(np.float64) for side in "rc"} for what in ("hit", "union")
+        {side: columns[f"{what}_{side}"][:, named].astype(np.float64) for side in "rc"}
+        for what in ("hit", "union")
     )
 
     def score(weights: Any, side: str) -> Any:
