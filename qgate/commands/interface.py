@@ -94,7 +94,9 @@ def parse_task(metric: str | None, options: tuple[str, ...]) -> dict[str, float 
 
     where, given = "--task-option", dict(_pairs(options, "--task-option"))
     for name in given:
-        if metric is None or metric not in OPTIONS.get(name, ()):
+        if metric is None:
+            raise UsageError(f"{name!r} is told to no task", where=where, remedy="Name the task with --task")
+        if metric not in OPTIONS.get(name, ()):
             known = ", ".join(key for key, metrics in OPTIONS.items() if metric in metrics) or "none"
             raise UsageError(
                 f"{name!r} is no option of the task {metric}", where=where, remedy=f"It has: {known}"

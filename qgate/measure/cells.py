@@ -60,8 +60,12 @@ def read_columns(path: Path, label: str) -> Mapping[str, list[str]]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise refuse(f"is no table ({one_line(str(error), 120)})") from error
     header, rows = (lines[0], lines[1:]) if lines else ([], [])
+    if len(header) > 1 and not header[0] and all(header[1:]):
+        raise refuse("has no name for its first column", "Write it without the index (pandas: index=False)")
     if not header or len(header) > MAX_COLUMNS or len(set(header)) != len(header) or not all(header):
         raise refuse("has no line of different column names", "Begin it with a line of names")
+    if len(header) == 1 and ";" in header[0]:
+        raise refuse("is separated by semicolons", "Separate its columns by commas")
     if not rows or len(rows) > MAX_ROWS:
         raise refuse(f"has {len(rows)} samples", f"Save 1 to {MAX_ROWS:,} samples, one a line")
     for number, row in enumerate(rows, start=2):

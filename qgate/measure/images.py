@@ -54,7 +54,7 @@ def decode(data: bytes, steps: Preprocessing, shown: str, where: str) -> NDArray
     Raises:
         DataError: It is no image, damaged, too large, of too many bits, or smaller than what is cut from it.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     def refuse(what: str, remedy: str) -> DataError:
         return DataError(f"the image {one_line(shown, 120)!r} {what}", where=where, remedy=remedy)
@@ -79,7 +79,9 @@ def decode(data: bytes, steps: Preprocessing, shown: str, where: str) -> NDArray
     except ValueError as error:
         raise refuse(f"cannot be used ({one_line(str(error), 150)})", "Look at the file") from error
     except Exception as error:  # Pillow's decoders raise whatever their parsers do
-        reason = one_line(str(error), 150) or type(error).__name__
+        # Of what it does not know Pillow says no more than where in memory it lay.
+        known = not isinstance(error, UnidentifiedImageError)
+        reason = (one_line(str(error), 150) if known else "it is no image") or type(error).__name__
         raise refuse(f"cannot be read ({reason})", f"Save it as one of {', '.join(FORMATS)}") from error
     return _values(values.reshape(*steps.size, steps.channels), steps)
 

@@ -220,6 +220,7 @@ def test_io_options_that_make_no_sense_are_refused_by_name(
         ("topk", ("k=" + "9" * 5000,), "k: must be a whole number, not"),
         ("topk", ("k=x",), "k: must be a whole number, not the text 'x'"),
         ("topk", ("blank=1",), "'blank' is no option of the task topk"),
+        (None, ("k=2",), "'k' is told to no task"),
         ("cer", ("text=ctc", "blank=-1"), "blank: must be at least 0"),
         ("cer", ("blank=3",), "blank: a blank belongs to `text: ctc`"),
         ("cer", ("text=cct",), "text: must be one of argmax, ctc, ids, not the text 'cct'"),
@@ -228,7 +229,7 @@ def test_io_options_that_make_no_sense_are_refused_by_name(
     ],
 )
 def test_task_options_are_refused_as_a_policy_refuses_them(
-    metric: str, options: tuple[str, ...], message: str
+    metric: str | None, options: tuple[str, ...], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
         parse_task(metric, options)

@@ -102,7 +102,7 @@ HOSTILE = {
     "a bomb": (bomb(60_000, 60_000), "pixels, more than|more than 89,478,485 pixels"),
     "a smaller bomb": (bomb(10_000, 10_000), "pixels"),
     "truncated": (png(PICTURE)[:-40], "cannot be (read|used)"),
-    "no image": (b"MZ" + bytes(100), "cannot be read"),
+    "no image": (b"MZ" + bytes(100), r"cannot be read \(it is no image\)"),
     "empty": (b"", "cannot be read"),
     "a text": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "cannot be read"),
     "a form that is not looked for": (other("TIFF"), "cannot be read"),

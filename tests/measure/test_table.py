@@ -63,6 +63,8 @@ BAD = {
     "names alone": ("x,y\n", "has 0 samples"),
     "a name twice": ("x,x\n1,2\n", "different column names"),
     "no name": ("x,\n1,2\n", "different column names"),
+    "an index": (",x,y\n0,1,2\n", "no name for its first column"),
+    "semicolons": ("x;y\n1;2\n", "separated by semicolons"),
     "a short line": ("x,y\n1,2\n3\n", "has 1 cells in line 3"),
     "an open quote": ('x\n"1\n', "is no table"),
     "no text": (b"x\n\xff\xfe\n", "is no table"),
