@@ -7,7 +7,10 @@ from typing import Literal
 from qgate.policy.document import quoted
 from qgate.sources.locator import Locator
 
-Difference = tuple[Literal["loosened", "changed"], str]
+Kind = Literal["loosened", "changed"]
+"""Whether a difference lets more pass."""
+
+Difference = tuple[Kind, str]
 """A difference of two policies in a sentence, and whether it lets more pass."""
 
 

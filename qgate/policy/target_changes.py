@@ -9,7 +9,8 @@ from qgate.policy.document import quoted
 from qgate.policy.places import Difference, relocated
 from qgate.policy.schema import DataSpec, Policy, Target
 from qgate.policy.thresholds import profile_chain
-from qgate.policy.trust_changes import trust_differences
+from qgate.policy.trust_changes import code_differences, signature_differences, trust_differences
+from qgate.policy.weights import Weight
 from qgate.rules.base import PROFILES
 from qgate.sources.locator import GitLocator, Locator
 
@@ -43,8 +44,10 @@ def loosened_profile(old: Policy, new: Policy, before: str, after: str) -> bool:
     return PROFILES.index(roots[1]) > PROFILES.index(roots[0])
 
 
-def target_differences(old: Policy, new: Policy, before: Target, after: Target) -> Iterator[Difference]:
-    """Every difference of a target's lines but its thresholds.
+def target_differences(
+    old: Policy, new: Policy, before: Target, after: Target
+) -> Iterator[tuple[Weight, Difference]]:
+    """Every difference of a target's lines but its thresholds, each with its weight.
 
     Args:
         old: The policy before.
@@ -52,11 +55,16 @@ def target_differences(old: Policy, new: Policy, before: Target, after: Target) 
         before: The target in ``old``.
         after: The target of the same name in ``new``.
     """
-    yield from _claims(before, after)
-    yield from _inputs(before, after)
-    yield from _interface(before, after)
-    yield from _requirements(old, new, before, after)
-    yield from trust_differences(before, after)
+    for weight, found in (
+        (Weight.CLAIM, _claims(before, after)),
+        (Weight.DATA, _inputs(before, after)),
+        (Weight.INTERFACE, _interface(before, after)),
+        (Weight.REQUIREMENT, _requirements(old, new, before, after)),
+        (Weight.SIGNATURE, signature_differences(before, after)),
+        (Weight.CODE, code_differences(before, after)),
+        (Weight.TRUST, trust_differences(before, after)),
+    ):
+        yield from ((weight, told) for told in found)
 
 
 def _claims(before: Target, after: Target) -> Iterator[Difference]:

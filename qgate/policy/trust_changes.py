@@ -11,20 +11,23 @@ from qgate.policy.schema import Policy, SignatureSpec, Target
 
 
 def trust_differences(before: Target, after: Target) -> Iterator[Difference]:
-    """Every difference in signature and trust of one target."""
-    if before.require_signature != after.require_signature:
-        if after.require_signature:
-            yield "changed", "a valid signature is now required"
-        else:
-            yield "loosened", "a valid signature is no longer required"
-    yield from _signature(before.signature, after.signature)
-    yield from _code(before, after)
+    """Whether one target's bytes may be code, where that differs."""
     if before.trust != after.trust:
         told = f"`trust` is {after.trust}, it was {before.trust}"
         if after.trust == "code":
             yield "loosened", f"{told}: models that hold code may run"
         else:
             yield "changed", told
+
+
+def signature_differences(before: Target, after: Target) -> Iterator[Difference]:
+    """Every difference in who must have signed one target."""
+    if before.require_signature != after.require_signature:
+        if after.require_signature:
+            yield "changed", "a valid signature is now required"
+        else:
+            yield "loosened", "a valid signature is no longer required"
+    yield from _signature(before.signature, after.signature)
 
 
 def beyond_defaults(policy: Policy) -> tuple[str, ...]:
@@ -42,8 +45,11 @@ def added_code(target: Target) -> str | None:
     return f"target {target.name} is added with code of its own: {named}" if specs else None
 
 
-def _code(before: Target, after: Target) -> Iterator[Difference]:
-    """Other code may judge otherwise: whoever approves shall see it."""
+def code_differences(before: Target, after: Target) -> Iterator[Difference]:
+    """Every difference in the code that one target names.
+
+    Other code may judge otherwise: whoever approves shall see it.
+    """
     old, new = python_specs(before), python_specs(after)
     for role in dict.fromkeys((*old, *new)):
         if old.get(role) != new.get(role):

@@ -40,8 +40,10 @@ LEGEND: Mapping[str, str] = {
 }
 """What the figures under each dimension are."""
 
-POLICY_CHANGES = 10
-"""Changes that loosen the policy are listed one by one up to here, the worst first, and the others counted."""
+POLICY_CHANGES = 30
+"""Changes that loosen the policy are listed one by one up to here, the worst first, and the others counted.
+
+That many have something of every grave kind (``qgate.policy.weights``)."""
 
 _ONLY_WHEN_SPEAKING = ("ART", "DEP")
 _BUILT_IN = "built-in profile"

@@ -57,4 +57,6 @@ def test_other_preparation_is_other_data() -> None:
     old, new = load("size: [4, 4]"), load("size: [4, 4], mode: BGR")
     pair = old.targets[0], new.targets[0]
     assert rereferenced(*pair, {}) == ("data",)
-    assert [kind for kind, what in target_differences(old, new, *pair) if "images" in what] == ["changed"]
+    assert [kind for _, (kind, what) in target_differences(old, new, *pair) if "images" in what] == [
+        "changed"
+    ]
