@@ -39,7 +39,18 @@ class ArraysSource:
         return None
 
     def write(self, side: str | None, file: NewFile) -> None:
-        """Writes the archive; its members have a fixed date, so that the same arrays are the same bytes."""
+        """Writes the archive; its members have a fixed date, so that the same arrays are the same bytes.
+
+        Raises:
+            SourceError: A file is unsafe to read, too large, a pointer, or has a name that is no UTF-8.
+        """
+        for name in self._names:
+            if any("\ud800" <= character <= "\udfff" for character in name):
+                raise SourceError(
+                    f"holds {ascii(name)[:120]}, whose name is no UTF-8, so that no input can be called that",
+                    where=str(self._folder),
+                    remedy="Rename it as the input is named, or move it elsewhere",
+                )
         with zipfile.ZipFile(_Stream(file), "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
             for name in self._names:
                 with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:

@@ -38,7 +38,7 @@ def given_data(path: Path, context: SourceContext, side_files: SideFiles, most: 
     """
 
     def copied(into: Path) -> Acquired:
-        main = _file_of(path) if path.is_dir() else path
+        main = _main_file(path)
         if main is not None:
             return acquire_file(main, into, context, side_files=side_files, most=most)
         names = _arrays(path)
@@ -47,6 +47,22 @@ def given_data(path: Path, context: SourceContext, side_files: SideFiles, most: 
         return acquire_pictures(path, into, context, suffixes=(FILES,), side_files=side_files, most=most)
 
     return copied
+
+
+def _main_file(path: Path) -> Path | None:
+    """The file that is read of a path: itself where it is no folder; None for a folder that has none.
+
+    Raises:
+        SourceError: It must not be looked at, or is a folder of several splits.
+    """
+    try:
+        return _file_of(path) if path.is_dir() else path
+    except OSError as error:
+        raise SourceError(
+            f"what it holds cannot be looked at ({error.strerror})",
+            where=str(path),
+            remedy="Check its permissions and those of the folders above: a folder must be readable and searchable",
+        ) from error
 
 
 def _file_of(folder: Path) -> Path | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -150,3 +152,42 @@ def test_a_policy_names_a_file_of_the_folder(revision: str | None, tmp_path: Pat
     with pytest.raises(SourceError, match="a folder, not a file") as caught:
         acquired(tmp_path / "one")
     assert "state.json" in caught.value.remedy and ".csv" in caught.value.remedy
+
+
+def test_a_name_that_is_no_utf8_is_refused_by_name(tmp_path: Path) -> None:
+    folder = filled(tmp_path / "d", image=PIXELS)
+    try:
+        shutil.copy(folder / "image.npy", os.fsencode(folder) + b"/y\xff.npy")
+    except OSError:
+        pytest.skip("this file system holds no such name")
+    with pytest.raises(SourceError, match=r"holds 'y\\udcff\.npy', whose name is no UTF-8") as caught:
+        copied(folder, tmp_path / "one")
+    assert caught.value.where == str(folder)
+    assert not list((tmp_path / "one").glob("*"))
+
+
+@pytest.mark.parametrize("denied", ["d", "."])
+def test_a_folder_that_must_not_be_searched_is_named(
+    denied: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root may search any folder, so that the refusal is played where the tests run as root."""
+    (tmp_path / "below").mkdir()
+    folder = filled(tmp_path / "below" / "d", image=PIXELS)
+    closed = folder if denied == "d" else folder.parent
+    asked = os.stat
+
+    def stat(path: Path, **options: bool) -> os.stat_result:
+        if closed in Path(path).parents:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return asked(path, **options)
+
+    closed.chmod(0o600)
+    if os.geteuid() == 0:
+        monkeypatch.setattr("os.stat", stat)
+    try:
+        with pytest.raises(SourceError, match=r"cannot be looked at \(Permission denied\)") as caught:
+            copied(folder, tmp_path / "one")
+    finally:
+        closed.chmod(0o700)
+    assert caught.value.where == str(folder)
+    assert "searchable" in caught.value.remedy
