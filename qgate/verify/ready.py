@@ -11,7 +11,7 @@ from qgate.verify.acquisition import acquire_data, acquire_models
 from qgate.verify.code import acquire_codes
 from qgate.verify.measuring import believed, inspect, pair_request, require_runtimes
 from qgate.verify.pair import Pair
-from qgate.verify.signature import signed_enough_to_run
+from qgate.verify.signature import not_signed, signed_enough_to_run
 from qgate.verify.state import State
 
 if TYPE_CHECKING:
@@ -56,8 +56,10 @@ def ready(pair: Pair, staging: Path) -> Ready:
     if models is None or models[1] is None or inspection is None or not inspection.runnable:
         raise _refused(pair, state)
     code = acquire_codes(pair, state, staging)
-    if code is None or not signed_enough_to_run(pair, state):
+    if code is None:
         raise _refused(pair, state)
+    if not signed_enough_to_run(pair, state):
+        raise not_signed(pair, state)
     request, known = pair_request(pair, inspection, models, data or None, code)
     require_runtimes(request, pair.candidate_locator)
     return Ready(models[0], models[1], inspection, request, believed(request, known))

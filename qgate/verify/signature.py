@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qgate.errors import MeasureError
 from qgate.records import Measurement, Place
 from qgate.verify.pair import Pair
 from qgate.verify.state import State, timed
@@ -46,3 +47,16 @@ def signed_enough_to_run(pair: Pair, state: State) -> bool:
         return True
     states = [m.value for m in state.measurements if m.name == MEASUREMENT]
     return states == ["valid"] or (states == ["missing"] and not pair.signature.required)
+
+
+def not_signed(pair: Pair, state: State) -> MeasureError:
+    """What to raise where the candidate is not ``signed_enough_to_run``: what is wrong with its signature, and where."""
+    found = [m for m in state.measurements if m.name == MEASUREMENT and m.value != "valid"]
+    told = str(found[0].detail["message"]) if found else "its signature was not verified"
+    required = ", and one is required" if found and found[0].value == "missing" else ""
+    return MeasureError(
+        f"the candidate must not be run: {told}{required}",
+        where=pair.candidate_locator,
+        remedy="Sign exactly the candidate's files by the signer that is asked for, and keep the bundle at the "
+        "place that is named for it",
+    )

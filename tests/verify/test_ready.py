@@ -102,7 +102,7 @@ def test_a_task_of_ones_own_is_scored(command: str, says: str) -> None:
     ("target", "says"),
     [
         pytest.param("unbuilt", "factory.candidate: there is no module nowhere.py", marks=needs_torch),
-        ("signed", "the models must not be run"),
+        ("signed", "there is no signature at nowhere.sig, and one is required"),
     ],
 )
 @pytest.mark.usefixtures("repository")
