@@ -51,7 +51,7 @@ class ArraysSource:
                     where=str(self._folder),
                     remedy="Rename it as the input is named, or move it elsewhere",
                 )
-        with zipfile.ZipFile(_Stream(file), "w", zipfile.ZIP_STORED) as archive:  # type: ignore[call-overload]
+        with zipfile.ZipFile(_Stream(file), "w", zipfile.ZIP_STORED) as archive:
             for name in self._names:
                 with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as member:
                     where = str(self._folder / name)
@@ -83,3 +83,6 @@ class _Stream:
 
     def flush(self) -> None:
         """Nothing is held back."""
+
+    def close(self) -> None:
+        """The file is closed by who opened it."""

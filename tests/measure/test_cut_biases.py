@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,15 +44,15 @@ def verdicts(*biases: tuple[np.ndarray, np.ndarray], weight_step: float | None =
     weight = floats(np.ones((4, 4), np.float32))
     pairs = []
     for place, (exact, codes) in enumerate(biases):
-        own = SimpleNamespace(op="Gemm", inputs=("x",), attribute=lambda _, default: default)
-        node = SimpleNamespace(op="Gemm", inputs=("x", f"w{place}", f"q{place}"), node=own)
+        own: Any = SimpleNamespace(op="Gemm", inputs=("x",), attribute=lambda _, default: default)
+        node: Any = SimpleNamespace(op="Gemm", inputs=("x", f"w{place}", f"q{place}"), node=own)
         step = STEP if weight_step is None else np.float32(weight_step)
         bias = floats((exact * STEP).astype(np.float32), name=f"b{place}")
         stored = coded(codes, STEP, 0, dtype="int32", name=f"q{place}")
         scaled = coded(np.ones((4, 4)), step, 0, name=f"w{place}")
         pairs += [
-            ConstantPair(bias, stored, node, node, 2, "walk"),  # type: ignore[arg-type]
-            ConstantPair(weight, scaled, node, node, 1, "walk"),  # type: ignore[arg-type]
+            ConstantPair(bias, stored, node, node, 2, "walk"),
+            ConstantPair(weight, scaled, node, node, 1, "walk"),
         ]
     quantizer = Quantizer("x", "x", "q", "uint8", np.ones(1, np.float32), None, "x_scale", "")
     judged = judge_constants(pairs)

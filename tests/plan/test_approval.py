@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qgate.errors import PublishError
 from qgate.plan.approval import Approval, Consent, Granted, approver, no_approvals
 
@@ -9,8 +11,14 @@ HEAD = "a" * 40
 
 
 def approval(**changes: str | None) -> Approval:
-    facts = {"label": "ok", "actor": "bob", "at_sha": HEAD, "role": "write", "author": "alice"}
-    return Approval(**{**facts, **changes})  # type: ignore[arg-type]
+    facts: dict[str, Any] = {
+        "label": "ok",
+        "actor": "bob",
+        "at_sha": HEAD,
+        "role": "write",
+        "author": "alice",
+    }
+    return Approval(**{**facts, **changes})
 
 
 def test_a_writer_who_is_not_the_author_approves_the_head() -> None:

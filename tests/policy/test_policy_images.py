@@ -8,6 +8,7 @@ from qgate.errors import PolicyError
 from qgate.measure.preprocessing import Preprocessing
 from qgate.plan.touch import rereferenced
 from qgate.policy.load import load_policy
+from qgate.policy.schema import Policy
 from qgate.policy.target_changes import target_differences
 from qgate.verifier.targets import images_of
 
@@ -21,7 +22,7 @@ targets:
 """
 
 
-def load(images: str):  # type: ignore[no-untyped-def]
+def load(images: str) -> Policy:
     return load_policy(POLICY.replace("IMAGES", images).encode(), "qgate.yml")
 
 
