@@ -13,7 +13,7 @@ _CHANCE = {
     "rmse": "always answering the mean target",
     "r2": "always answering the mean target",
     "perplexity": "holding every token for as likely as any other",
-    "miou": "naming the most frequent class everywhere",
+    "miou": "holding its answers to the labels of another sample",
     "pixel_accuracy": "naming the most frequent class everywhere",
     "cer": "reading the text of another sample",
     "exact_match": "reading the text of another sample",

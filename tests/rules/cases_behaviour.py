@@ -179,6 +179,8 @@ CASES = (
          "dealing out its vectors anyhow", effect=Verdict.INCONCLUSIVE),
     Case("BEH111", "boxes", _above(0.0, -0.1, metric="map"), ("error", "warning", "warning"),
          "looking for the labels of another image", effect=Verdict.INCONCLUSIVE),
+    Case("BEH111", "places", _above(0.0, -0.1, metric="miou"), ("error", "warning", "warning"),
+         "holding its answers to the labels of another sample gives", effect=Verdict.INCONCLUSIVE),
     Case("BEH111", "NaN", _above(math.nan, math.nan), ("error", "warning", "warning"), "better by [nan, 0.1]",
          effect=Verdict.INCONCLUSIVE),
     *(Case("BEH111", f"{metric} that is next to nothing", _above(0.05, 0.04, metric=metric, reference=0.0999), _DOUBTED,
